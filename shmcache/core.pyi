@@ -1,0 +1,215 @@
+"""The shared segment as Python sees it: cache, leases, token buckets, statistics, members.
+
+Knows keys, tags, deadlines and bytes; nothing of HTTP, nothing of asyncio. One clock: CLOCK_MONOTONIC
+nanoseconds (`time.monotonic_ns()`), always passed in. Every call is safe against the death of any
+other process at any instant.
+
+A *member* is one process's place in the segment (0..MEMBERS-1): pins, half-made entries and leases
+carry its number and epoch, so that what a dead process held can be given back exactly.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+MEMBERS: Final = 64
+COPY_BYTES: int  # bodies up to this size are copied out by `get`, larger ones are pinned
+STATISTICS: Final = 512  # u64 per member; those below USER_STATISTICS are the core's own
+USER_STATISTICS: Final = 64
+LAYOUT_VERSION: int
+
+# Verdicts of Cache.get
+FRESH: int  # within its freshness lifetime
+STALE_WHILE_REVALIDATE: int  # stale, within its stale-while-revalidate window
+STALE_IF_ERROR: int  # stale, within its stale-if-error window
+EXPIRED: int  # stale and outside every window, but kept: revalidate before use
+
+# Answers of Leases.claim
+CLAIMED: int  # the caller fetches, and must `release`
+WAIT: int  # somebody else fetches; the caller's doorbell rings at the end
+FULL: int  # no room in the lease table: fetch without a lease
+
+# Endings of a lease
+PENDING: int  # still running
+PUBLISHED: int  # an entry was stored: look it up
+NOT_STORABLE: int  # the response may not be shared: everyone goes alone
+FAILED: int  # the fetch failed: waiters may answer with that failure
+OWNER_DIED: int  # elect a new owner
+TOO_SLOW: int  # its deadline passed: elect a new owner
+UNKNOWN: int  # the cell was reused meanwhile: look up and claim again
+
+class SegmentError(Exception): ...
+class LayoutMismatch(SegmentError): ...
+
+class MemberInfo:
+    member: int
+    pid: int
+    epoch: int
+    joined: bool
+    started_ns: int
+    heartbeat_ns: int
+
+class Segment:
+    """One mapping of the segment. Made by the supervisor before it forks, inherited by everyone else."""
+
+    cache: Cache
+    leases: Leases
+    buckets: TokenBuckets
+    statistics: Statistics
+    size_bytes: int
+
+    def __init__(
+        self,
+        fd: int,
+        size_bytes: int,
+        *,
+        create: bool,
+        boot_id: bytes,
+        doorbells: Sequence[int] = (),
+        stripes: int = 0,
+        entries: int = 0,
+    ) -> None:
+        """Map `fd` (already sized) and lay it out (`create`) or attach to what is there.
+
+        `doorbells`: one eventfd per member (MEMBERS of them), or none when nobody waits. `stripes` and
+        `entries` 0: derived from the size. Raises LayoutMismatch when magic, version, size or boot id
+        do not fit, SegmentError when the size is too small (the message names the minimum).
+        """
+    def join(self, member: int, now_ns: int) -> None:
+        """Become `member`: called once by each process after the fork, before any other call."""
+    def beat(self, now_ns: int) -> None:
+        """Publish this member's heartbeat."""
+    def member_info(self, member: int) -> MemberInfo: ...
+    def reap(self, member: int) -> dict[str, int]:
+        """Give back all that the dead process behind `member` held, and free its place.
+
+        Pins, half-made entries, leases (ended as OWNER_DIED, waiters woken), statistics folded.
+        Counts of each, for the log. Call only once the process is known to be gone.
+        """
+    def audit(self) -> list[str]:
+        """Check that every page, chunk, entry, slot and pin is counted exactly once; the faults found.
+
+        Takes the stripes one by one; exact only while nobody else works on the segment.
+        """
+    def occupancy(self) -> dict[str, int]:
+        """pages_total, pages_used, entries_total, entries_used, bytes_stored (key+meta+body), objects."""
+    def close(self) -> None:
+        """Unmap. Only for the last user in this process; every object from here on is dead."""
+
+class PinnedBody:
+    """A stored body lent out; implements worker.message.Pinned. Dropping the last reference releases it."""
+
+    def __len__(self) -> int: ...
+    def views(self, start: int = 0, stop: int | None = None) -> list[memoryview]: ...
+    def release(self) -> None: ...
+
+class Hit:
+    """One stored response as `get` found it; a snapshot."""
+
+    verdict: int
+    flags: int
+    meta: bytes
+    body: bytes | PinnedBody
+    size: int
+    fresh_until_ns: int
+
+class Fill:
+    """An entry being written. It becomes visible at `publish`, at once and whole, or never."""
+
+    filled: int
+
+    def write(self, data: bytes | memoryview) -> bool:
+        """Append. False when there is no room or the size limit is passed: the fill is aborted then."""
+    def publish(self) -> bool:
+        """Make the entry visible in place of any older one of that key.
+
+        False (and aborted) when fewer or more bytes came than `size` announced, or a purge since `born` hit it.
+        """
+    def abort(self) -> None:
+        """Give everything back; safe to call twice and after `publish`."""
+
+class Cache:
+    """Byte strings under byte-string keys, with deadlines. Full keys are compared, never hashes alone."""
+
+    def get(self, key: bytes, now_ns: int) -> Hit | None:
+        """The entry of `key` and how fresh it is; None when absent, purged or past `keep_until_ns`."""
+    def put(
+        self,
+        key: bytes,
+        meta: bytes,
+        body: bytes,
+        *,
+        now_ns: int,
+        fresh_until_ns: int,
+        keep_until_ns: int,
+        swr_ns: int = 0,
+        sie_ns: int = 0,
+        flags: int = 0,
+        tags: Sequence[bytes] = (),
+        born: int = 0,
+    ) -> bool:
+        """Store a whole body of any size; False when there is no room. Replaces an older entry atomically.
+
+        `swr_ns`, `sie_ns`: lengths of the windows after `fresh_until_ns`. `flags`: 0..255, the caller's
+        own, handed back by `get`. `born`: `generation()` when the fetch began, so that a purge during
+        it wins; 0 means now. `tags` are labels for `purge_tag`.
+        """
+    def begin(
+        self,
+        key: bytes,
+        meta: bytes,
+        size: int | None,
+        *,
+        now_ns: int,
+        fresh_until_ns: int,
+        keep_until_ns: int,
+        swr_ns: int = 0,
+        sie_ns: int = 0,
+        flags: int = 0,
+        tags: Sequence[bytes] = (),
+        born: int = 0,
+        max_bytes: int = 0,
+    ) -> Fill | None:
+        """Start an entry whose body comes piece by piece; `size` None: unknown. None when there is no room."""
+    def freshen(
+        self, key: bytes, meta: bytes, *, now_ns: int, fresh_until_ns: int, keep_until_ns: int,
+        swr_ns: int = 0, sie_ns: int = 0, flags: int = 0,
+    ) -> bool:
+        """New meta and deadlines for a stored body, the body kept (RFC 9111 4.3.4). False when it is gone."""
+    def delete(self, key: bytes) -> bool: ...
+    def purge_all(self) -> int:
+        """Make everything stored so far invisible, O(1); the new generation."""
+    def generation(self) -> int:
+        """Counter of purges: read when a fetch starts, given back as `born`."""
+
+class Leases:
+    """The right to fetch, one owner per key."""
+
+    def claim(self, key: bytes, now_ns: int, lease_ns: int) -> tuple[int, int]:
+        """(CLAIMED | WAIT | FULL, ticket). WAIT registers this member's doorbell until the ending.
+
+        A lease past its deadline is taken over: the caller gets CLAIMED, the old owner's `release` is void.
+        """
+    def ending(self, ticket: int, now_ns: int) -> int:
+        """How the lease of that ticket ended; PENDING while it runs (and its deadline has not passed)."""
+    def release(self, ticket: int, ending: int) -> None:
+        """End a lease we own and ring the doorbell of every member that waits. Void if it was taken over."""
+
+class TokenBuckets:
+    """Exact rate decisions for all processes: GCRA, one compare-and-swap each."""
+
+    def take(self, key: bytes, now_ns: int, interval_ns: int, burst: int, cost: int = 1) -> int:
+        """0: granted; otherwise nanoseconds until `cost` tokens will be there.
+
+        `interval_ns` is the time one token takes to come back (1e9 / rate), `burst` the bucket's size.
+        At most `burst` tokens are granted at once, and never more than burst + elapsed / interval_ns
+        over any interval. A full table grants and counts it.
+        """
+
+class Statistics:
+    """A page of counters per member, written without atomics by its owner only."""
+
+    def add(self, index: int, amount: int = 1) -> None: ...
+    def total(self, index: int) -> int: ...
+    def totals(self) -> list[int]:
+        """Sum over all members, living and retired: it never goes backwards."""
+    def of(self, member: int) -> list[int]: ...

@@ -1,0 +1,79 @@
+"""Context: what one request has learned so far. Declared slots, one writer per slot named beside it."""
+
+from typing import TYPE_CHECKING
+
+from worker.errors import EdgeError
+from worker.message import Request
+from worker.reasons import Block, Forward, NotStorable, Outcome
+
+if TYPE_CHECKING:
+    from worker.settings import RouteSettings
+
+
+class Client:
+    """The downstream connection as the stages see it; one per connection, shared by its requests."""
+
+    __slots__ = ("access", "address", "bucket_key", "listener", "port", "tls_cipher", "tls_version", "trusted")
+
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        bucket_key: bytes,
+        listener: str,
+        tls_version: str = "",
+        tls_cipher: str = "",
+    ) -> None:
+        self.address = address  # "192.0.2.1" or "2001:db8::1"
+        self.port = port
+        self.bucket_key = bucket_key  # packed IPv4 address, or the first 8 bytes of an IPv6 one (its /64)
+        self.listener = listener  # "http://127.0.0.1:8080", as configured
+        self.tls_version = tls_version  # "TLSv1.3", "" on a plain connection
+        self.tls_cipher = tls_cipher
+        self.trusted = False  # a configured proxy: its X-Forwarded-* are believed
+        self.access: object = None  # the access gate's memo of its verdict for this address
+
+
+class Context:
+    """One request on its way through the layers."""
+
+    __slots__ = (
+        "age_s", "block", "bytes_in", "bytes_out", "client", "connect_ns", "error", "first_byte_ns",
+        "forward", "forwarded_status", "key", "not_storable", "now_ns", "now_s", "origin", "outcome",
+        "refresh", "request", "request_id", "retries", "revalidate", "route", "started_ns", "status", "stored",
+        "ttl_s",
+    )  # fmt: skip
+
+    def __init__(self, request: Request, client: Client, request_id: bytes, now_ns: int, now_s: float) -> None:
+        self.request = request
+        self.client = client
+        self.request_id = request_id  # 32 lower-case hex digits
+        # protocol
+        self.started_ns = now_ns  # monotonic, when the head was complete
+        self.now_ns = now_ns  # monotonic, what every stage takes for "now"
+        self.now_s = now_s  # wall clock of the same instant, for HTTP dates only
+        self.bytes_in = 0  # request body
+        self.bytes_out = 0  # head and body sent
+        self.status = 0  # the status sent
+        # router
+        self.route: RouteSettings | None = None
+        # security
+        self.block: Block | None = None
+        # cache
+        self.key = b""  # the cache key; b"" when the cache is not asked
+        self.outcome = Outcome.NONE
+        self.forward: Forward | None = None  # why the origin was (to be) asked
+        self.not_storable: NotStorable | None = None
+        self.stored = False
+        self.age_s = -1  # current age of a stored response (RFC 9111 4.2.3), -1 when it did not come from the cache
+        self.ttl_s = 0  # freshness lifetime left, negative when stale
+        self.refresh = False  # a stale answer was given: revalidate in the background after sending
+        self.revalidate: object = None  # the lookup gate's stored response to validate, for fill
+        # origin
+        self.origin = ""  # "http://127.0.0.1:8081" once chosen
+        self.forwarded_status = 0  # status of the origin's answer
+        self.connect_ns = 0  # 0 on a reused connection
+        self.first_byte_ns = 0  # request sent until first byte of the answer
+        self.retries = 0
+        # pipeline
+        self.error: EdgeError | None = None

@@ -1,0 +1,83 @@
+"""Field lines of one HTTP message: strict validation, look-up without per-field objects.
+
+A native module: a request's header section is validated and indexed in one pass over its bytes,
+and a Python object is made only for a field somebody asks for. The same validator serves HTTP/1.1
+(`parse`), HTTP/2 and HTTP/3 (`of`). Names given to look-ups are lower-case bytes.
+"""
+
+from collections.abc import Iterable
+
+class FieldError(ValueError):
+    """A header section that must be refused; `args[0]` says which rule it breaks, in a few words."""
+
+# Bits of Fields.mask: one per field the hot path has to know about.
+HOST: int
+CONNECTION: int
+CONTENT_LENGTH: int
+TRANSFER_ENCODING: int
+EXPECT: int
+UPGRADE: int
+AUTHORIZATION: int
+COOKIE: int
+RANGE: int
+IF_RANGE: int
+IF_NONE_MATCH: int
+IF_MODIFIED_SINCE: int
+IF_MATCH: int
+IF_UNMODIFIED_SINCE: int
+CACHE_CONTROL: int
+PRAGMA: int
+ACCEPT_ENCODING: int
+FORWARDED: int  # any of Forwarded, X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Real-IP
+CDN_LOOP: int  # CDN-Loop or Via
+TE: int
+TRAILER: int
+SET_COOKIE: int
+VARY: int
+CONTENT_ENCODING: int
+
+class Fields:
+    """Ordered field lines. Names compare case-insensitively and keep the spelling they came with."""
+
+    @staticmethod
+    def parse(block: bytes, start: int = 0, *, max_fields: int = 128) -> Fields:
+        """Field lines from `block[start:]`, which ends with the empty line (CRLF CRLF).
+
+        Raises FieldError for whatever RFC 9112 5 or RFC 9110 5 forbids: a name that is no token,
+        whitespace before the colon, obs-fold, a bare CR or LF, NUL or another control character in a
+        value, more than `max_fields` lines, more than one Host, conflicting or repeated
+        Content-Length, a Content-Length that is not 1*DIGIT, Content-Length with Transfer-Encoding.
+        """
+    @staticmethod
+    def of(pairs: Iterable[tuple[bytes, bytes]] = ()) -> Fields:
+        """The same rules for name/value pairs (HTTP/2, HTTP/3, and fields we make ourselves)."""
+    @staticmethod
+    def trusted(block: bytes) -> Fields:
+        """Wrap field lines that were validated before (a stored response): no scan until the first look-up.
+
+        `block` is zero or more `Name: value CRLF` lines without the empty line.
+        """
+    @property
+    def mask(self) -> int:
+        """Which of the well-known fields are present: an OR of the bits above."""
+    def get(self, name: bytes) -> bytes | None:
+        """Value of the first line of that name, without surrounding whitespace."""
+    def get_all(self, name: bytes) -> list[bytes]: ...
+    def joined(self, name: bytes) -> bytes | None:
+        """All values of that name as one list, joined with ", " (RFC 9110 5.3); None if absent."""
+    def __contains__(self, name: bytes) -> bool: ...
+    def __len__(self) -> int: ...
+    def items(self) -> list[tuple[bytes, bytes]]:
+        """(name as spelled, value) in order."""
+    def append(self, name: bytes, value: bytes) -> None:
+        """Add a line at the end. Cheap: no scan, no rebuild. Name and value are trusted to be valid
+        (only our own code calls it; anything that came from a peer has passed `parse` or `of`)."""
+    def append_lines(self, lines: bytes) -> None:
+        """Add ready-made `Name: value CRLF` lines at the end. As cheap as `append`."""
+    def set(self, name: bytes, value: bytes) -> None:
+        """Replace every line of that name by one; add it when absent."""
+    def remove(self, *names: bytes) -> None:
+        """Drop every line of the given names; absent ones are fine."""
+    def copy(self) -> Fields: ...
+    def encode(self) -> bytes:
+        """The lines as they go on the wire, each ended by CRLF, without the empty line."""

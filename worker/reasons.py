@@ -1,0 +1,100 @@
+"""The words edgecluster uses for outcomes and reasons.
+
+One enum per question, each member documented. The words are an API: Cache-Status details,
+the access log, metric labels, the dashboard and `explain` all print these values.
+"""
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What the cache did for a request; the access log's `cache` field and the X-Cache value."""
+
+    HIT = "hit"  # answered from a fresh stored response
+    MISS = "miss"  # nothing stored: fetched
+    STALE = "stale"  # answered from a stale stored response (stale-while-revalidate, stale-if-error)
+    EXPIRED = "expired"  # stored but stale: fetched anew, the stored response was replaced
+    REVALIDATED = "revalidated"  # stored but stale: the origin answered 304, served from the cache
+    UPDATING = "updating"  # waited for another request's fetch and got its response
+    BYPASS = "bypass"  # the cache was not asked (method, rule, request directive)
+    NONE = "none"  # answered before the cache was reached (block, limit, error page)
+
+
+class Forward(StrEnum):
+    """Why a request went to the origin: the `fwd` parameter of Cache-Status (RFC 9211 2.2)."""
+
+    BYPASS = "bypass"
+    METHOD = "method"
+    URI_MISS = "uri-miss"
+    VARY_MISS = "vary-miss"
+    MISS = "miss"
+    REQUEST = "request"
+    STALE = "stale"
+    PARTIAL = "partial"
+
+
+class NotStorable(StrEnum):
+    """Why a response was not stored: the `detail` parameter of Cache-Status (RFC 9211 2.8)."""
+
+    METHOD = "method"  # only GET is stored (RFC 9111 3)
+    STATUS = "status"  # the status code is not final or not understood
+    REQUEST_NO_STORE = "request-no-store"
+    NO_STORE = "no-store"
+    PRIVATE = "private"
+    AUTHORIZATION = "authorization"  # RFC 9111 3.5
+    SET_COOKIE = "set-cookie"
+    VARY_STAR = "vary-star"
+    NO_LIFETIME = "no-lifetime"  # the origin named no lifetime and no validator, and the edge invents none
+    PARTIAL_CONTENT = "partial-content"
+    INCOMPLETE = "incomplete"  # the body ended before its announced length
+    TOO_LARGE = "too-large"
+    NO_ROOM = "no-room"  # the segment could not make room in time
+    ROUTE = "route"  # the route's settings say so
+
+
+class Block(StrEnum):
+    """Which security stage refused a request, and why."""
+
+    ACCESS = "access-list"
+    RATE = "rate-limit"
+    WAF = "waf"
+
+
+class Side(StrEnum):
+    """Who failed: shown on the error page, in the log and as a metric label."""
+
+    CLIENT = "client"
+    EDGE = "edge"
+    ORIGIN = "origin"
+
+
+class Fault(StrEnum):
+    """What failed, in words of RFC 9209 2.3 where it has one."""
+
+    # client
+    BAD_REQUEST = "bad-request"
+    HEADER_TOO_LARGE = "header-too-large"
+    URI_TOO_LONG = "uri-too-long"
+    BODY_TOO_LARGE = "body-too-large"
+    REQUEST_TIMEOUT = "request-timeout"
+    UNKNOWN_HOST = "unknown-host"
+    EXPECTATION = "expectation-failed"
+    LOOP = "proxy_loop_detected"
+    CLIENT_GONE = "client-gone"
+    # edge
+    INTERNAL = "proxy_internal_error"
+    OVERLOAD = "overload"
+    DRAINING = "draining"
+    # origin
+    DNS = "dns_error"
+    CONNECT_REFUSED = "connection_refused"
+    CONNECT_TIMEOUT = "connection_timeout"
+    TLS = "tls_protocol_error"
+    TLS_CERTIFICATE = "tls_certificate_error"
+    RESPONSE_TIMEOUT = "http_response_timeout"
+    READ_TIMEOUT = "connection_read_timeout"
+    INCOMPLETE = "http_response_incomplete"
+    PROTOCOL = "http_protocol_error"
+    RESPONSE_HEADER_SIZE = "http_response_header_section_size"
+    CONNECTION_LIMIT = "connection_limit_reached"
+    UNAVAILABLE = "destination_unavailable"
