@@ -132,7 +132,7 @@ class Pipeline:
             log.exception("request %s failed while its answer was sent", ctx.request_id.decode())
             ctx.error = EdgeError(500, Side.EDGE, Fault.INTERNAL)
         finally:
-            response.body.close()  # type: ignore[union-attr]  # narrowed above: it is a Stream
+            response.body.close()
             self.finish(ctx)
 
     def answer(self, ctx: Context, response: Response, exchange: Exchange) -> None:
