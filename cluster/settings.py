@@ -8,7 +8,7 @@ from worker.settings import ListenerSettings, WorkerSettings
 
 @dataclass(frozen=True, slots=True)
 class CertificateSettings:
-    """A certificate chain and its key, PEM files. None given: one from the local CA in the state directory."""
+    """A certificate chain and its key, PEM files. None given: one from the local CA is made."""
 
     certificate: Path
     key: Path

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 class Client:
     """The downstream connection as the stages see it; one per connection, shared by its requests."""
 
-    __slots__ = ("access", "address", "bucket_key", "listener", "port", "tls_cipher", "tls_version", "trusted")
+    __slots__ = (
+        "access", "address", "bucket_key", "listener", "port", "tls_cipher", "tls_version", "trusted",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -40,11 +42,13 @@ class Context:
     __slots__ = (
         "age_s", "block", "bytes_in", "bytes_out", "client", "connect_ns", "error", "first_byte_ns",
         "forward", "forwarded_status", "key", "not_storable", "now_ns", "now_s", "origin", "outcome",
-        "refresh", "request", "request_id", "retries", "revalidate", "route", "started_ns", "status", "stored",
-        "ttl_s",
+        "refresh", "request", "request_id", "retries", "revalidate", "route", "started_ns", "status",
+        "stored", "ttl_s",
     )  # fmt: skip
 
-    def __init__(self, request: Request, client: Client, request_id: bytes, now_ns: int, now_s: float) -> None:
+    def __init__(
+        self, request: Request, client: Client, request_id: bytes, now_ns: int, now_s: float
+    ) -> None:
         self.request = request
         self.client = client
         self.request_id = request_id  # 32 lower-case hex digits
@@ -65,7 +69,7 @@ class Context:
         self.forward: Forward | None = None  # why the origin was (to be) asked
         self.not_storable: NotStorable | None = None
         self.stored = False
-        self.age_s = -1  # current age of a stored response (RFC 9111 4.2.3), -1 when it did not come from the cache
+        self.age_s = -1  # current age (RFC 9111 4.2.3), -1 when the answer did not come from the cache
         self.ttl_s = 0  # freshness lifetime left, negative when stale
         self.refresh = False  # a stale answer was given: revalidate in the background after sending
         self.revalidate: object = None  # the lookup gate's stored response to validate, for fill

@@ -164,7 +164,12 @@ class Edge:
     path. `find` gives the pipeline for (host, path), or the one that answers requests no site wants.
     """
 
-    def __init__(self, normalize: Callable[[Request], None], find: Callable[[Context], Pipeline], rejecting: Pipeline):
+    def __init__(
+        self,
+        normalize: Callable[[Request], None],
+        find: Callable[[Context], Pipeline],
+        rejecting: Pipeline,
+    ) -> None:
         self.normalize = normalize
         self.find = find
         self.rejecting = rejecting

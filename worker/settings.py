@@ -88,7 +88,7 @@ class CompressionSettings:
 
 @dataclass(frozen=True, slots=True)
 class AccessSettings:
-    """Address lists: the most specific network decides; equal ones: deny wins; none matches: `default_allow`."""
+    """Address lists: the most specific network decides, deny before allow; none: `default_allow`."""
 
     allow: tuple[Network, ...] = ()
     deny: tuple[Network, ...] = ()
