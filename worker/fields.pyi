@@ -10,6 +10,9 @@ from collections.abc import Iterable
 class FieldError(ValueError):
     """A header section that must be refused; `args[0]` says which rule it breaks, in a few words."""
 
+class TooManyFields(FieldError):
+    """More field lines than allowed: a matter of size (431), not of grammar (400)."""
+
 # Bits of Fields.mask: one per field the hot path has to know about.
 HOST: int
 CONNECTION: int
@@ -45,12 +48,16 @@ class Fields:
 
         Raises FieldError for whatever RFC 9112 5 or RFC 9110 5 forbids: a name that is no token,
         whitespace before the colon, obs-fold, a bare CR or LF, NUL or another control character in a
-        value, more than `max_fields` lines, more than one Host, conflicting or repeated
-        Content-Length, a Content-Length that is not 1*DIGIT, Content-Length with Transfer-Encoding.
+        value, more than `max_fields` lines (TooManyFields), more than one Host, conflicting or repeated
+        Content-Length, a Content-Length that is not 1*18DIGIT, Content-Length with Transfer-Encoding.
+        Bytes from 0x80 up (obs-text) are allowed in values.
         """
     @staticmethod
     def of(pairs: Iterable[tuple[bytes, bytes]] = ()) -> Fields:
-        """The same rules for name/value pairs (HTTP/2, HTTP/3, and fields we make ourselves)."""
+        """The same rules for name/value pairs (HTTP/2, HTTP/3, and fields we make ourselves).
+
+        A name beginning with ":" is no token: pseudo-fields have to be taken out before.
+        """
     @staticmethod
     def trusted(block: bytes) -> Fields:
         """Wrap field lines that were validated before (a stored response): no scan until the first look-up.
@@ -67,6 +74,8 @@ class Fields:
         """All values of that name as one list, joined with ", " (RFC 9110 5.3); None if absent."""
     def __contains__(self, name: bytes) -> bool: ...
     def __len__(self) -> int: ...
+    def __bool__(self) -> bool:
+        """Always true: `if fields` asks whether there are Fields at all."""
     def items(self) -> list[tuple[bytes, bytes]]:
         """(name as spelled, value) in order."""
     def append(self, name: bytes, value: bytes) -> None:

@@ -1,0 +1,521 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""Field lines of one HTTP message: strict validation, look-up without per-field objects.
+
+The scanner is plain C over the bytes: one pass checks every rule and writes down where each name and
+value lies (16 bytes a line). Python objects are made only for what a look-up returns. Lines added by
+us are kept beside the block in a list and only joined when somebody encodes or looks up, so that the
+usual answer (stored block, a few more lines, encode) costs one join.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport uint32_t
+from libc.string cimport memcpy
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+
+    /* One field line. Offsets are from the start of the block; lines follow each other without gaps. */
+    typedef struct {
+        uint32_t name, name_size;   /* where the line and its name begin; size of the name */
+        uint32_t value, value_size; /* without surrounding whitespace */
+    } Line;
+
+    enum {
+        F_HOST = 1 << 0, F_CONNECTION = 1 << 1, F_CONTENT_LENGTH = 1 << 2, F_TRANSFER_ENCODING = 1 << 3,
+        F_EXPECT = 1 << 4, F_UPGRADE = 1 << 5, F_AUTHORIZATION = 1 << 6, F_COOKIE = 1 << 7,
+        F_RANGE = 1 << 8, F_IF_RANGE = 1 << 9, F_IF_NONE_MATCH = 1 << 10, F_IF_MODIFIED_SINCE = 1 << 11,
+        F_IF_MATCH = 1 << 12, F_IF_UNMODIFIED_SINCE = 1 << 13, F_CACHE_CONTROL = 1 << 14, F_PRAGMA = 1 << 15,
+        F_ACCEPT_ENCODING = 1 << 16, F_FORWARDED = 1 << 17, F_CDN_LOOP = 1 << 18, F_TE = 1 << 19,
+        F_TRAILER = 1 << 20, F_SET_COOKIE = 1 << 21, F_VARY = 1 << 22, F_CONTENT_ENCODING = 1 << 23,
+    };
+
+    /* What scan() returns instead of a count of lines. */
+    enum {
+        BAD_NAME = -1, BAD_SPACE = -2, BAD_FOLD = -3, BAD_LF = -4, BAD_CR = -5, BAD_CONTROL = -6, BAD_END = -7,
+        BAD_HOSTS = -8, BAD_LENGTHS = -9, BAD_LENGTH = -10, BAD_BOTH = -11, FULL = -12,
+    };
+
+    /* Lower case of each token character (RFC 9110 5.6.2); 0 for every other byte. */
+    static unsigned char token[256];
+
+    static void fill_token(void)
+    {
+        const char *others = "!#$%&'*+-.^_`|~";
+        memset(token, 0, sizeof token);
+        for (int c = 'a'; c <= 'z'; c++) token[c] = token[c - 32] = (unsigned char)c;
+        for (int c = '0'; c <= '9'; c++) token[c] = (unsigned char)c;
+        for (; *others; others++) token[(unsigned char)*others] = (unsigned char)*others;
+    }
+
+    /* Do `size` bytes at `name` spell the lower-case `word`, whatever their case? All are token characters. */
+    static inline int spells(const unsigned char *name, const void *word, size_t size)
+    {
+        const unsigned char *lower = word;
+        for (size_t i = 0; i < size; i++)
+            if (token[name[i]] != lower[i]) return 0;
+        return 1;
+    }
+
+    /* The bit of a well-known name; 0 for any other. */
+    static uint32_t known(const unsigned char *name, size_t size)
+    {
+    #define IS(word, bit) if (spells(name, word, sizeof word - 1)) return bit
+        switch (size << 8 | token[name[0]]) {
+        case 2 << 8 | 't': IS("te", F_TE); break;
+        case 3 << 8 | 'v': IS("via", F_CDN_LOOP); break;
+        case 4 << 8 | 'h': IS("host", F_HOST); break;
+        case 4 << 8 | 'v': IS("vary", F_VARY); break;
+        case 5 << 8 | 'r': IS("range", F_RANGE); break;
+        case 6 << 8 | 'c': IS("cookie", F_COOKIE); break;
+        case 6 << 8 | 'e': IS("expect", F_EXPECT); break;
+        case 6 << 8 | 'p': IS("pragma", F_PRAGMA); break;
+        case 7 << 8 | 'u': IS("upgrade", F_UPGRADE); break;
+        case 7 << 8 | 't': IS("trailer", F_TRAILER); break;
+        case 8 << 8 | 'i': IS("if-range", F_IF_RANGE); IS("if-match", F_IF_MATCH); break;
+        case 8 << 8 | 'c': IS("cdn-loop", F_CDN_LOOP); break;
+        case 9 << 8 | 'f': IS("forwarded", F_FORWARDED); break;
+        case 9 << 8 | 'x': IS("x-real-ip", F_FORWARDED); break;
+        case 10 << 8 | 'c': IS("connection", F_CONNECTION); break;
+        case 10 << 8 | 's': IS("set-cookie", F_SET_COOKIE); break;
+        case 13 << 8 | 'a': IS("authorization", F_AUTHORIZATION); break;
+        case 13 << 8 | 'c': IS("cache-control", F_CACHE_CONTROL); break;
+        case 13 << 8 | 'i': IS("if-none-match", F_IF_NONE_MATCH); break;
+        case 14 << 8 | 'c': IS("content-length", F_CONTENT_LENGTH); break;
+        case 15 << 8 | 'a': IS("accept-encoding", F_ACCEPT_ENCODING); break;
+        case 15 << 8 | 'x': IS("x-forwarded-for", F_FORWARDED); break;
+        case 16 << 8 | 'c': IS("content-encoding", F_CONTENT_ENCODING); break;
+        case 16 << 8 | 'x': IS("x-forwarded-host", F_FORWARDED); break;
+        case 17 << 8 | 'i': IS("if-modified-since", F_IF_MODIFIED_SINCE); break;
+        case 17 << 8 | 't': IS("transfer-encoding", F_TRANSFER_ENCODING); break;
+        case 17 << 8 | 'x': IS("x-forwarded-proto", F_FORWARDED); break;
+        case 19 << 8 | 'i': IS("if-unmodified-since", F_IF_UNMODIFIED_SINCE); break;
+        }
+        return 0;
+    #undef IS
+    }
+
+    /* First control character other than HTAB in p[0..end), or end. Eight bytes at a time: a byte below 0x20
+     * or equal to 0x7f raises its high bit in `hit`; bits above the lowest one may be false, the lowest never is. */
+    static const unsigned char *skip_text(const unsigned char *p, const unsigned char *end)
+    {
+        const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
+        for (;;) {
+            while (end - p >= 8) {
+                uint64_t x, hit;
+                memcpy(&x, p, 8);
+    #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+                x = __builtin_bswap64(x);
+    #endif
+                uint64_t del = x ^ (ones * 0x7f);
+                hit = ((x - ones * 0x20) & ~x & high) | ((del - ones) & ~del & high);
+                if (hit) { p += __builtin_ctzll(hit) >> 3; goto found; }
+                p += 8;
+            }
+            while (p < end && *p >= 0x20 && *p != 0x7f) p++;
+            if (p == end) return p;
+        found:
+            if (*p != '\\t') return p;
+            p++;
+        }
+    }
+
+    /* Check and index the lines in block[start..end), each ended by CRLF. Returns how many, or why not.
+     * `whole`: also check what must hold for a header section as a whole (Host, Content-Length). */
+    static int scan(const char *block, size_t start, size_t end, Line *lines, int room, int whole, uint32_t *mask)
+    {
+        const unsigned char *base = (const unsigned char *)block, *p = base + start, *stop = base + end;
+        uint32_t seen = 0;
+        int count = 0;
+
+        while (p < stop) {
+            const unsigned char *name = p;
+            while (p < stop && token[*p]) p++;
+            if (p == stop) return BAD_END;
+            if (*p != ':') {
+                if (*p == '\\n') return BAD_LF;
+                if (p == name) return *p == ' ' || *p == '\\t' ? BAD_FOLD : *p == '\\r' ? BAD_END : BAD_NAME;
+                return *p == ' ' || *p == '\\t' ? BAD_SPACE : BAD_NAME;
+            }
+            if (p == name) return BAD_NAME;
+            size_t name_size = (size_t)(p - name);
+            p++;
+            while (p < stop && (*p == ' ' || *p == '\\t')) p++;
+            const unsigned char *value = p;
+            p = skip_text(p, stop);
+            if (p == stop) return BAD_END;
+            if (*p != '\\r') return *p == '\\n' ? BAD_LF : BAD_CONTROL;
+            if (p + 1 == stop || p[1] != '\\n') return BAD_CR;
+            const unsigned char *value_end = p;
+            while (value_end > value && (value_end[-1] == ' ' || value_end[-1] == '\\t')) value_end--;
+            p += 2;
+            size_t value_size = (size_t)(value_end - value);
+
+            uint32_t bit = known(name, name_size);
+            if (whole && bit & (F_HOST | F_CONTENT_LENGTH)) {
+                if (bit & seen) return bit == F_HOST ? BAD_HOSTS : BAD_LENGTHS;
+                if (bit == F_CONTENT_LENGTH) {
+                    if (value_size == 0 || value_size > 18) return BAD_LENGTH;
+                    for (size_t i = 0; i < value_size; i++)
+                        if (value[i] < '0' || value[i] > '9') return BAD_LENGTH;
+                }
+            }
+            seen |= bit;
+            if (count == room) return FULL;
+            lines[count++] = (Line){(uint32_t)(name - base), (uint32_t)name_size,
+                                    (uint32_t)(value - base), (uint32_t)value_size};
+        }
+        if (whole && (seen & F_CONTENT_LENGTH) && (seen & F_TRANSFER_ENCODING)) return BAD_BOTH;
+        *mask = seen;
+        return count;
+    }
+
+    static Py_ssize_t count_lf(const char *block, size_t start, size_t end)
+    {
+        Py_ssize_t count = 0;
+        for (size_t i = start; i < end; i++) count += block[i] == '\\n';
+        return count;
+    }
+    """
+    ctypedef struct Line:
+        uint32_t name, name_size, value, value_size
+
+    enum:
+        F_HOST, F_CONNECTION, F_CONTENT_LENGTH, F_TRANSFER_ENCODING, F_EXPECT, F_UPGRADE, F_AUTHORIZATION
+        F_COOKIE, F_RANGE, F_IF_RANGE, F_IF_NONE_MATCH, F_IF_MODIFIED_SINCE, F_IF_MATCH
+        F_IF_UNMODIFIED_SINCE, F_CACHE_CONTROL, F_PRAGMA, F_ACCEPT_ENCODING, F_FORWARDED, F_CDN_LOOP
+        F_TE, F_TRAILER, F_SET_COOKIE, F_VARY, F_CONTENT_ENCODING
+        BAD_NAME, BAD_SPACE, BAD_FOLD, BAD_LF, BAD_CR, BAD_CONTROL, BAD_END
+        BAD_HOSTS, BAD_LENGTHS, BAD_LENGTH, BAD_BOTH, FULL
+
+    void fill_token()
+    bint spells(const unsigned char *name, const void *word, size_t size) nogil
+    uint32_t known(const unsigned char *name, size_t size) nogil
+    int scan(const char *block, size_t start, size_t end, Line *lines, int room, bint whole, uint32_t *mask) nogil
+    Py_ssize_t count_lf(const char *block, size_t start, size_t end) nogil
+
+fill_token()
+
+HOST = F_HOST
+CONNECTION = F_CONNECTION
+CONTENT_LENGTH = F_CONTENT_LENGTH
+TRANSFER_ENCODING = F_TRANSFER_ENCODING
+EXPECT = F_EXPECT
+UPGRADE = F_UPGRADE
+AUTHORIZATION = F_AUTHORIZATION
+COOKIE = F_COOKIE
+RANGE = F_RANGE
+IF_RANGE = F_IF_RANGE
+IF_NONE_MATCH = F_IF_NONE_MATCH
+IF_MODIFIED_SINCE = F_IF_MODIFIED_SINCE
+IF_MATCH = F_IF_MATCH
+IF_UNMODIFIED_SINCE = F_IF_UNMODIFIED_SINCE
+CACHE_CONTROL = F_CACHE_CONTROL
+PRAGMA = F_PRAGMA
+ACCEPT_ENCODING = F_ACCEPT_ENCODING
+FORWARDED = F_FORWARDED
+CDN_LOOP = F_CDN_LOOP
+TE = F_TE
+TRAILER = F_TRAILER
+SET_COOKIE = F_SET_COOKIE
+VARY = F_VARY
+CONTENT_ENCODING = F_CONTENT_ENCODING
+
+
+class FieldError(ValueError):
+    """A header section that must be refused; `args[0]` says which rule it breaks, in a few words."""
+
+
+class TooManyFields(FieldError):
+    """More field lines than allowed: a matter of size (431), not of grammar (400)."""
+
+
+cdef dict RULES = {
+    BAD_NAME: "field name is not a token",
+    BAD_SPACE: "whitespace before the colon",
+    BAD_FOLD: "line folding",
+    BAD_LF: "line ended by a bare LF",
+    BAD_CR: "bare CR",
+    BAD_CONTROL: "control character in a field value",
+    BAD_END: "field line without an end",
+    BAD_HOSTS: "more than one Host",
+    BAD_LENGTHS: "more than one Content-Length",
+    BAD_LENGTH: "Content-Length is not a number of at most 18 digits",
+    BAD_BOTH: "Content-Length together with Transfer-Encoding",
+}
+
+# Most messages have fewer lines than this and are indexed in one pass. Only used under the GIL, never across a call.
+cdef enum:
+    ROOM = 128
+cdef Line scratch[ROOM]
+
+
+@cython.final
+@cython.freelist(256)
+cdef class Fields:
+    """Ordered field lines. Names compare case-insensitively and keep the spelling they came with."""
+
+    cdef bytes block  # block[start:end] holds the lines that `lines` indexes
+    cdef Py_ssize_t start, end
+    cdef Line *lines
+    cdef int count  # of lines; -1 while not indexed
+    cdef uint32_t seen
+    cdef list tail  # pieces of further lines, first the block's own; None while there are none
+
+    def __cinit__(self):
+        self.lines = NULL
+        self.count = -1
+
+    def __dealloc__(self):
+        PyMem_Free(self.lines)
+
+    @staticmethod
+    def parse(bytes block not None, Py_ssize_t start=0, *, int max_fields=ROOM):
+        """Index block[start:], field lines and the empty line behind them; FieldError if a rule is broken."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(block)
+        cdef const char *data = PyBytes_AS_STRING(block)
+        if start < 0 or size > 0x7FFFFFFF or size - start < 2 or data[size - 2] != b"\r" or data[size - 1] != b"\n":
+            raise FieldError("header section without its empty line")
+        cdef Fields fields = Fields.__new__(Fields)
+        fields.block = block
+        fields.start = start
+        fields.end = size - 2
+        fields.index(True, max_fields)
+        return fields
+
+    @staticmethod
+    def of(pairs=()):
+        """The same rules for name/value pairs."""
+        cdef list pieces = []
+        cdef bytes name, value
+        for name, value in pairs:
+            # What would end the name or the line early must not be glued in, or one pair could pass for two.
+            if b":" in name or not name:
+                raise FieldError(RULES[BAD_NAME])
+            if b"\n" in value:
+                raise FieldError(RULES[BAD_LF])
+            pieces += (name, b": ", value, b"\r\n")
+        cdef Fields fields = Fields.trusted(b"".join(pieces))
+        fields.index(True, 0x7FFFFFFF)
+        return fields
+
+    @staticmethod
+    def trusted(bytes block not None):
+        """Wrap lines that were validated before: no scan until the first look-up."""
+        cdef Fields fields = Fields.__new__(Fields)
+        fields.block = block
+        fields.start = 0
+        fields.end = PyBytes_GET_SIZE(block)
+        return fields
+
+    cdef int index(self, bint whole, int max_fields) except -1:
+        """Fill `lines`, `count` and `seen` from the block."""
+        cdef const char *data = PyBytes_AS_STRING(self.block)
+        cdef Line *lines = NULL
+        cdef Py_ssize_t room
+        cdef int count = scan(data, self.start, self.end, scratch, min(ROOM, max_fields), whole, &self.seen)
+        if count == FULL:
+            room = count_lf(data, self.start, self.end)  # each line has at least one
+            if room > max_fields:
+                raise TooManyFields(f"more than {max_fields} field lines")
+            lines = <Line *>PyMem_Malloc(room * sizeof(Line))
+            if lines == NULL:
+                raise MemoryError
+            count = scan(data, self.start, self.end, lines, <int>room, whole, &self.seen)
+        elif count > 0:
+            lines = <Line *>PyMem_Malloc(count * sizeof(Line))
+            if lines == NULL:
+                raise MemoryError
+            memcpy(lines, scratch, count * sizeof(Line))
+        if count < 0:
+            PyMem_Free(lines)
+            raise FieldError(RULES[count])
+        PyMem_Free(self.lines)
+        self.lines = lines
+        self.count = count
+        return 0
+
+    cdef int settle(self) except -1:
+        """Make `lines` tell the whole truth: join what was appended, index what is not."""
+        if self.tail is not None:
+            self.rewrite(b"".join(self.tail))
+        if self.count < 0:
+            self.index(False, 0x7FFFFFFF)
+        return 0
+
+    cdef void rewrite(self, bytes block):
+        """Replace all lines by those in `block`."""
+        self.block = block
+        self.start = 0
+        self.end = PyBytes_GET_SIZE(block)
+        self.tail = None
+        self.count = -1
+
+    cdef bytes base(self):
+        """The indexed lines as bytes of their own."""
+        if self.start == 0 and self.end == PyBytes_GET_SIZE(self.block):
+            return self.block
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.block) + self.start, self.end - self.start)
+
+    cdef int find(self, bytes name, int after) except -2:
+        """Index of the first line of that name behind line `after`, or -1."""
+        if self.tail is not None or self.count < 0:
+            self.settle()
+        cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(self.block)
+        cdef const unsigned char *word = <const unsigned char *>PyBytes_AS_STRING(name)
+        cdef size_t size = PyBytes_GET_SIZE(name)
+        cdef uint32_t bit = known(word, size)
+        cdef int i
+        if bit and not self.seen & bit:
+            return -1
+        for i in range(after + 1, self.count):
+            if self.lines[i].name_size == size and spells(data + self.lines[i].name, word, size):
+                return i
+        return -1
+
+    cdef bytes value(self, int i):
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.block) + self.lines[i].value, self.lines[i].value_size)
+
+    @property
+    def mask(self):
+        """Which of the well-known fields are present."""
+        if self.tail is not None or self.count < 0:
+            self.settle()
+        return self.seen
+
+    def get(self, bytes name not None):
+        """Value of the first line of that name, or None."""
+        cdef int i = self.find(name, -1)
+        return None if i < 0 else self.value(i)
+
+    def get_all(self, bytes name not None):
+        """Values of every line of that name, in order."""
+        cdef list values = []
+        cdef int i = self.find(name, -1)
+        while i >= 0:
+            values.append(self.value(i))
+            i = self.find(name, i)
+        return values
+
+    def joined(self, bytes name not None):
+        """All values of that name as one list, joined with ", "; None if absent."""
+        cdef int i = self.find(name, -1)
+        if i < 0:
+            return None
+        if self.find(name, i) < 0:
+            return self.value(i)
+        return b", ".join(self.get_all(name))
+
+    def __contains__(self, bytes name not None):
+        return self.find(name, -1) >= 0
+
+    def __len__(self):
+        self.settle()
+        return self.count
+
+    def __bool__(self):
+        return True  # `if fields` asks whether there are Fields at all, never whether they are empty
+
+    def items(self):
+        """(name as spelled, value) in order."""
+        self.settle()
+        cdef const char *data = PyBytes_AS_STRING(self.block)
+        cdef list pairs = []
+        cdef int i
+        for i in range(self.count):
+            pairs.append((PyBytes_FromStringAndSize(data + self.lines[i].name, self.lines[i].name_size), self.value(i)))
+        return pairs
+
+    def append(self, bytes name not None, bytes value not None):
+        """Add a line at the end, trusted to be valid."""
+        if self.tail is None:
+            self.tail = [self.base()]
+        cdef list tail = self.tail
+        tail.append(name)
+        tail.append(b": ")
+        tail.append(value)
+        tail.append(b"\r\n")
+
+    def append_lines(self, bytes lines not None):
+        """Add ready-made lines at the end, trusted to be valid."""
+        if self.tail is None:
+            self.tail = [self.base()]
+        (<list>self.tail).append(lines)
+
+    def set(self, bytes name not None, bytes value not None):
+        """Replace every line of that name by one, at the place of the first; add it when absent."""
+        cdef int i = self.find(name, -1)
+        if i < 0:
+            self.append(name, value)
+        else:
+            self.rewrite(self.without((name,), i, b"%b: %b\r\n" % (name, value)))
+
+    def remove(self, *names):
+        """Drop every line of the given names; absent ones are fine."""
+        cdef bytes name
+        cdef int first = -1, i
+        for name in names:
+            i = self.find(name, -1)
+            if i >= 0 and (first < 0 or i < first):
+                first = i
+        if first >= 0:
+            self.rewrite(self.without(names, first, b""))
+
+    cdef bytes without(self, tuple names, int first, bytes instead):
+        """The lines but those of `names`, of which `first` is the first and has `instead` in its place."""
+        cdef const char *data = PyBytes_AS_STRING(self.block)
+        cdef Py_ssize_t kept = self.start  # where the run of lines to keep begins
+        cdef Py_ssize_t begin, end
+        cdef list pieces = []
+        cdef bytes name
+        cdef int i
+        for i in range(first, self.count):
+            for name in names:
+                if self.lines[i].name_size == <size_t>PyBytes_GET_SIZE(name) and spells(
+                    <const unsigned char *>data + self.lines[i].name,
+                    <const unsigned char *>PyBytes_AS_STRING(name),
+                    self.lines[i].name_size,
+                ):
+                    begin = self.lines[i].name
+                    end = self.lines[i + 1].name if i + 1 < self.count else self.end
+                    if begin > kept:
+                        pieces.append(PyBytes_FromStringAndSize(data + kept, begin - kept))
+                    if i == first:
+                        pieces.append(instead)
+                    kept = end
+                    break
+        if self.end > kept:
+            pieces.append(PyBytes_FromStringAndSize(data + kept, self.end - kept))
+        return b"".join(pieces)
+
+    def copy(self):
+        """The same lines, to be changed apart."""
+        cdef Fields other = Fields.__new__(Fields)
+        other.block = self.block
+        other.start = self.start
+        other.end = self.end
+        other.seen = self.seen
+        if self.tail is not None:
+            other.tail = list(self.tail)
+        elif self.count > 0:
+            other.lines = <Line *>PyMem_Malloc(self.count * sizeof(Line))
+            if other.lines == NULL:
+                raise MemoryError
+            memcpy(other.lines, self.lines, self.count * sizeof(Line))
+            other.count = self.count
+        return other
+
+    def encode(self):
+        """The lines as they go on the wire, each ended by CRLF, without the empty line."""
+        if self.tail is None:
+            return self.base()
+        return b"".join(self.tail)
+
+    def __reduce__(self):
+        return Fields.trusted, (self.encode(),)
+
+    def __repr__(self):
+        return f"Fields({self.items()!r})"
