@@ -1,0 +1,180 @@
+"""What does a request cost at the whole server, beside nginx and HAProxy in the same run?
+
+For every row each server gets the same load in turn, several rounds, interleaved; the figure is the
+median of CPU microseconds per request. Before a row is measured the answer is fetched through every
+server and compared with the origin's bytes, and a hit row must really be a hit.
+"""
+
+import contextlib
+import statistics
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from bench import peers
+from bench.measure import Load, sample
+from bench.peers import Peer
+
+OBJECTS = 10_000
+BROWSER_FIELDS = {
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Accept-Language": "en-GB,en;q=0.7,de;q=0.3",
+    "Accept-Encoding": "gzip, deflate, br, zstd",
+    "Referer": "https://www.example.org/some/page?with=query",
+    "Cookie": "session=0123456789abcdef0123456789abcdef; theme=dark; consent=1",
+    "Upgrade-Insecure-Requests": "1",
+    "Sec-Fetch-Dest": "document",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Site": "same-origin",
+    "Sec-Fetch-User": "?1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One question: which paths, which fields, over what."""
+
+    name: str
+    path: str = "/o/0.bin"
+    zipf: bool = False
+    browser: bool = False
+    tls: bool = False
+    expect_hit: bool = True
+
+
+ROWS = (
+    Row("h1 hit, one hot object, bare fields"),
+    Row("h1 hit, one hot object, 11 browser fields", browser=True),
+    Row("h1 hit, Zipf over 10^4 objects, 11 browser fields", zipf=True, browser=True),
+    Row("h1 hit over TLS, one hot object, bare fields", tls=True),
+    Row("h1 hit over TLS, Zipf over 10^4 objects, 11 browser fields", tls=True, zipf=True, browser=True),
+    Row("64 KiB hit, bare fields", path="/64k.bin"),
+    Row("pass through to a keep-alive origin, no cache", path="/pass/o/0.bin", expect_hit=False),
+)
+
+
+@dataclass(slots=True)
+class Result:
+    """Median CPU us per request of each server on one row."""
+
+    row: str
+    cpu_us: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
+
+
+def wrk_script(path: Path, row: Row) -> Path:
+    """A Lua script for wrk: the fields, and for a Zipf row a fixed sequence of paths (alpha 0.9, seed 1)."""
+    lines = [f"wrk.headers[{name!r}] = {value!r}" for name, value in BROWSER_FIELDS.items() if row.browser]
+    if row.zipf:
+        weights = [rank**-0.9 for rank in range(1, OBJECTS + 1)]
+        order = Random(1).choices(range(OBJECTS), weights, k=40_000)
+        listing = path.with_suffix(".txt")
+        listing.write_text("\n".join(f"/o/{number}.bin" for number in order) + "\n")
+        lines += [
+            "requests, at = {}, 0",
+            "function init(args)",
+            f"  for path in io.lines({str(listing)!r}) do",
+            "    requests[#requests + 1] = wrk.format('GET', path)",
+            "  end",
+            "end",
+            "function request() at = at % #requests + 1; return requests[at] end",
+        ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def certificate(work: Path) -> tuple[Path, Path]:
+    """A throw-away P-256 certificate that all servers share."""
+    chain, key = work / "cert.pem", work / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-subj", "/CN=localhost", "-days", "2", "-keyout", str(key), "-out", str(chain)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return chain, key
+
+
+def prove(peer: Peer, row: Row, origin_url: str) -> None:
+    """The server's body is the origin's, and a hit row is a hit by the second request."""
+    base = peer.https if row.tls else peer.http
+    expected, _ = peers.fetch(origin_url + row.path)
+    for _ in range(2):
+        body, fields = peers.fetch(base + row.path)
+        if body != expected:
+            raise RuntimeError(f"{peer.name}: wrong body for {row.path}")
+    is_hit = "age" in fields or fields.get("x-cache", "").upper().startswith("HIT")
+    if is_hit != row.expect_hit:
+        raise RuntimeError(f"{peer.name}: {row.path}: hit expected {row.expect_hit}, got {fields}")
+
+
+def measure_row(
+    row: Row, servers: list[Peer], origin_url: str, work: Path, rounds: int, seconds: float
+) -> Result:
+    """All servers in turn, `rounds` times."""
+    script = wrk_script(work / "load.lua", row) if row.zipf or row.browser else None
+    samples: dict[str, list[float]] = {peer.name: [] for peer in servers}
+    result = Result(row.name, errors={peer.name: 0 for peer in servers})
+    loads = {peer.name: Load((peer.https if row.tls else peer.http) + row.path, script) for peer in servers}
+    for peer in servers:
+        prove(peer, row, origin_url)
+        sample(peer.pids, loads[peer.name], 5.0 if row.zipf else 1.0)  # warm: fills the cache
+    for _ in range(rounds):
+        for peer in servers:
+            taken = sample(peer.pids, loads[peer.name], seconds)
+            samples[peer.name].append(taken.cpu_us_per_request)
+            result.errors[peer.name] += taken.errors
+            time.sleep(0.1)  # the last connections' closing is nobody's cost
+    result.cpu_us = {name: statistics.median(values) for name, values in samples.items()}
+    return result
+
+
+def table(results: list[Result], names: list[str]) -> str:
+    """The results as Markdown, with edgecluster's ratio to each peer."""
+    others = [name for name in names if name != "edgecluster"]
+    head = ["CPU us per request", *names, *(f"edgecluster / {name}" for name in others)]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for result in results:
+        ours = result.cpu_us.get("edgecluster")
+        cells = [result.row, *(f"{result.cpu_us[name]:.1f}" for name in names)]
+        cells += [f"{ours / result.cpu_us[name]:.2f}" if ours else "-" for name in others]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def run(rounds: int, seconds: float, only: str, out: Path | None) -> list[Result]:
+    """Start everything, measure every row whose name contains `only`, print the table."""
+    if missing := peers.missing_programs():
+        raise SystemExit(f"bench: {', '.join(missing)} not found; apt-get install nginx haproxy wrk openssl")
+    results: list[Result] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="edgecluster-bench-") as directory,
+        contextlib.ExitStack() as stack,
+    ):
+        work = Path(directory)
+        work.chmod(0o755)  # nginx drops root and still has to read the tree
+        peers.make_tree(work / "tree", OBJECTS)
+        chain, key = certificate(work)
+        origin_port = stack.enter_context(peers.origin(work))
+        servers = [
+            stack.enter_context(peers.edgecluster(work, origin_port, chain, key)),
+            stack.enter_context(peers.nginx(work, origin_port, chain, key, full=False)),
+            stack.enter_context(peers.nginx(work, origin_port, chain, key, full=True)),
+            stack.enter_context(peers.haproxy(work, origin_port, chain, key)),
+        ]
+        names = [peer.name for peer in servers]
+        for row in (row for row in ROWS if only in row.name):
+            result = measure_row(row, servers, f"http://127.0.0.1:{origin_port}", work, rounds, seconds)
+            print(table([result], names).splitlines()[-1], flush=True)
+            if any(result.errors.values()):
+                print(f"  errors: {result.errors}", flush=True)
+            results.append(result)
+        record = peers.versions()
+    print("\n" + ", ".join(f"{name} {value}" for name, value in record.items()), f"({time.strftime('%F')})\n")
+    print(table(results, names))
+    if out is not None:
+        peers.dump(out, {"machine": record, "rows": [{"row": r.row, "cpu_us": r.cpu_us} for r in results]})
+    return results

@@ -1,0 +1,72 @@
+"""CPU time per request: how every number in this directory is taken.
+
+A server's cost is the user and system time of all its processes and threads between two readings,
+divided by the requests it answered in between. The server runs on one core, the load generator and
+the origin on another; wall-clock rates are not used, because they measure the machine's other tenants.
+"""
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+SERVER_CORE = 0
+LOAD_CORE = 1
+
+
+def cpu_ns(pids: Sequence[int]) -> int:
+    """Nanoseconds on a CPU so far, summed over all threads of `pids` and their descendants."""
+    total = 0
+    for pid in pids:
+        try:
+            family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        except psutil.NoSuchProcess:
+            continue
+        for process in family:
+            for stat in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):
+                total += int(stat.read_text().split()[0])
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one run of wrk asks for."""
+
+    url: str
+    script: Path | None = None
+    connections: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One measured run."""
+
+    requests: int
+    cpu_us_per_request: float
+    errors: int
+
+
+def wrk(load: Load, seconds: float) -> tuple[int, int]:
+    """(requests answered, errors) of one run on the load core. Errors: socket errors and any 4xx or 5xx."""
+    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{load.connections}", f"-d{seconds:g}s"]
+    if load.script is not None:
+        command += ["-s", str(load.script)]
+    out = subprocess.run([*command, load.url], check=True, capture_output=True, text=True).stdout
+    found = re.search(r"(\d+) requests in", out)
+    if found is None:
+        raise RuntimeError(f"wrk printed no request count:\n{out}")
+    errors = sum(int(n) for n in re.findall(r"Non-2xx or 3xx responses: (\d+)", out))
+    socket = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", out)
+    errors += sum(int(n) for n in socket.groups()) if socket else 0
+    return int(found[1]), errors
+
+
+def sample(pids: Sequence[int], load: Load, seconds: float) -> Sample:
+    """Run the load once and charge the servers' CPU time to its requests."""
+    before = cpu_ns(pids)
+    requests, errors = wrk(load, seconds)
+    spent = cpu_ns(pids) - before
+    return Sample(requests, spent / 1000 / max(requests, 1), errors)
