@@ -1,0 +1,181 @@
+"""From a checked Config to the settings the supervisor and the workers are started with."""
+
+import math
+import os
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+from cluster.config.models import (
+    MAX_WORKERS,
+    Access,
+    Cache,
+    Compression,
+    Config,
+    Origin,
+    RateLimit,
+    Route,
+    Rules,
+    Site,
+)
+from cluster.settings import CertificateSettings, ClusterSettings
+from worker.settings import (
+    AccessSettings,
+    CacheSettings,
+    CompressionSettings,
+    Limits,
+    LogSettings,
+    OriginSettings,
+    RateLimitSettings,
+    RouteSettings,
+    SiteSettings,
+    WorkerSettings,
+)
+
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+def cluster_settings(config: Config, base: Path, config_path: Path | None) -> ClusterSettings:
+    """The settings of `config`; paths in it are relative to the directory `base`."""
+    return ClusterSettings(
+        worker=worker_settings(config, base),
+        workers=usable_cpus() if config.workers == "auto" else config.workers,
+        cache_bytes=config.cache.memory,
+        state_dir=absolute(config.state_dir, base) if config.state_dir else default_state_dir(),
+        config_path=config_path,
+        admin=config.admin,
+        certificates=tuple(
+            CertificateSettings(absolute(pair.certificate, base), absolute(pair.key, base))
+            for pair in config.tls
+        ),
+        local_names=local_names(config),
+        user=config.user,
+        heartbeat_timeout_s=config.heartbeat_timeout,
+        pin_cores=config.pin_cores,
+    )
+
+
+def usable_cpus() -> int:
+    """CPUs this process may run on (taskset, cgroup cpusets), at most as many as there may be workers."""
+    return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+
+
+def default_state_dir() -> Path:
+    """/var/lib/edgecluster for root, else $XDG_STATE_HOME/edgecluster or ~/.local/state/edgecluster."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/edgecluster")
+    home = os.environ.get("XDG_STATE_HOME", "")
+    # The XDG Base Directory Specification has relative paths ignored.
+    return (Path(home) if home.startswith("/") else Path.home() / ".local/state") / "edgecluster"
+
+
+def absolute(path: str, base: Path) -> Path:
+    """`path` seen from the directory `base`, with ~ expanded."""
+    return Path(os.path.normpath(base / Path(path).expanduser()))
+
+
+def local_names(config: Config) -> tuple[str, ...]:
+    """Names a local certificate has to carry: this machine's, the sites' and the listeners'."""
+    hosts = [host for site in config.sites for host in site.hosts if host != "*"]
+    addresses = [one.host for one in config.listen if not ip_address(one.host).is_unspecified]
+    return tuple(dict.fromkeys([*LOCAL_NAMES, *hosts, *addresses]))
+
+
+def worker_settings(config: Config, base: Path) -> WorkerSettings:
+    log = config.log
+    path = log.path if log.path in ("-", "") else str(absolute(log.path, base))
+    limits = config.limits
+    return WorkerSettings(
+        listeners=tuple(config.listen),
+        sites=tuple(site_settings(site, index, base) for index, site in enumerate(config.sites)),
+        limits=Limits(
+            request_line_bytes=limits.request_line,
+            header_bytes=limits.header,
+            header_count=limits.header_count,
+            body_bytes=limits.body,
+            header_timeout_s=limits.header_timeout,
+            body_timeout_s=limits.body_timeout,
+            idle_timeout_s=limits.idle_timeout,
+            send_timeout_s=limits.send_timeout,
+            requests_per_connection=limits.requests_per_connection,
+            pipelined=limits.pipelined,
+            connections=limits.connections,
+        ),
+        log=LogSettings(path, log.format),
+        trusted_proxies=tuple(config.trusted_proxies),
+        name=config.name,
+        drain_timeout_s=config.drain_timeout,
+    )
+
+
+def site_settings(site: Site, index: int, base: Path) -> SiteSettings:
+    """A site's routes, and one for "/" when the site's own origin takes what they leave."""
+    hosts = () if "*" in site.hosts else tuple(in_host_field(host) for host in site.hosts)
+    name = site.name or (site.hosts[0] if hosts else "default" if index == 0 else f"site-{index}")
+    routes = list(site.routes)
+    if site.origin is not None and all(route.prefix != "/" for route in routes):
+        routes.append(Route(prefix="/"))
+    return SiteSettings(name, hosts, tuple(route_settings(route, site, name, base) for route in routes))
+
+
+def in_host_field(host: str) -> bytes:
+    """A host as a request names it: IPv6 addresses in brackets (RFC 3986 3.2.2)."""
+    return f"[{host}]".encode() if ":" in host else host.encode()
+
+
+def route_settings(route: Route, site: Site, site_name: str, base: Path) -> RouteSettings:
+    """What the route says, and for what it leaves out, what its site says."""
+    origin = route.origin or site.origin
+    assert origin is not None, "broken_rules() has refused this"
+
+    def chosen(key: str) -> Rules:
+        return route if getattr(route, key) is not None else site
+
+    access, limits = chosen("access").access, chosen("rate_limits").rate_limits
+    return RouteSettings(
+        name=route.name or site_name + route.prefix,
+        prefix=route.prefix.encode(),
+        origin=origin_settings(origin, base),
+        cache=cache_settings(chosen("cache").cache or Cache()),
+        compression=compression_settings(chosen("compression").compression or Compression()),
+        access=access_settings(access) if access else None,
+        rate_limits=tuple(rate_limit_settings(limit) for limit in limits or ()),
+    )
+
+
+def cache_settings(cache: Cache) -> CacheSettings:
+    return CacheSettings(cache.enabled, cache.max_object, cache.lease, cache.collapse)
+
+
+def compression_settings(compression: Compression) -> CompressionSettings:
+    return CompressionSettings(tuple(compression.codings), compression.min_size, compression.quality)
+
+
+def origin_settings(origin: Origin, base: Path) -> OriginSettings:
+    address: OriginSettings = origin.url
+    return replace(
+        address,
+        host_header=origin.host_header,
+        server_name=origin.server_name,
+        verify=origin.verify,
+        ca_file=str(absolute(origin.ca_file, base)) if origin.ca_file else None,
+        connect_timeout_s=origin.connect_timeout,
+        first_byte_timeout_s=origin.first_byte_timeout,
+        idle_timeout_s=origin.idle_timeout,
+        keepalive_s=origin.keepalive,
+        keepalive_connections=origin.keepalive_connections,
+        connections=origin.connections,
+        header_bytes=origin.header,
+        retries=origin.retries,
+    )
+
+
+def access_settings(access: Access) -> AccessSettings:
+    """The lists, and an explicit answer for everyone else: an allow list alone means nobody else."""
+    default = access.default or ("deny" if access.allow and not access.deny else "allow")
+    return AccessSettings(tuple(access.allow), tuple(access.deny), default == "allow")
+
+
+def rate_limit_settings(limit: RateLimit) -> RateLimitSettings:
+    burst = limit.burst or max(1, math.ceil(limit.rate))
+    return RateLimitSettings(limit.name, limit.rate, burst, limit.action)

@@ -1,0 +1,422 @@
+"""The shape of the configuration file: every key, what it means, what it expects, its default.
+
+One pydantic model per mapping, strict, no key beyond the declared ones. `Field(description=...)` is
+what an editor shows, `Expects` is the phrase that ends an error message. Defaults that the settings
+of the layers below know are taken from there, so that they are written once.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from cluster.config import units
+from worker.settings import (
+    CacheSettings,
+    CompressionSettings,
+    Limits,
+    ListenerSettings,
+    LogSettings,
+    OriginSettings,
+    WorkerSettings,
+)
+
+MAX_WORKERS = 30  # the segment has 64 places; a reload has two generations side by side
+
+
+class Expects:
+    """What a value has to look like, in the words of an error message."""
+
+    def __init__(self, phrase: str) -> None:
+        self.phrase = phrase
+
+
+def _text_schema(*examples: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "examples": list(examples)})
+
+
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("must be more than 0")
+    return value
+
+
+Size = Annotated[
+    int, BeforeValidator(lambda value: _positive(units.size(value))),
+    Expects("a size such as 512MiB or 64KB"), _text_schema("512MiB", "64KB"),
+]  # fmt: skip
+SizeOrZero = Annotated[
+    int, BeforeValidator(units.size),
+    Expects("a size such as 512B or 4KiB, or 0"), _text_schema("512B", "4KiB"),
+]  # fmt: skip
+Duration = Annotated[
+    float, BeforeValidator(lambda value: _positive(units.duration(value))),
+    Expects("a duration such as 30s, 5m or 250ms"), _text_schema("30s", "5m", "250ms"),
+]  # fmt: skip
+DurationOrZero = Annotated[
+    float, BeforeValidator(units.duration),
+    Expects("a duration such as 30s, 5m or 250ms, or 0"), _text_schema("30s", "0s"),
+]  # fmt: skip
+Rate = Annotated[
+    float, BeforeValidator(units.rate),
+    Expects("a rate such as 10/s or 600/m"), _text_schema("10/s", "600/m"),
+]  # fmt: skip
+Count = Annotated[int, Field(ge=1), Expects("a whole number of at least 1")]
+CountOrZero = Annotated[int, Field(ge=0), Expects("a whole number of at least 0")]
+Flag = Annotated[bool, Expects("true or false")]
+Word = Annotated[str, Field(min_length=1), Expects("a word")]
+Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$"), Expects("a word of letters, digits, . _ and -")]
+FilePath = Annotated[str, Field(min_length=1), Expects("the path of a file")]
+Block = Annotated[
+    Any, BeforeValidator(units.network),
+    Expects("an address or CIDR block such as 192.0.2.0/24 or 2001:db8::/32"), _text_schema("192.0.2.0/24"),
+]  # fmt: skip
+HostName = Annotated[
+    str, BeforeValidator(units.host_name),
+    Expects("a host name such as example.org"), _text_schema("example.org"),
+]  # fmt: skip
+HostPattern = Annotated[
+    str, BeforeValidator(units.host_pattern),
+    Expects("a host name such as example.org or *.example.org, or * for any"),
+    _text_schema("example.org", "*.example.org", "*"),
+]  # fmt: skip
+Listener = Annotated[
+    Any, BeforeValidator(units.listener),
+    Expects("a URL with a numeric address such as http://127.0.0.1:8080 or https://[::]:443"),
+    _text_schema("http://127.0.0.1:8080", "https://[::]:443"),
+]  # fmt: skip
+OriginAddress = Annotated[
+    Any, BeforeValidator(units.origin_address),
+    Expects("the origin's URL such as http://127.0.0.1:8000"), _text_schema("http://127.0.0.1:8000"),
+]  # fmt: skip
+
+
+class OneOrMany:
+    """Marks a list in whose place a single item may stand."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            lambda value: value if isinstance(value, list) else [value], handler(source)
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        many = handler(schema)
+        return {"anyOf": [many["items"], many]}
+
+
+Item = TypeVar("Item")
+Many = Annotated[list[Item], OneOrMany()]
+
+
+def _workers(value: object) -> object:
+    if value == "auto" or (type(value) is int and 1 <= value <= MAX_WORKERS):
+        return value
+    raise ValueError("")
+
+
+class Section(BaseModel):
+    """A mapping of the configuration file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    short_hand: ClassVar[dict[str, Any] | None] = None  # JSON Schema of what may stand for the mapping
+    short_words: ClassVar[str] = ""  # the same for an error message
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, value: object) -> object:
+        return value if value is None or isinstance(value, dict) else cls.expand(value)
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        """The mapping that a short-hand value stands for; other values come back as they are."""
+        return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        full = handler(schema)
+        return {"anyOf": [cls.short_hand, full]} if cls.short_hand else full
+
+
+class Memory(Section):
+    """The cache that all workers share."""
+
+    memory: Size = Field(
+        default=256 * 1024**2,
+        description="Size of the shared segment: responses, counters and leases together.",
+    )
+
+
+class Certificate(Section):
+    """A certificate for the https listeners."""
+
+    certificate: FilePath = Field(description="PEM file: the certificate, then its intermediates.")
+    key: FilePath = Field(description="PEM file: the certificate's private key.")
+
+
+class Log(Section):
+    """The access log."""
+
+    path: Annotated[str, Expects('the path of a file, "-" for standard output, "" for none')] = Field(
+        default=LogSettings().path, description='File to append to; "-" is standard output, "" is none.'
+    )
+    format: Annotated[Literal["json", "combined"], Expects("json or combined")] = Field(
+        default="json", description="One JSON object per line, or the combined format of Apache and nginx."
+    )
+
+
+_limits = Limits()
+
+
+class LimitsSection(Section):
+    """Bounds on what one client may send or hold."""
+
+    request_line: Size = Field(
+        default=_limits.request_line_bytes, description="Longest request line; 414 above."
+    )
+    header: Size = Field(default=_limits.header_bytes, description="Largest header section; 431 above.")
+    header_count: Count = Field(default=_limits.header_count, description="Most header fields; 431 above.")
+    body: Size = Field(default=_limits.body_bytes, description="Largest request body; 413 above.")
+    header_timeout: Duration = Field(
+        default=_limits.header_timeout_s, description="First byte to end of the header section; 408 after."
+    )
+    body_timeout: Duration = Field(
+        default=_limits.body_timeout_s, description="Between two pieces of a request body; 408 after."
+    )
+    idle_timeout: Duration = Field(
+        default=_limits.idle_timeout_s, description="Between two requests of a connection; closed after."
+    )
+    send_timeout: Duration = Field(
+        default=_limits.send_timeout_s,
+        description="While a client takes no byte of its answer; closed after.",
+    )
+    requests_per_connection: Count = Field(
+        default=_limits.requests_per_connection, description="Requests before a connection is closed."
+    )
+    pipelined: Count = Field(default=_limits.pipelined, description="Requests read ahead on one connection.")
+    connections: Count = Field(
+        default=_limits.connections, description="Open connections per worker; refused above."
+    )
+
+
+_origin = OriginSettings("http", "-", 80)
+
+
+class Origin(Section):
+    """The server that has the content. A URL alone is short for `{url: URL}`."""
+
+    url: OriginAddress = Field(description="Scheme, host and port of the origin.")
+    host_header: HostName | None = Field(
+        default=None, description="Host to send; the client's own when not given."
+    )
+    server_name: HostName | None = Field(
+        default=None, description="Name for SNI and the certificate check; the URL's host when not given."
+    )
+    verify: Flag = Field(default=_origin.verify, description="Check the origin's certificate.")
+    ca_file: Annotated[FilePath | None, Expects("the path of a PEM file")] = Field(
+        default=None, description="PEM file of the authorities to trust instead of the system's."
+    )
+    connect_timeout: Duration = Field(default=_origin.connect_timeout_s, description="To open a connection.")
+    first_byte_timeout: Duration = Field(
+        default=_origin.first_byte_timeout_s, description="From the request sent to the answer's first byte."
+    )
+    idle_timeout: Duration = Field(
+        default=_origin.idle_timeout_s, description="Between two pieces of the answer."
+    )
+    keepalive: DurationOrZero = Field(
+        default=_origin.keepalive_s, description="How long an idle connection is kept."
+    )
+    keepalive_connections: CountOrZero = Field(
+        default=_origin.keepalive_connections, description="Idle connections kept per worker."
+    )
+    connections: Count = Field(default=_origin.connections, description="Connections at once per worker.")
+    header: Size = Field(default=_origin.header_bytes, description="Largest header section of an answer.")
+    retries: CountOrZero = Field(
+        default=_origin.retries, description="Further attempts, where another one is safe."
+    )
+
+    short_hand: ClassVar = {"type": "string", "examples": ["http://127.0.0.1:8000"]}
+    short_words: ClassVar = "a URL such as http://127.0.0.1:8000"
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        return {"url": value} if isinstance(value, str) else value
+
+
+_cache = CacheSettings()
+
+
+class Cache(Section):
+    """Caching of a route. `false` is short for `{enabled: false}`."""
+
+    enabled: Flag = Field(default=_cache.enabled, description="Whether the cache is asked and filled.")
+    max_object: Size = Field(default=_cache.max_object_bytes, description="Largest response that is stored.")
+    lease: Duration = Field(
+        default=_cache.lease_s,
+        description="How long requests wait for the one that fetches, then elect another.",
+    )
+    collapse: Flag = Field(
+        default=_cache.collapse, description="One fetch for many requests of one URL at once."
+    )
+
+    short_hand: ClassVar = {"type": "boolean"}
+    short_words: ClassVar = "true, false"
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        return {"enabled": value} if isinstance(value, bool) else value
+
+
+_compression = CompressionSettings()
+_CODINGS = Annotated[Literal["zstd", "br", "gzip"], Expects("zstd, br or gzip")]
+
+
+class Compression(Section):
+    """Compression of a route's answers. `false` is short for `{codings: []}`."""
+
+    codings: list[_CODINGS] = Field(
+        default=["zstd", "br", "gzip"],
+        description="Codings to offer, the preferred one first; empty for none.",
+    )
+    min_size: SizeOrZero = Field(
+        default=_compression.min_bytes, description="Smaller bodies are left as they are."
+    )
+    quality: Annotated[int, Field(ge=1, le=9), Expects("a whole number from 1 to 9")] = Field(
+        default=_compression.quality, description="1 is fastest, 9 is smallest."
+    )
+
+    short_hand: ClassVar = {"type": "boolean"}
+    short_words: ClassVar = "true, false"
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        if isinstance(value, bool):
+            return {} if value else {"codings": []}
+        return value
+
+
+class Access(Section):
+    """Who may ask. The most specific network decides; of two equal ones, deny wins."""
+
+    allow: Many[Block] = Field(default=[], description="Networks that may.")
+    deny: Many[Block] = Field(default=[], description="Networks that may not; they get 403.")
+    default: Annotated[Literal["allow", "deny"] | None, Expects("allow or deny")] = Field(
+        default=None, description="Everyone else; when not given: deny beside an allow list, else allow."
+    )
+
+
+class RateLimit(Section):
+    """A token bucket per client address (/64 for IPv6), shared by all workers."""
+
+    name: Word = Field(description="Its name in the log and the metrics.")
+    rate: Rate = Field(description="Requests that come back over time, for example 10/s or 600/m.")
+    burst: Annotated[Count | None, Expects("a whole number of at least 1")] = Field(
+        default=None, description="Requests that may come at once; one second's worth when not given."
+    )
+    action: Annotated[Literal["block", "log"], Expects("block or log")] = Field(
+        default="block", description="Answer 429, or only log."
+    )
+
+
+class Rules(Section):
+    """What a site sets for all of its routes, and a route for itself."""
+
+    cache: Cache | None = Field(default=None, description="Caching; false for none.")
+    compression: Compression | None = Field(default=None, description="Compression; false for none.")
+    access: Access | None = Field(default=None, description="Who may ask; everyone when not given.")
+    rate_limits: list[RateLimit] | None = Field(
+        default=None, description="Rate limits, each of which must grant."
+    )
+
+
+class Route(Rules):
+    """Requests whose path begins with `prefix`; the longest wins. What it leaves out, its site decides."""
+
+    prefix: Annotated[str, Field(pattern=r"^/[!-~]*$"), Expects("a path such as /images/")] = Field(
+        description="The beginning of the path."
+    )
+    name: Annotated[Word | None, Expects("a word")] = Field(
+        default=None, description="Its name in the log and the metrics; site name and prefix when not given."
+    )
+    origin: Origin | None = Field(
+        default=None, description="Where its content is; the site's origin when not given."
+    )
+
+
+class Site(Rules):
+    """Host names served alike."""
+
+    name: Annotated[Word | None, Expects("a word")] = Field(
+        default=None, description="Its name in the log and the metrics; its first host when not given."
+    )
+    hosts: Many[HostPattern] = Field(
+        default=[],
+        description="Host names without ports; *.example.org for one label, none or * for any host.",
+    )
+    origin: Origin | None = Field(default=None, description="Where every path goes that no route claims.")
+    routes: list[Route] = Field(default=[], description="Paths that are treated in a way of their own.")
+
+
+_worker = WorkerSettings((), ())
+
+
+class Config(Section):
+    """The configuration of one edgecluster."""
+
+    listen: Annotated[list[Listener], Field(min_length=1), OneOrMany()] = Field(
+        default_factory=lambda: [ListenerSettings("http", "127.0.0.1", 8080)],
+        description="Addresses to accept on; http://127.0.0.1:8080 when not given.",
+    )
+    workers: Annotated[
+        Any,
+        BeforeValidator(_workers),
+        Expects(f"auto or a whole number from 1 to {MAX_WORKERS}"),
+        WithJsonSchema(
+            {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}]}
+        ),
+    ] = Field(default="auto", description="Worker processes; auto is one for each usable CPU.")
+    cache: Memory = Field(default=Memory(), description="The cache that all workers share.")
+    tls: Many[Certificate] = Field(
+        default=[],
+        description="Certificates of the https listeners; one from a local authority when not given.",
+    )
+    admin: Annotated[Listener | None, Expects("a loopback URL such as http://127.0.0.1:9180")] = Field(
+        default=None, description="Loopback address for /metrics, /healthz and /readyz."
+    )
+    log: Log = Field(default=Log(), description="The access log.")
+    trusted_proxies: Many[Block] = Field(
+        default=[], description="Networks whose X-Forwarded-* and Forwarded fields are believed."
+    )
+    limits: LimitsSection = Field(
+        default=LimitsSection(), description="Bounds on what one client may send or hold."
+    )
+    sites: list[Site] = Field(default=[], description="What is served, by host name.")
+    name: Token = Field(
+        default=_worker.name, description="How the edge calls itself in Via, Cache-Status and CDN-Loop."
+    )
+    drain_timeout: Duration = Field(
+        default=_worker.drain_timeout_s, description="How long running requests may take when a worker stops."
+    )
+    heartbeat_timeout: Duration = Field(
+        default=10.0, description="A worker that is silent for longer is replaced."
+    )
+    pin_cores: Flag = Field(default=True, description="Bind each worker to a core of its own.")
+    user: Annotated[Word | None, Expects("the name of a user")] = Field(
+        default=None, description="User the workers run as when started as root."
+    )
+    state_dir: Annotated[FilePath | None, Expects("the path of a directory")] = Field(
+        default=None, description="Directory of certificates and the run socket."
+    )

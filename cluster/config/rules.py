@@ -1,0 +1,130 @@
+"""What must hold between parts of a configuration that are fine one by one.
+
+Pure functions from a Config to (location, message) pairs.
+"""
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from cluster.config.document import Location
+from cluster.config.models import Access, Config, RateLimit, Rules
+from worker.settings import ListenerSettings
+
+Broken = Iterator[tuple[Location, str]]
+
+
+def broken_rules(config: Config) -> Broken:
+    """Every rule the configuration breaks, and where."""
+    yield from listeners_differ(config)
+    yield from admin_is_private(config)
+    if not config.sites:
+        yield (), "nothing to serve: give a site with an origin under 'sites', or --to URL"
+    yield from hosts_differ(config)
+    yield from names_differ(config)
+    yield from every_path_has_an_origin(config)
+    yield from prefixes_differ(config)
+    yield from access_is_decided(config)
+    yield from limits_agree(config)
+
+
+def listeners_differ(config: Config) -> Broken:
+    """Two listeners cannot have one address."""
+    seen: dict[tuple[str, int], str] = {}
+    addresses: list[tuple[Location, ListenerSettings]] = [
+        (("listen", index), listener) for index, listener in enumerate(config.listen)
+    ]
+    if config.admin is not None:
+        addresses.append((("admin",), config.admin))
+    for location, listener in addresses:
+        address = listener.host, listener.port
+        if address in seen:
+            yield location, f"'{listener.url}' is on the same address and port as '{seen[address]}'"
+        seen.setdefault(address, listener.url)
+
+
+def admin_is_private(config: Config) -> Broken:
+    """Metrics are not for the world: a loopback address, plain http."""
+    if config.admin is None:
+        return
+    if config.admin.scheme != "http" or not ip_address(config.admin.host).is_loopback:
+        yield ("admin",), f"'{config.admin.url}' is not an http:// URL with the address 127.0.0.1 or [::1]"
+
+
+def hosts_differ(config: Config) -> Broken:
+    """A host belongs to one site."""
+    seen: dict[str, int] = {}
+    for index, site in enumerate(config.sites):
+        for position, host in enumerate(site.hosts or ["*"]):
+            if host in seen:
+                what = "any host" if host == "*" else f"the host '{host}'"
+                location: Location = ("sites", index, "hosts", position) if site.hosts else ("sites", index)
+                yield location, f"{what} is served by sites[{seen[host]}] already"
+            seen.setdefault(host, index)
+
+
+def names_differ(config: Config) -> Broken:
+    """Names are labels in log and metrics: one site, one route each."""
+    seen: dict[str, str] = {}
+    for index, site in enumerate(config.sites):
+        if site.name is not None and site.name in seen:
+            yield ("sites", index, "name"), f"the name '{site.name}' is taken by {seen[site.name]}"
+        if site.name is not None:
+            seen.setdefault(site.name, f"sites[{index}]")
+    routes: dict[str, str] = {}
+    for index, site in enumerate(config.sites):
+        for position, route in enumerate(site.routes):
+            if route.name is not None and route.name in routes:
+                where = "sites", index, "routes", position, "name"
+                yield where, f"the name '{route.name}' is taken by {routes[route.name]}"
+            if route.name is not None:
+                routes.setdefault(route.name, f"sites[{index}].routes[{position}]")
+
+
+def every_path_has_an_origin(config: Config) -> Broken:
+    """A route without an origin needs one from its site."""
+    for index, site in enumerate(config.sites):
+        if site.origin is not None:
+            continue
+        if not site.routes:
+            yield ("sites", index), f"sites[{index}] has no origin: give it one, or routes with one each"
+        for position, route in enumerate(site.routes):
+            if route.origin is None:
+                where = "sites", index, "routes", position
+                yield where, f"the route '{route.prefix}' has no origin: give it one, or one to its site"
+
+
+def prefixes_differ(config: Config) -> Broken:
+    """A path belongs to one route."""
+    for index, site in enumerate(config.sites):
+        seen: set[str] = set()
+        for position, route in enumerate(site.routes):
+            if route.prefix in seen:
+                where = "sites", index, "routes", position, "prefix"
+                yield where, f"the prefix '{route.prefix}' has a route in this site already"
+            seen.add(route.prefix)
+
+
+def access_is_decided(config: Config) -> Broken:
+    """With both lists given, nobody but the user knows what everyone else may."""
+    for location, rules in _all_rules(config):
+        access: Access | None = rules.access
+        if access is not None and access.allow and access.deny and access.default is None:
+            others = "say what everyone else may with 'default: allow' or 'default: deny'"
+            yield (*location, "access"), f"both 'allow' and 'deny' are given: {others}"
+
+
+def limits_agree(config: Config) -> Broken:
+    """Limits of one name share their buckets, so they must be the same limit."""
+    seen: dict[str, RateLimit] = {}
+    for location, rules in _all_rules(config):
+        for index, limit in enumerate(rules.rate_limits or []):
+            if seen.setdefault(limit.name, limit) != limit:
+                where = *location, "rate_limits", index
+                yield where, f"another rate limit is named '{limit.name}' and differs: name this one anew"
+
+
+def _all_rules(config: Config) -> Iterator[tuple[Location, Rules]]:
+    for index, site in enumerate(config.sites):
+        yield ("sites", index), site
+        for position, route in enumerate(site.routes):
+            yield ("sites", index, "routes", position), route

@@ -1,0 +1,175 @@
+"""The spellings a configuration may use for sizes, durations, rates, addresses and names.
+
+Each parser takes what stood in the file or on the command line and gives the number or record the
+settings hold. A value it cannot mean raises ValueError with the reason alone: where it stood and
+what was expected is added by whoever knows.
+"""
+
+import math
+import re
+from ipaddress import ip_address, ip_network
+from urllib.parse import SplitResult, urlsplit
+
+from worker.settings import ListenerSettings, Network, OriginSettings
+
+SIZE_UNITS = {
+    "b": 1,
+    "kb": 1000, "mb": 1000**2, "gb": 1000**3, "tb": 1000**4,
+    "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4,
+    "kib": 1024, "mib": 1024**2, "gib": 1024**3, "tib": 1024**4,
+}  # fmt: skip
+DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_NUMBER_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)?\s*([A-Za-z]+)")
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+
+
+def size(value: object) -> int:
+    """Bytes of '512MiB', '64KB', '1.5G': KB is 1000, KiB and K are 1024. Only 0 may come without a unit."""
+    if value == 0 and not isinstance(value, bool):
+        return 0
+    found = _NUMBER_UNIT.fullmatch(_text(value, "512MiB"))
+    if found is None:
+        raise ValueError("not a number with a unit")
+    number, unit = found.groups()
+    factor = SIZE_UNITS.get(unit.lower())
+    if factor is None:
+        raise ValueError(f"unknown unit '{unit}'")
+    return int(float(number) * factor)
+
+
+def duration(value: object) -> float:
+    """Seconds of '30s', '5m', '250ms', '1h30m'. Only 0 may come without a unit."""
+    if value == 0 and not isinstance(value, bool):
+        return 0.0
+    text = _text(value, "30s")
+    pieces = _NUMBER_UNIT.findall(text)
+    if not pieces or _NUMBER_UNIT.sub("", text).strip():
+        raise ValueError("not a number with a unit")
+    return math.fsum(float(number) * _duration_unit(unit) for number, unit in pieces)
+
+
+def rate(value: object) -> float:
+    """Tokens per second of '10/s', '600/m', '5/10s'."""
+    found = _RATE.fullmatch(_text(value, "10/s"))
+    if found is None:
+        raise ValueError("not a number per time")
+    amount, span, unit = found.groups()
+    seconds = float(span or 1) * _duration_unit(unit)
+    if not float(amount) or not seconds:
+        raise ValueError("would let nothing pass")
+    return float(amount) / seconds
+
+
+def network(value: object) -> Network:
+    """An address or a CIDR block; an address alone is the block that holds only it."""
+    if not isinstance(value, str):
+        raise ValueError("not an address")
+    try:
+        return ip_network(value)
+    except ValueError:
+        pass
+    try:
+        wider = ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError("not an IP address or CIDR block") from None
+    raise ValueError(f"has bits set to the right of its mask; did you mean '{wider}'?")
+
+
+def listener(value: object) -> ListenerSettings:
+    """'http://127.0.0.1:8080', 'https://[::]:443', 'http://*:80' (every IPv4 address), 'http://localhost:80'."""
+    parts, host, port = _split(value)
+    if parts.path not in ("", "/"):
+        raise ValueError("a listener takes every path: leave the path out")
+    host = {"localhost": "127.0.0.1", "*": "0.0.0.0"}.get(host, host)
+    try:
+        host = str(ip_address(host))
+    except ValueError:
+        raise ValueError(f"'{host}' is not a numeric address; for all of them, use 0.0.0.0 or [::]") from None
+    return ListenerSettings(parts.scheme, host, port)
+
+
+def origin_address(value: object) -> OriginSettings:
+    """Scheme, host and port of an origin URL; every other setting at its default."""
+    parts, host, port = _split(value)
+    if parts.path not in ("", "/"):
+        raise ValueError("paths are passed on as they come: leave the path out")
+    if host == "*":
+        raise ValueError("an origin needs a name or an address")
+    return OriginSettings(parts.scheme, host_name(host), port)
+
+
+def host_name(value: object) -> str:
+    """A host name (lower-case, A-labels) or an IP address, without port."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("not a host name")
+    try:
+        return str(ip_address(value.strip("[]")))
+    except ValueError:
+        pass
+    try:
+        name = value.encode("idna").decode().lower().removesuffix(".")
+    except UnicodeError:
+        raise ValueError("not a host name") from None
+    if ":" in name or "/" in name:
+        raise ValueError("a host name alone: no scheme, port or path")
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        raise ValueError("not a host name")
+    return name
+
+
+def host_pattern(value: object) -> str:
+    """A host name, '*.example.org' for any one label before it, or '*' for any host."""
+    if isinstance(value, str) and value.startswith("*."):
+        return "*." + host_name(value[2:])
+    return "*" if value == "*" else host_name(value)
+
+
+def show_size(size_bytes: int) -> str:
+    """A readable spelling in binary units: 268435456 -> '256MiB', 1500 -> '1.5KiB'."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        factor = SIZE_UNITS[unit.lower()]
+        if size_bytes >= factor:
+            return (
+                f"{size_bytes // factor}{unit}"
+                if size_bytes % factor == 0
+                else f"{size_bytes / factor:.1f}{unit}"
+            )
+    return f"{size_bytes}B"
+
+
+def _text(value: object, example: str) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"has no unit, write it like {example}")
+    if not isinstance(value, str):
+        raise ValueError("not a number with a unit")
+    return value.strip()
+
+
+def _duration_unit(unit: str) -> float:
+    seconds = DURATION_UNITS.get(unit.lower())
+    if seconds is None:
+        raise ValueError(f"unknown unit '{unit}'")
+    return seconds
+
+
+def _split(value: object) -> tuple[SplitResult, str, int]:
+    """An http(s) URL's parts, host (lower-case, without brackets) and port."""
+    if not isinstance(value, str):
+        raise ValueError("not a URL")
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"not a URL: {error}") from None
+    if parts.scheme not in DEFAULT_PORTS:
+        raise ValueError("must begin with http:// or https://")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("takes no user name, query or fragment")
+    if not host:
+        raise ValueError("has no host")
+    if port == 0:
+        raise ValueError("port 0 is not an address anyone could be told")
+    return parts, host, port or DEFAULT_PORTS[parts.scheme]
