@@ -1,0 +1,132 @@
+"""Cache-Control: from field lines to directives (RFC 9111 5.2).
+
+Knows the grammar, not the policy. Whatever cannot be read is taken on the safe side: an origin that tried
+to limit reuse is taken at its word.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from worker.fields import CACHE_CONTROL, PRAGMA, Fields
+
+DELTA_MAX = 2**31  # RFC 9111 1.2.2: a greater or unrepresentable delta-seconds counts as this
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+# A quoted string that never ends is no value: scanning goes on inside it, so that nothing hides there.
+_DIRECTIVE = re.compile(rb"(%b+)(?:=(?:\"((?:[^\"\\]|\\.)*)\"|(%b*)))?" % (_TOKEN, _TOKEN), re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseControl:
+    """Response directives (RFC 9111 5.2.2, RFC 5861). Lifetimes in seconds; None: not named.
+
+    A qualified `no-cache="field"` or `private="field"` counts as the unqualified one, which is stricter
+    (5.2.2.4, 5.2.2.7).
+    """
+
+    no_store: bool = False
+    no_cache: bool = False
+    private: bool = False
+    public: bool = False
+    must_revalidate: bool = False
+    proxy_revalidate: bool = False
+    must_understand: bool = False
+    max_age: int | None = None
+    s_maxage: int | None = None
+    stale_while_revalidate: int = 0
+    stale_if_error: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestControl:
+    """Request directives (RFC 9111 5.2.1). Seconds; None: not named."""
+
+    no_store: bool = False
+    no_cache: bool = False
+    only_if_cached: bool = False
+    max_age: int | None = None
+    min_fresh: int | None = None
+    max_stale: int | None = None  # DELTA_MAX when named without a value
+
+
+NO_RESPONSE_CONTROL = ResponseControl()
+NO_REQUEST_CONTROL = RequestControl()
+
+
+def directives(value: bytes) -> list[tuple[bytes, bytes | None]]:
+    """(lower-case name, value) in order; a quoted value is unquoted, None without `=`."""
+    found: list[tuple[bytes, bytes | None]] = []
+    for match in _DIRECTIVE.finditer(value):
+        name, quoted, token = match.groups()
+        if quoted is not None:
+            token = re.sub(rb"\\(.)", rb"\1", quoted, flags=re.DOTALL)
+        found.append((name.lower(), token))
+    return found
+
+
+def delta_seconds(value: bytes | None) -> int | None:
+    """A non-negative number of seconds, at most DELTA_MAX; None when it is not 1*DIGIT."""
+    if value is None or not value.isdigit():
+        return None
+    return DELTA_MAX if len(value) > 10 else min(int(value), DELTA_MAX)
+
+
+def response_control(fields: Fields) -> ResponseControl:
+    """The directives of a response, all its Cache-Control lines taken together."""
+    value = fields.joined(b"cache-control")
+    return NO_RESPONSE_CONTROL if value is None else _parse_response(value)
+
+
+def request_control(fields: Fields) -> RequestControl:
+    """The directives of a request; `Pragma: no-cache` counts where Cache-Control is absent (RFC 9111 5.4)."""
+    mask = fields.mask
+    if mask & CACHE_CONTROL:
+        return _parse_request(fields.joined(b"cache-control") or b"")
+    if mask & PRAGMA and any(name == b"no-cache" for name, _ in directives(fields.joined(b"pragma") or b"")):
+        return RequestControl(no_cache=True)
+    return NO_REQUEST_CONTROL
+
+
+@lru_cache(maxsize=1024)
+def _parse_response(value: bytes) -> ResponseControl:
+    named = {name for name, _ in directives(value)}
+    return ResponseControl(
+        no_store=b"no-store" in named,
+        no_cache=b"no-cache" in named,
+        private=b"private" in named,
+        public=b"public" in named,
+        must_revalidate=b"must-revalidate" in named,
+        proxy_revalidate=b"proxy-revalidate" in named,
+        must_understand=b"must-understand" in named,
+        max_age=_shortest(value, b"max-age"),
+        s_maxage=_shortest(value, b"s-maxage"),
+        stale_while_revalidate=_shortest(value, b"stale-while-revalidate") or 0,
+        stale_if_error=_shortest(value, b"stale-if-error") or 0,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _parse_request(value: bytes) -> RequestControl:
+    named = directives(value)
+    names = {name for name, _ in named}
+    control = RequestControl(
+        no_store=b"no-store" in names,
+        no_cache=b"no-cache" in names,
+        only_if_cached=b"only-if-cached" in names,
+        max_age=_shortest(value, b"max-age"),
+    )
+    for name, text in named:
+        if name == b"min-fresh":  # unreadable: nothing is fresh enough
+            seconds = delta_seconds(text)
+            control = replace(control, min_fresh=DELTA_MAX if seconds is None else seconds)
+        elif name == b"max-stale":  # without a value: any staleness will do (5.2.1.2); unreadable: none
+            seconds = DELTA_MAX if text is None else delta_seconds(text)
+            control = replace(control, max_stale=seconds or 0)
+    return control
+
+
+def _shortest(value: bytes, name: bytes) -> int | None:
+    """The least of a directive's values, 0 if one cannot be read, None if not named (RFC 9111 4.2.1)."""
+    seconds = [delta_seconds(text) or 0 for found, text in directives(value) if found == name]
+    return min(seconds, default=None)

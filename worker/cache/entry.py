@@ -1,0 +1,112 @@
+"""Stored metadata <-> bytes: what the segment keeps beside a body.
+
+A hit reads a fixed prefix and one slice, the field block as it goes on the wire; what only
+validation needs (validators, times) lies behind it in msgpack and is decoded when somebody asks.
+Also the bits of the cache's flags byte, and the small marks that are not responses.
+"""
+
+from dataclasses import dataclass
+from struct import Struct
+
+import msgpack  # type: ignore[import-untyped]
+
+from worker.cache.key import SERIAL_BYTES
+from worker.fields import Fields
+
+# Bits of an entry's flags in the segment. The first three are marks: no response lies there.
+VARY = 1  # names the fields that select a variant
+PURGED = 2  # was purged or invalidated: a fetch begun before must not store
+HIT_FOR_MISS = 4  # lately not storable: requests need not wait for each other
+NO_CACHE = 8  # every use must be validated, each request on its own (no-cache, or no lifetime)
+MUST_REVALIDATE = 16  # a client's max-stale is not to be heeded (RFC 9111 4.2.4)
+SETTLED = 32  # the content coding is chosen
+ENCODING_ONLY = 64  # on a VARY mark: Accept-Encoding is the only field named
+MARKS = VARY | PURGED | HIT_FOR_MISS
+
+SECOND_NS = 1_000_000_000
+
+# birth: monotonic ns at which the age was 0; status; length of the field block
+PREFIX = Struct("<qHI")
+PREFIX_BYTES = PREFIX.size
+
+# Never stored: fields of one hop (RFC 9110 7.6.1, RFC 9111 3.1), of one message's framing, and those that
+# describe one passage through a cache and are written anew for each answer.
+_NOT_STORED = (
+    b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authentication-info",
+    b"proxy-authorization", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"content-length",
+    b"age", b"cache-status",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is kept of one response beside its body."""
+
+    status: int
+    block: bytes  # `Name: value CRLF` lines
+    birth_ns: int  # monotonic; received_ns minus the corrected initial age (RFC 9111 4.2.3)
+    received_ns: int  # monotonic; when the response, or the 304 that freshened it, arrived
+    etag: bytes | None = None
+    last_modified: bytes | None = None
+    stale_if_error_ns: int = 0  # past freshness
+
+
+def encode(stored: Stored) -> bytes:
+    """The bytes of `stored`, at most a few bytes longer than its parts."""
+    rest = (stored.received_ns, stored.etag, stored.last_modified, stored.stale_if_error_ns)
+    return b"".join(
+        (
+            PREFIX.pack(stored.birth_ns, stored.status, len(stored.block)),
+            stored.block,
+            msgpack.packb(rest),
+        )
+    )
+
+
+def decode(meta: bytes) -> Stored:
+    """All of what `encode` was given."""
+    birth_ns, status, length = PREFIX.unpack_from(meta)
+    end = PREFIX_BYTES + length
+    received_ns, etag, last_modified, stale_if_error_ns = msgpack.unpackb(meta[end:])
+    return Stored(
+        status, meta[PREFIX_BYTES:end], birth_ns, received_ns, etag, last_modified, stale_if_error_ns
+    )
+
+
+def stored_block(fields: Fields) -> bytes:
+    """The lines worth keeping: not those of one hop or one message, not those Connection names."""
+    kept = fields.copy()
+    connection = fields.joined(b"connection")
+    if connection is not None:
+        kept.remove(*(name for part in connection.split(b",") if (name := part.strip().lower())))
+    kept.remove(*_NOT_STORED)
+    return kept.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class VaryRecord:
+    """Lies under the primary key of a response that has variants."""
+
+    serial: bytes  # part of every variant key, so a new record never reaches an old one's variants
+    names: tuple[bytes, ...]  # lower-case, sorted
+
+    @property
+    def flags(self) -> int:
+        return VARY | ENCODING_ONLY if self.names == (b"accept-encoding",) else VARY
+
+
+def encode_record(record: VaryRecord) -> bytes:
+    return record.serial + b",".join(record.names)
+
+
+def decode_record(meta: bytes) -> VaryRecord:
+    return VaryRecord(meta[:SERIAL_BYTES], tuple(meta[SERIAL_BYTES:].split(b",")))
+
+
+def encode_moment(now_ns: int) -> bytes:
+    """The meta of a PURGED mark: when it was set."""
+    return now_ns.to_bytes(8, "little", signed=True)
+
+
+def decode_moment(meta: bytes) -> int:
+    return int.from_bytes(meta, "little", signed=True)

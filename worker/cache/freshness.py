@@ -1,0 +1,120 @@
+"""How long a response may be reused, and how old it is (RFC 9111 4.2). Pure: fields, times, numbers.
+
+No heuristics (4.2.2): the edge never invents a lifetime.
+"""
+
+import re
+from calendar import timegm
+from dataclasses import dataclass
+from time import gmtime
+
+from worker.cache.control import DELTA_MAX, ResponseControl, delta_seconds
+from worker.fields import Fields
+
+KEEP_VALIDATABLE_S = 24 * 3600  # how long past freshness a response with a validator is worth its room
+KEEP_FOR_WAITERS_S = 5  # at least, so that whoever waited for a slow fetch finds it, stale on arrival or not
+
+_MONTHS = {
+    name: number
+    for number, name in enumerate(
+        (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"), 1
+    )
+}
+_DAY = rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+_LONG_DAY = rb"(?:Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday)"
+_MONTH = rb"(?P<month>" + b"|".join(_MONTHS) + rb")"
+_TIME = rb"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
+_IMF_FIXDATE = re.compile(_DAY + rb", (?P<day>\d\d) " + _MONTH + rb" (?P<year>\d{4}) " + _TIME + b" GMT")
+_RFC850 = re.compile(_LONG_DAY + rb", (?P<day>\d\d)-" + _MONTH + rb"-(?P<year>\d\d) " + _TIME + b" GMT")
+_ASCTIME = re.compile(_DAY + b" " + _MONTH + rb" (?P<day>[\d ]\d) " + _TIME + rb" (?P<year>\d{4})")
+_DAYS_IN_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+def http_date(value: bytes, now_s: float) -> int | None:
+    """Seconds since 1970 of an HTTP-date in any of its three formats (RFC 9110 5.6.7); None if it is none.
+
+    `now_s` (wall clock) resolves the two-digit year of RFC 850: one more than 50 years ahead is past.
+    """
+    match = _IMF_FIXDATE.fullmatch(value) or _ASCTIME.fullmatch(value) or _RFC850.fullmatch(value)
+    if match is None:
+        return None
+    year, month, day = int(match["year"]), _MONTHS[match["month"]], int(match["day"])
+    hour, minute, second = int(match["hour"]), int(match["minute"]), int(match["second"])
+    if match.re is _RFC850:
+        this_year = gmtime(now_s).tm_year
+        year += this_year - this_year % 100
+        if year > this_year + 50:
+            year -= 100
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    days = 28 if month == 2 and not leap else _DAYS_IN_MONTH[month - 1]
+    if not 1 <= day <= days or hour > 23 or minute > 59 or second > 60:
+        return None
+    return timegm((year, month, day, hour, minute, second))
+
+
+def date_of(fields: Fields, received_s: float) -> int:
+    """When the origin made the response: its Date, or the time it was received (RFC 9110 6.6.1)."""
+    value = fields.get(b"date")
+    date_s = None if value is None else http_date(value, received_s)
+    return int(received_s) if date_s is None else date_s
+
+
+def freshness_lifetime(fields: Fields, control: ResponseControl, date_s: int, now_s: float) -> int | None:
+    """Seconds the response may be reused without asking; None if the origin did not say.
+
+    First of s-maxage, max-age, Expires minus `date_s` (RFC 9111 4.2.1). What cannot be read, and an Expires
+    that contradicts itself, counts as 0 (5.3).
+    """
+    if control.s_maxage is not None:
+        return control.s_maxage
+    if control.max_age is not None:
+        return control.max_age
+    values = set(fields.get_all(b"expires"))
+    if not values:
+        return None
+    expires_s = http_date(values.pop(), now_s)
+    if expires_s is None or values:
+        return 0
+    return min(max(expires_s - date_s, 0), DELTA_MAX)
+
+
+def age_of(fields: Fields) -> int:
+    """The Age field in seconds: its first member, 0 if absent or unreadable (RFC 9111 5.1)."""
+    value = fields.get(b"age")
+    if value is None:
+        return 0
+    return delta_seconds(value.partition(b",")[0].strip()) or 0
+
+
+def initial_age(fields: Fields, *, delay_s: float, date_s: int, received_s: float) -> int:
+    """The corrected initial age in whole seconds (RFC 9111 4.2.3).
+
+    `delay_s` is the time from sending the request to receiving the response, `received_s` the wall clock
+    at its end.
+    """
+    apparent = max(0, int(received_s) - date_s)
+    return max(apparent, int(age_of(fields) + delay_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Until when a response is good for what, in seconds from its reception; negative is past."""
+
+    fresh_s: int  # lifetime left
+    swr_s: int  # RFC 5861 3, past freshness
+    sie_s: int  # RFC 5861 4, past freshness
+    keep_s: int  # worth its room
+
+    @classmethod
+    def of(cls, lifetime_s: int, age_s: int, control: ResponseControl, *, validatable: bool) -> "Deadlines":
+        """must-revalidate and proxy-revalidate forbid every stale use (RFC 9111 5.2.2.2, 5.2.2.8).
+
+        s-maxage alone does not cancel an explicit stale-while-revalidate or stale-if-error beside it: the
+        same origin named both in one breath, and the pair is how the windows are used in practice.
+        """
+        fresh = lifetime_s - age_s
+        may_be_stale = not (control.must_revalidate or control.proxy_revalidate or control.no_cache)
+        swr = control.stale_while_revalidate if may_be_stale else 0
+        sie = control.stale_if_error if may_be_stale else 0
+        keep = max(fresh + max(swr, sie, KEEP_VALIDATABLE_S if validatable else 0), KEEP_FOR_WAITERS_S)
+        return cls(fresh, swr, sie, keep)
