@@ -1,0 +1,211 @@
+"""The shared statistics as others read them: Prometheus text, and the short summary of `status`.
+
+Pure functions over numbers: whoever can see the segment can print it. Metric names are an API; they begin
+with `edgecluster_` and use base units (seconds, bytes).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from worker.observe.counters import (
+    BLOCKED,
+    BLOCKS,
+    BYTES_IN,
+    BYTES_OUT,
+    CONNECTIONS_OPENED,
+    CONNECTIONS_REFUSED,
+    CORE,
+    DURATION_BOUNDS_NS,
+    FAILED,
+    FAULTS,
+    FROM_EDGE,
+    FROM_ORIGIN,
+    LOG_LINES_LOST,
+    NOT_STORED,
+    ORIGIN_CONNECTS,
+    ORIGIN_REQUESTS,
+    ORIGIN_RETRIES,
+    ORIGIN_WAIT_US,
+    OTHER_STATUSES,
+    OUTCOMES,
+    PROTOCOLS,
+    REASONS,
+    STALL_BOUNDS_NS,
+    STALL_US,
+    STALLS,
+    STATUS,
+    STATUSES,
+    TLS_FAILURES,
+    TLS_HANDSHAKES,
+    open_connections,
+    request_counter,
+)
+from worker.reasons import Outcome
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Sample = tuple[str, float]  # labels with their braces, or "", and the value
+
+_COUNTERS = (
+    (BYTES_IN, "received_bytes", "Bytes of request bodies received from clients."),
+    (BYTES_OUT, "sent_bytes", "Bytes of answers sent to clients, heads and bodies."),
+    (CONNECTIONS_OPENED, "connections", "Client connections accepted."),
+    (CONNECTIONS_REFUSED, "connections_refused", "Client connections refused because there were too many."),
+    (TLS_HANDSHAKES, "tls_handshakes", "TLS handshakes with clients that succeeded."),
+    (TLS_FAILURES, "tls_handshake_failures", "TLS handshakes with clients that failed."),
+    (ORIGIN_REQUESTS, "origin_requests", "Requests sent to origins, with retries."),
+    (ORIGIN_RETRIES, "origin_retries", "Requests sent to origins again after a failure."),
+    (ORIGIN_CONNECTS, "origin_connects", "Requests to origins that had to open a connection."),
+    (LOG_LINES_LOST, "access_log_lost_lines", "Access log lines that could not be written."),
+)
+
+_OCCUPANCY = {  # of shmcache.core.Segment.occupancy()
+    "pages_total": ("cache_pages", "Pages of 64 KiB the cache has."),
+    "pages_used": ("cache_pages_used", "Pages of 64 KiB in use."),
+    "entries_total": ("cache_entries", "Places for stored responses."),
+    "entries_used": ("cache_entries_used", "Places for stored responses in use."),
+    "bytes_stored": ("cache_stored_bytes", "Bytes of keys, metadata and bodies stored."),
+    "objects": ("cache_objects", "Responses stored and visible."),
+}
+
+_CLUSTER = {
+    "workers": ("workers", "gauge", "Worker processes that should run."),
+    "workers_alive": ("workers_alive", "gauge", "Worker processes that do run."),
+    "respawns": ("worker_respawns_total", "counter", "Worker processes replaced after they died."),
+    "generation": ("generation", "gauge", "How often the configuration was loaded."),
+    "started_s": ("start_time_seconds", "gauge", "When the edge was started, in seconds since 1970."),
+    "loop_stall_max_s": ("loop_stall_max_seconds", "gauge", "The longest stall of any living worker's loop."),
+}
+
+
+def prometheus(totals: list[int], occupancy: Mapping[str, int], cluster: Mapping[str, object]) -> str:
+    """Prometheus text exposition format 0.0.4 of all that is known.
+
+    `totals` are `Statistics.totals()`, `occupancy` is `Segment.occupancy()`. Of `cluster` the numbers under
+    workers, workers_alive, respawns, generation, started_s and loop_stall_max_s are printed, and the string
+    under version; what is absent is left out.
+    """
+    return "".join(_families(totals, occupancy, cluster))
+
+
+def _families(
+    totals: list[int], occupancy: Mapping[str, int], cluster: Mapping[str, object]
+) -> Iterator[str]:
+    version = cluster.get("version")
+    if version is not None:
+        yield _family("build_info", "gauge", "The version that runs.", [(_labels(version=str(version)), 1)])
+    for key, (name, kind, text) in _CLUSTER.items():
+        value = cluster.get(key)
+        if isinstance(value, int | float):
+            yield _family(name, kind, text, [("", value)])
+    yield _family(
+        "requests_total", "counter", "Requests finished, by protocol and what the cache did.",
+        [
+            (_labels(protocol=protocol, cache=outcome), totals[request_counter(protocol.encode(), outcome)])
+            for protocol in PROTOCOLS
+            for outcome in OUTCOMES
+        ],
+    )  # fmt: skip
+    codes = [*map(str, STATUSES), *OTHER_STATUSES]
+    yield _group(totals, STATUS, "responses_total", "Answers, by status; rare ones by class.", "code", codes)
+    yield _group(totals, BLOCKED, "blocked_total", "Requests refused by a security stage.", "stage", BLOCKS)
+    yield _group(totals, FAILED, "errors_total", "Requests that failed, by what failed.", "fault", FAULTS)
+    yield _group(totals, NOT_STORED, "not_stored_total", "Responses not stored, and why.", "reason", REASONS)
+    yield _histogram(
+        "request_duration_seconds", "From the end of a request's head until its answer was handed over.",
+        DURATION_BOUNDS_NS,
+        [
+            (_labels(source="edge"), totals[FROM_EDGE], totals[FROM_EDGE + 1 :]),
+            (_labels(source="origin"), totals[FROM_ORIGIN], totals[FROM_ORIGIN + 1 :]),
+        ],
+    )  # fmt: skip
+    for number, name, text in _COUNTERS:
+        yield _family(f"{name}_total", "counter", text, [("", totals[number])])
+    yield _family(
+        "connections_open", "gauge", "Client connections open now.", [("", open_connections(totals))]
+    )
+    yield _family(
+        "origin_wait_seconds_total", "counter", "Time from a request sent to an origin until its first byte.",
+        [("", totals[ORIGIN_WAIT_US] / 1e6)],
+    )  # fmt: skip
+    yield _histogram(
+        "loop_stall_seconds", "How much later than due a worker's loop looked at its clock.",
+        STALL_BOUNDS_NS, [("", totals[STALL_US], totals[STALLS:])],
+    )  # fmt: skip
+    for number, (name, text) in enumerate(CORE):
+        yield _family(f"cache_{name}_total", "counter", text, [("", totals[number])])
+    for key, (name, text) in _OCCUPANCY.items():
+        if key in occupancy:
+            yield _family(name, "gauge", text, [("", occupancy[key])])
+
+
+def _labels(**labels: str) -> str:
+    """Labels in braces; their values are words of ours, which need no more escaping than this."""
+    pairs = ",".join(
+        '{}="{}"'.format(name, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n"))
+        for name, value in labels.items()
+    )
+    return f"{{{pairs}}}"
+
+
+def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> str:
+    lines = [f"# HELP edgecluster_{name} {text}\n# TYPE edgecluster_{name} {kind}\n"]
+    lines += [f"edgecluster_{name}{labels} {_number(value)}\n" for labels, value in samples]
+    return "".join(lines)
+
+
+def _group(totals: list[int], first: int, name: str, text: str, label: str, words: Iterable[str]) -> str:
+    samples = [(_labels(**{label: word}), totals[first + number]) for number, word in enumerate(words)]
+    return _family(name, "counter", text, samples)
+
+
+def _histogram(
+    name: str, text: str, bounds_ns: tuple[int, ...], series: Iterable[tuple[str, int, list[int]]]
+) -> str:
+    """Each series: labels, sum in microseconds, counts per bucket with at least one more than the bounds."""
+    lines = [f"# HELP edgecluster_{name} {text}\n# TYPE edgecluster_{name} histogram\n"]
+    for labels, sum_us, counts in series:
+        inner = labels[1:-1] + "," if labels else ""
+        seen = 0
+        for bound_ns, count in zip(bounds_ns, counts, strict=False):
+            seen += count
+            lines.append(f'edgecluster_{name}_bucket{{{inner}le="{_number(bound_ns / 1e9)}"}} {seen}\n')
+        seen += counts[len(bounds_ns)]
+        lines.append(
+            f'edgecluster_{name}_bucket{{{inner}le="+Inf"}} {seen}\n'
+            f"edgecluster_{name}_sum{labels} {_number(sum_us / 1e6)}\n"
+            f"edgecluster_{name}_count{labels} {seen}\n"
+        )
+    return "".join(lines)
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.15g}"
+
+
+def summary(totals: list[int]) -> dict[str, int | float]:
+    """The few numbers an operator looks at first.
+
+    `hit_ratio` is the share answered from the cache without waiting for an origin, of the requests that
+    asked the cache at all; 0.0 as long as there are none.
+    """
+    outcomes = {
+        outcome: sum(totals[request_counter(protocol.encode(), outcome)] for protocol in PROTOCOLS)
+        for outcome in OUTCOMES
+    }
+    requests = sum(outcomes.values())
+    hits = outcomes[Outcome.HIT] + outcomes[Outcome.STALE]
+    asked = requests - outcomes[Outcome.BYPASS] - outcomes[Outcome.NONE]
+    return {
+        "requests": requests,
+        "hits": hits,
+        "hit_ratio": round(hits / asked, 4) if asked else 0.0,
+        **{str(outcome): count for outcome, count in outcomes.items() if outcome is not Outcome.HIT},
+        "blocked": sum(totals[BLOCKED : BLOCKED + len(BLOCKS)]),
+        "errors": sum(totals[FAILED : FAILED + len(FAULTS)]),
+        "bytes_in": totals[BYTES_IN],
+        "bytes_out": totals[BYTES_OUT],
+        "connections": totals[CONNECTIONS_OPENED],
+        "connections_open": open_connections(totals),
+        "origin_requests": totals[ORIGIN_REQUESTS],
+        "log_lines_lost": totals[LOG_LINES_LOST],
+    }

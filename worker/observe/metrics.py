@@ -1,0 +1,108 @@
+"""Observer: counts every finished request in the shared statistics.
+
+Counting is a handful of native adds to this process's own page, without a lock, and one scrape is the truth
+for all workers. What the numbers mean is in `counters`, how they are printed in `exposition`.
+"""
+
+import time
+from bisect import bisect_left
+
+from shmcache.core import Statistics
+from worker.context import Context
+from worker.observe.counters import (
+    BLOCKED,
+    BLOCKS,
+    BYTES_IN,
+    BYTES_OUT,
+    DURATION_BOUNDS_NS,
+    FAILED,
+    FAULTS,
+    FROM_EDGE,
+    FROM_ORIGIN,
+    NOT_STORED,
+    ORIGIN_CONNECTS,
+    ORIGIN_REQUESTS,
+    ORIGIN_RETRIES,
+    ORIGIN_WAIT_US,
+    OUTCOMES,
+    PROTOCOLS,
+    REASONS,
+    STALL_BOUNDS_NS,
+    STALL_MAX_US,
+    STALL_US,
+    STALLS,
+    STATUSES,
+    request_counter,
+    status_counter,
+)
+from worker.observe.exposition import prometheus, summary
+from worker.reasons import Outcome
+
+__all__ = ["LoopStalls", "Metrics", "prometheus", "summary"]
+
+_FROM_EDGE = (Outcome.HIT, Outcome.STALE, Outcome.NONE)
+
+
+class Metrics:
+    """Counts finished requests."""
+
+    def __init__(self, statistics: Statistics) -> None:
+        self._add = statistics.add
+        self._requests = {
+            version.encode(): {outcome: request_counter(version.encode(), outcome) for outcome in OUTCOMES}
+            for version in PROTOCOLS
+        }
+        self._statuses = {status: status_counter(status) for status in STATUSES}
+        self._groups = {outcome: FROM_EDGE if outcome in _FROM_EDGE else FROM_ORIGIN for outcome in OUTCOMES}
+        self._blocks = {block: BLOCKED + number for number, block in enumerate(BLOCKS)}
+        self._faults = {fault: FAILED + number for number, fault in enumerate(FAULTS)}
+        self._reasons = {reason: NOT_STORED + number for number, reason in enumerate(REASONS)}
+
+    def __call__(self, ctx: Context) -> None:
+        add, outcome = self._add, ctx.outcome
+        duration_ns = time.monotonic_ns() - ctx.started_ns
+        group = self._groups[outcome]
+        add(self._requests[ctx.request.version][outcome])
+        add(self._statuses.get(ctx.status) or status_counter(ctx.status))
+        add(group + 1 + bisect_left(DURATION_BOUNDS_NS, duration_ns))
+        add(group, duration_ns // 1000)
+        add(BYTES_OUT, ctx.bytes_out)
+        if outcome is not Outcome.HIT or ctx.error is not None or ctx.bytes_in:
+            self._add_the_rest(ctx)
+
+    def _add_the_rest(self, ctx: Context) -> None:
+        """What a plain hit has none of."""
+        add = self._add
+        if ctx.bytes_in:
+            add(BYTES_IN, ctx.bytes_in)
+        if ctx.block is not None:
+            add(self._blocks[ctx.block])
+        if ctx.error is not None:
+            add(self._faults[ctx.error.fault])
+        if ctx.not_storable is not None:
+            add(self._reasons[ctx.not_storable])
+        if ctx.origin:
+            add(ORIGIN_REQUESTS, 1 + ctx.retries)
+            add(ORIGIN_RETRIES, ctx.retries)
+            add(ORIGIN_WAIT_US, ctx.first_byte_ns // 1000)
+            if ctx.connect_ns:
+                add(ORIGIN_CONNECTS)
+
+
+class LoopStalls:
+    """Counts how long the worker's loop could not attend to anybody."""
+
+    def __init__(self, statistics: Statistics) -> None:
+        self._add = statistics.add
+        self._longest_us = 0
+
+    def __call__(self, stall_ns: int) -> None:
+        """A timer came `stall_ns` later than it was set for."""
+        stall_us = max(0, stall_ns) // 1000
+        self._add(STALLS + bisect_left(STALL_BOUNDS_NS, stall_ns))
+        self._add(STALL_US, stall_us)
+        if stall_us > self._longest_us:
+            self._add(
+                STALL_MAX_US, stall_us - self._longest_us
+            )  # a maximum, told by a counter that only grows
+            self._longest_us = stall_us

@@ -1,0 +1,75 @@
+"""Send filter: what the edge adds to every answer: Age, Via, Cache-Status, X-Cache, X-Request-Id.
+
+On a hit that is one `append_lines` of one formatted byte string; every other outcome may cost a little more.
+"""
+
+import re
+
+from worker.context import Context
+from worker.message import Response
+from worker.reasons import Outcome
+
+_TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*\Z")
+
+
+class EdgeFields:
+    """Adds the edge's own fields. `name` is how the edge calls itself in Via and Cache-Status.
+
+    Expects stored responses without Age: ours is the only one then (RFC 9111 5.1). An answer that comes
+    straight from the origin keeps the Age an upstream cache gave it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._cache = structured_name(name)
+        # RFC 9110 7.6.3: we read origins as HTTP/1.1, whatever we speak to the client.
+        self._via = f"Via: 1.1 {name}\r\n"
+        self._hit = (
+            f"Age: %d\r\n{self._via}Cache-Status: {self._cache}; hit; ttl=%d\r\n"
+            "X-Cache: HIT\r\nX-Request-Id: %b\r\n"
+        ).encode()
+
+    def __call__(self, ctx: Context, response: Response) -> None:
+        if ctx.outcome is Outcome.HIT:
+            response.fields.append_lines(self._hit % (ctx.age_s, ctx.ttl_s, ctx.request_id))
+        else:
+            response.fields.append_lines(self._lines(ctx))
+
+    def _lines(self, ctx: Context) -> bytes:
+        """The same five lines for everything that is not a plain hit."""
+        age = f"Age: {ctx.age_s}\r\n" if ctx.age_s >= 0 else ""
+        request_id = ctx.request_id.decode("ascii")
+        if ctx.outcome is Outcome.NONE and ctx.forward is None:  # the cache was not reached: nothing to tell
+            return f"{self._via}X-Request-Id: {request_id}\r\n".encode()
+        return (
+            f"{age}{self._via}Cache-Status: {self._cache}{_cache_status(ctx)}\r\n"
+            f"X-Cache: {ctx.outcome.upper()}\r\nX-Request-Id: {request_id}\r\n"
+        ).encode()
+
+
+def structured_name(name: str) -> str:
+    """The edge's name as RFC 8941 wants it in Cache-Status and Proxy-Status: a token, else a string."""
+    if _TOKEN.match(name):
+        return name
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _cache_status(ctx: Context) -> str:
+    """Parameters of our Cache-Status member (RFC 9211 2), each led by "; "."""
+    parts = []
+    if ctx.outcome is Outcome.STALE and (ctx.forward is None or ctx.refresh):
+        parts.append(f"; hit; ttl={ctx.ttl_s}")  # served before anybody is asked: stale-while-revalidate
+    elif ctx.forward is not None:
+        parts.append(f"; fwd={ctx.forward}")
+        if ctx.forwarded_status:
+            parts.append(f"; fwd-status={ctx.forwarded_status}")
+        if ctx.stored:
+            parts.append("; stored")
+        if ctx.stored or ctx.age_s >= 0:
+            parts.append(f"; ttl={ctx.ttl_s}")
+        if ctx.outcome is Outcome.UPDATING:
+            parts.append("; collapsed")
+    detail = ctx.error.fault if ctx.error is not None else ctx.not_storable
+    if detail is not None:
+        parts.append(f"; detail={detail}")
+    return "".join(parts)
