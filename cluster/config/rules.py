@@ -37,7 +37,7 @@ def listeners_differ(config: Config) -> Broken:
         addresses.append((("admin",), config.admin))
     for location, listener in addresses:
         address = listener.host, listener.port
-        if address in seen:
+        if address in seen and listener.port:
             yield location, f"'{listener.url}' is on the same address and port as '{seen[address]}'"
         seen.setdefault(address, listener.url)
 

@@ -79,7 +79,10 @@ def network(value: object) -> Network:
 
 
 def listener(value: object) -> ListenerSettings:
-    """'http://127.0.0.1:8080', 'https://[::]:443', 'http://*:80' (every IPv4 address), 'http://localhost:80'."""
+    """'http://127.0.0.1:8080', 'https://[::]:443', 'http://*:80' (every IPv4 address), 'http://localhost:80'.
+
+    Port 0 is any free one.
+    """
     parts, host, port = _split(value)
     if parts.path not in ("", "/"):
         raise ValueError("a listener takes every path: leave the path out")
@@ -98,6 +101,8 @@ def origin_address(value: object) -> OriginSettings:
         raise ValueError("paths are passed on as they come: leave the path out")
     if host == "*":
         raise ValueError("an origin needs a name or an address")
+    if port == 0:
+        raise ValueError("an origin needs a port")
     return OriginSettings(parts.scheme, host_name(host), port)
 
 
@@ -170,6 +175,4 @@ def _split(value: object) -> tuple[SplitResult, str, int]:
         raise ValueError("takes no user name, query or fragment")
     if not host:
         raise ValueError("has no host")
-    if port == 0:
-        raise ValueError("port 0 is not an address anyone could be told")
-    return parts, host, port or DEFAULT_PORTS[parts.scheme]
+    return parts, host, DEFAULT_PORTS[parts.scheme] if port is None else port

@@ -92,6 +92,7 @@ class TestUnits:
         [
             ("http://127.0.0.1:8080", ("http", "127.0.0.1", 8080)),
             ("https://[::]:443", ("https", "::", 443)),
+            ("http://127.0.0.1:0", ("http", "127.0.0.1", 0)),
             ("http://*", ("http", "0.0.0.0", 80)),
             ("https://localhost", ("https", "127.0.0.1", 443)),
             ("http://127.0.0.1:8080/", ("http", "127.0.0.1", 8080)),
@@ -103,7 +104,7 @@ class TestUnits:
     @pytest.mark.parametrize(
         "text",
         [
-            "127.0.0.1:8080", "ftp://127.0.0.1", "http://example.org:80", "http://127.0.0.1:0", "http://127.0.0.1:70000",
+            "127.0.0.1:8080", "ftp://127.0.0.1", "http://example.org:80", "http://127.0.0.1:70000",
             "http://127.0.0.1/a", "http://u@127.0.0.1", "http://", "http://[::1", 8080, None,
         ],
     )  # fmt: skip
@@ -364,6 +365,8 @@ class TestErrors:
             ("{origin: http://a, routes: [{prefix: a}]}",
              "1:46: bad value 'a' for 'sites[0].routes[0].prefix' (expects a path such as /images/)"),
             ("{origin: {host_header: a}}", "1:18: missing key 'url' in 'sites[0].origin' "
+             "(expects the origin's URL such as http://127.0.0.1:8000)"),
+            ("{origin: http://a:0}", "1:18: bad value 'http://a:0' for 'sites[0].origin': an origin needs a port "
              "(expects the origin's URL such as http://127.0.0.1:8000)"),
             ("{origin: a.example}", "1:18: bad value 'a.example' for 'sites[0].origin': must begin with http:// or "
              "https:// (expects the origin's URL such as http://127.0.0.1:8000)"),

@@ -1,0 +1,64 @@
+"""Serve the demo site on a loopback port, or on a listening socket handed down by the caller."""
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+
+from aiohttp import web
+
+from cluster.demo.pages import application
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cluster.demo", description="Serve the demo site on 127.0.0.1."
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--port", type=int, default=8081, help="port on 127.0.0.1 (8081)")
+    where.add_argument(
+        "--fd", type=int, help="listening socket to use instead; ends with the process that gave it"
+    )
+    arguments = parser.parse_args()
+    if arguments.fd is None:
+        try:
+            listening = socket.create_server(("127.0.0.1", arguments.port))
+        except OSError as error:
+            why = os.strerror(error.errno or 0)
+            parser.exit(1, f"cannot listen on 127.0.0.1:{arguments.port}: {why}; choose another --port\n")
+    else:
+        end_with_parent()
+        listening = socket.socket(fileno=arguments.fd)
+    with listening, contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(listening))
+    return 0
+
+
+async def serve(listening: socket.socket) -> None:
+    """Answer on `listening` until SIGTERM."""
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    runner = web.AppRunner(application(), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listening).start()
+        await ended.wait()
+    finally:
+        await runner.cleanup()
+
+
+def end_with_parent() -> None:
+    """Be ended by the kernel when the parent dies, however it dies."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() == 1:  # it died before we asked
+        raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
