@@ -1,0 +1,189 @@
+/* Every struct that lies in the shared segment, with its units, its writer and its guarding lock.
+ *
+ * The entry table is the only truth. Index slots, queues, free lists, chunk bitmaps, page owners and byte
+ * counts are derived from it: a stripe whose lock owner died is rebuilt from its entries (repair.c), so there
+ * is no log, and a repair that dies is simply begun again. Every transition of an entry is one atomic store.
+ *
+ * All references are offsets or indices; nothing here holds an address. Little-endian, 64 bit.
+ */
+#ifndef SHMCACHE_LAYOUT_H
+#define SHMCACHE_LAYOUT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SHM_MAGIC 0x31484341434d4853ull /* "SHMCACH1" */
+#define SHM_LAYOUT_VERSION 1u
+
+enum {
+    SHM_MEMBERS = 64,        /* one bit each in a pin word */
+    SHM_LEASES = 4096,
+    SHM_LEASE_BYTES = 64,
+    SHM_BUCKETS_MAX = 1 << 18,
+    SHM_BUCKET_BYTES = 16,
+    SHM_PAGE = 65536,
+    SHM_UNIT = 64,           /* chunk references count these, from the start of the segment; 0 is none */
+    SHM_CLASSES = 24,
+    SHM_STRIPES_MAX = 1024,
+    SHM_WAYS = 8,            /* slots per index bucket: one cache line */
+    SHM_GHOST_WAYS = 4,
+    SHM_TAGS_MAX = 4096,     /* per entry */
+    SHM_BOOT_ID_MAX = 64,
+};
+
+enum region {
+    REGION_MEMBERS,    /* struct member [SHM_MEMBERS] */
+    REGION_STATISTICS, /* counter.c */
+    REGION_LEASES,     /* lease.c */
+    REGION_BUCKETS,    /* bucket.c */
+    REGION_TAGS,       /* u64 [tags]: purge epoch of each tag slot, atomic max */
+    REGION_STRIPES,    /* struct stripe [stripes] */
+    REGION_SLOTS,      /* u64 [stripes][buckets][SHM_WAYS] */
+    REGION_ENTRIES,    /* struct entry [entries]; stripe s has [s * per_stripe, (s + 1) * per_stripe) */
+    REGION_GHOSTS,     /* u32 [entries]: fingerprints, hints only */
+    REGION_PAGES,      /* struct page [pages] */
+    REGION_BITMAPS,    /* u64 [pages][8]: chunks in use of a chunk page; the stripe's lock */
+    REGION_FREE,       /* u64 [pages / 64]: hint which pages are free; page.owner decides */
+    REGION_DATA,       /* pages of SHM_PAGE bytes, aligned to SHM_PAGE */
+    REGIONS,
+};
+
+enum { SEGMENT_INIT = 1, SEGMENT_READY = 2 };
+
+struct header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t shape;             /* hash of struct sizes and constants: another compiler's layout is refused */
+    uint64_t size_bytes;
+    _Atomic uint32_t state;     /* SEGMENT_READY once laid out */
+    uint32_t boot_id_len;
+    uint8_t boot_id[SHM_BOOT_ID_MAX]; /* of the boot whose CLOCK_MONOTONIC the deadlines are in */
+    uint64_t seed;              /* secret of every hash in this segment */
+    uint32_t stripes;           /* power of two */
+    uint32_t per_stripe;        /* entries of one stripe */
+    uint32_t buckets;           /* index buckets of one stripe, power of two */
+    uint32_t pages;
+    uint32_t tags;              /* power of two */
+    uint32_t bucket_cells;      /* power of two */
+    uint32_t ghosts;            /* per stripe, multiple of SHM_GHOST_WAYS, power of two */
+    uint32_t small_pages;       /* soft quota of the small pool, pages */
+    uint64_t region[REGIONS];   /* offsets */
+    /* own line: written by every purge */
+    _Alignas(64) _Atomic uint64_t purge_epoch; /* counts purges; starts at 1 */
+    _Atomic uint64_t all_epoch;                /* the last purge of everything */
+    /* own line: hints of the allocator */
+    _Alignas(64) _Atomic uint32_t free_hand;   /* word of REGION_FREE where the next search begins */
+};
+_Static_assert(sizeof(struct header) <= 4096, "the header is one page");
+
+/* One process's place. Written by that process, the epoch by the supervisor alone. */
+struct member {
+    _Alignas(64) _Atomic int32_t pid;
+    _Atomic uint32_t epoch;       /* raised by reap: what carries an older one belongs to the dead */
+    _Atomic uint32_t joined;
+    uint32_t unused;
+    _Atomic int64_t started_ns;
+    _Atomic int64_t heartbeat_ns;
+    uint8_t pad[224];
+};
+_Static_assert(sizeof(struct member) == 256, "member");
+
+/* ctl of an entry: {life 32 | move 24 | state 8}. life rises when the entry is taken, move when its chunks do.
+ * FREE -> FILLING -> LIVE -> ZOMBIE -> FREE under the stripe's lock; LIVE -> MOVING -> LIVE (move + 2). */
+enum { STATE_FREE = 0, STATE_FILLING = 1, STATE_LIVE = 2, STATE_ZOMBIE = 3, STATE_MOVING = 4 };
+
+enum { QUEUE_NONE = 0, QUEUE_SMALL_NEW, QUEUE_SMALL_MAIN, QUEUE_LARGE_NEW, QUEUE_LARGE_MAIN, QUEUES };
+
+/* One stored object. Guarded by its stripe's lock, except ctl, pins and freq, which anyone may touch atomically;
+ * while FILLING, pages named here are written by their owner without the lock. */
+struct entry {
+    _Alignas(64) _Atomic uint64_t ctl;
+    uint64_t hash_lo, hash_hi;    /* XXH3-128 of the key */
+    _Atomic uint64_t size;        /* bytes of body; those written so far while FILLING */
+    uint32_t head;                /* chunk: struct head, tags, key, meta and, when !large, the body */
+    uint32_t list;                /* chunk: struct chunk_header, then u32 page numbers (large bodies) */
+    uint32_t tail[2];             /* chunks: struct chunk_header, then the bytes after the last full page */
+    _Atomic uint32_t npages;      /* valid numbers in the list */
+    uint8_t large;                /* the body is in pages and tails */
+    uint8_t pad[11];
+    /* second line: written by hits and owners */
+    _Alignas(64) _Atomic uint64_t pins; /* bit m: member m has it pinned. Never reset, only own bits are cleared */
+    uint64_t seq;                 /* CLOCK_MONOTONIC ns of entering its queue: merges the stripes' large queues */
+    uint32_t prev, next;          /* queue or free list; entry index + 1 */
+    uint32_t charge;              /* bytes of chunks and pages, in SHM_UNIT, while queued */
+    uint32_t owner_epoch;         /* who fills it */
+    uint8_t owner;
+    _Atomic uint8_t freq;         /* 0..3, lossy */
+    uint8_t queue;                /* enum above */
+    uint8_t mark;                 /* scratch of repair */
+    uint8_t pad2[20];
+};
+_Static_assert(sizeof(struct entry) == 128, "entry");
+
+/* Start of every chunk: whose it is, so that a page can be emptied. */
+struct chunk_header {
+    uint32_t entry;               /* index */
+    uint32_t unused;
+};
+
+/* Start of a head chunk. Never changes once LIVE: freshening makes a new one and swaps entry.head. */
+struct head {
+    struct chunk_header chunk;
+    uint32_t meta_len;
+    uint16_t key_len;
+    uint16_t tags;                /* u32 tag slots that follow */
+    int64_t fresh_until_ns;
+    int64_t keep_until_ns;
+    int64_t swr_ns, sie_ns;
+    uint64_t born;                /* purge epoch when the fetch began */
+    uint8_t flags;                /* the caller's */
+    uint8_t pad[7];
+    /* u32 tags[], key, meta, body; each begins at a multiple of 8 */
+};
+_Static_assert(sizeof(struct head) == 64, "head");
+
+/* Page owner: {kind 8 | stripe 24}. Free pages are taken by CAS; the stripe's lock guards the rest. */
+enum { PAGE_FREE = 0, PAGE_CHUNKS = 1, PAGE_BODY = 2 };
+
+struct page {
+    _Atomic uint32_t owner;
+    uint32_t next, prev;          /* list of the stripe's pages of this class that have a free chunk; page + 1 */
+    uint16_t used;                /* chunks */
+    uint8_t class_;
+    uint8_t listed;
+};
+_Static_assert(sizeof(struct page) == 16, "page");
+
+struct queue {
+    uint32_t oldest, newest;      /* entry index + 1 */
+    uint32_t count;
+    uint32_t charge;              /* SHM_UNIT */
+};
+
+/* One lock and its share of the entries. Guarded by `lock`. */
+struct stripe {
+    _Alignas(64) pthread_mutex_t lock; /* robust, shared */
+    _Atomic uint32_t sweep_due;   /* a pin was released while the lock was busy: zombies wait */
+    uint32_t free_entry;          /* list by entry.next; index + 1 */
+    uint32_t used;                /* entries not FREE */
+    _Atomic uint32_t chunk_pages; /* pages held for chunks; read without the lock as a hint */
+    _Atomic uint32_t body_pages;  /* pages held for large bodies; likewise */
+    _Atomic uint64_t oldest_large[2]; /* seq of the oldest of the large queues, 0: empty; hints */
+    _Atomic uint32_t large_charge[2]; /* hints */
+    struct queue queue[QUEUES];
+    uint32_t open_page[SHM_CLASSES];   /* list of pages with a free chunk, page + 1 */
+    uint32_t free_chunks[SHM_CLASSES];
+    uint64_t bytes;               /* key + meta + body of LIVE entries */
+    uint32_t objects;             /* LIVE entries */
+    uint8_t pad[480];
+};
+_Static_assert(sizeof(struct stripe) % 64 == 0 && sizeof(struct stripe) <= 1024, "stripe");
+
+static inline uint64_t ctl_state(uint64_t ctl) { return ctl & 0xff; }
+static inline uint64_t ctl_with(uint64_t ctl, uint64_t state) { return (ctl & ~0xffull) | state; }
+static inline uint64_t ctl_life(uint64_t ctl) { return ctl >> 32; }
+
+#endif

@@ -1,0 +1,249 @@
+#define _GNU_SOURCE
+#include "segment.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "lock.h"
+
+enum {
+    LINE = 64,
+    OS_PAGE = 4096,
+    PAGES_MIN = 16,              /* a stripe cannot do with less */
+    BYTES_PER_ENTRY = 8192,      /* default: about 1.5 % of the segment */
+    BYTES_PER_STRIPE = 8 << 20,
+    STRIPES_DEFAULT = 64,
+    TAGS_MAX = 1 << 20,
+};
+
+/* Where everything lies, before there is a header. */
+struct plan {
+    uint32_t stripes, per_stripe, buckets, ghosts, tags, bucket_cells, pages;
+    uint64_t region[REGIONS];
+};
+
+static uint64_t floor_power(uint64_t n) {
+    return n ? 1ull << (63 - __builtin_clzll(n)) : 0;
+}
+
+static uint64_t clamp(uint64_t n, uint64_t low, uint64_t high) {
+    return n < low ? low : n > high ? high : n;
+}
+
+static uint64_t ceil_power(uint64_t n) {
+    uint64_t power = floor_power(n);
+    return power == n ? n : power * 2;
+}
+
+static uint64_t align(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
+
+/* Reserve `bytes` for a region at the plan's end. */
+static void place(struct plan *plan, enum region region, uint64_t *end, uint64_t bytes, uint64_t alignment) {
+    *end = align(*end, alignment);
+    plan->region[region] = *end;
+    *end += bytes;
+}
+
+static bool make_plan(struct plan *plan, size_t size, uint32_t stripes, uint32_t entries) {
+    memset(plan, 0, sizeof *plan);
+    plan->stripes = (uint32_t)(stripes ? clamp(floor_power(stripes), 1, SHM_STRIPES_MAX)
+                                       : clamp(floor_power(size / BYTES_PER_STRIPE), 1, STRIPES_DEFAULT));
+    uint64_t wanted = entries ? entries : size / BYTES_PER_ENTRY;
+    plan->per_stripe = (uint32_t)clamp(wanted / plan->stripes, 16, 1u << 30);
+    plan->buckets = (uint32_t)ceil_power(align(plan->per_stripe * 2ull, SHM_WAYS) / SHM_WAYS);
+    plan->ghosts = (uint32_t)ceil_power(plan->per_stripe);
+    plan->tags = (uint32_t)clamp(floor_power(size / 128 / sizeof(uint64_t)), 512, TAGS_MAX);
+    plan->bucket_cells = (uint32_t)clamp(floor_power(size / 64 / SHM_BUCKET_BYTES), 1024, SHM_BUCKETS_MAX);
+
+    uint64_t end = OS_PAGE, all = (uint64_t)plan->stripes * plan->per_stripe;
+    place(plan, REGION_MEMBERS, &end, SHM_MEMBERS * sizeof(struct member), OS_PAGE);
+    place(plan, REGION_STATISTICS, &end, counter_region_bytes(), OS_PAGE);
+    place(plan, REGION_LEASES, &end, SHM_LEASES * SHM_LEASE_BYTES, OS_PAGE);
+    place(plan, REGION_BUCKETS, &end, (uint64_t)plan->bucket_cells * SHM_BUCKET_BYTES, OS_PAGE);
+    place(plan, REGION_TAGS, &end, plan->tags * sizeof(uint64_t), OS_PAGE);
+    place(plan, REGION_STRIPES, &end, plan->stripes * sizeof(struct stripe), LINE);
+    place(plan, REGION_SLOTS, &end, (uint64_t)plan->stripes * plan->buckets * SHM_WAYS * sizeof(uint64_t), LINE);
+    place(plan, REGION_ENTRIES, &end, all * sizeof(struct entry), LINE);
+    place(plan, REGION_GHOSTS, &end, (uint64_t)plan->stripes * plan->ghosts * sizeof(uint32_t), LINE);
+
+    /* The rest is pages and what each page needs beside it. */
+    uint64_t per_page = sizeof(struct page) + 8 * sizeof(uint64_t) + SHM_PAGE;
+    uint64_t slack = SHM_PAGE + 4 * LINE;
+    if (size < end + slack) return false;
+    uint64_t pages = (size - end - slack) * 8 / (per_page * 8 + 1);
+    if (pages < (uint64_t)PAGES_MIN * plan->stripes || pages > UINT32_MAX / (SHM_PAGE / SHM_UNIT)) return false;
+    plan->pages = (uint32_t)pages;
+    place(plan, REGION_PAGES, &end, pages * sizeof(struct page), LINE);
+    place(plan, REGION_BITMAPS, &end, pages * 8 * sizeof(uint64_t), LINE);
+    place(plan, REGION_FREE, &end, align(pages, 64) / 8, LINE);
+    place(plan, REGION_DATA, &end, pages * SHM_PAGE, SHM_PAGE);
+    return end <= size;
+}
+
+size_t segment_minimum(void) {
+    struct plan plan;
+    size_t size = 1 << 20;
+    while (!make_plan(&plan, size, 0, 0)) size += 1 << 18;
+    return size;
+}
+
+/* Differs when another compiler or an edit of the structs moved anything. */
+static uint32_t shape(void) {
+    const uint32_t facts[] = {
+        sizeof(struct header), sizeof(struct member), sizeof(struct stripe),  sizeof(struct entry),
+        sizeof(struct head),   sizeof(struct page),   sizeof(pthread_mutex_t), SHM_PAGE, SHM_UNIT, SHM_CLASSES,
+        SHM_WAYS, SHM_GHOST_WAYS, SHM_MEMBERS, REGIONS, (uint32_t)counter_region_bytes(), SHM_LEASE_BYTES,
+        offsetof(struct header, purge_epoch), offsetof(struct stripe, queue), offsetof(struct entry, npages),
+    };
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) hash = (hash ^ facts[i]) * 16777619u;
+    return hash;
+}
+
+static int map_fd(struct shm *shm, int fd, size_t size) {
+    memset(shm, 0, sizeof *shm);
+    shm->member = -1;
+    void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED) return SEGMENT_NO_MAP;
+    (void)madvise(base, size, MADV_HUGEPAGE); /* only where the host allows it for shared memory */
+    shm->base = base;
+    shm->size = size;
+    shm->header = base;
+    return SEGMENT_OK;
+}
+
+/* Take the regions' addresses from the header. */
+static int bind(struct shm *shm) {
+    const struct header *header = shm->header;
+    shm->members = segment_region(shm, REGION_MEMBERS);
+    shm->statistics = segment_region(shm, REGION_STATISTICS);
+    shm->tags = segment_region(shm, REGION_TAGS);
+    shm->stripes = segment_region(shm, REGION_STRIPES);
+    shm->slots = segment_region(shm, REGION_SLOTS);
+    shm->entries = segment_region(shm, REGION_ENTRIES);
+    shm->ghosts = segment_region(shm, REGION_GHOSTS);
+    shm->pages = segment_region(shm, REGION_PAGES);
+    shm->bitmaps = segment_region(shm, REGION_BITMAPS);
+    shm->free_bits = segment_region(shm, REGION_FREE);
+    shm->data_page = (uint32_t)(header->region[REGION_DATA] / SHM_PAGE);
+    shm->held = calloc((size_t)header->stripes * header->per_stripe, sizeof *shm->held);
+    return shm->held ? SEGMENT_OK : SEGMENT_NO_MEMORY;
+}
+
+static int init_stripe(struct shm *shm, uint32_t index) {
+    struct stripe *stripe = &shm->stripes[index];
+    uint32_t per_stripe = shm->header->per_stripe, first = index * per_stripe;
+    memset(stripe, 0, sizeof *stripe);
+    for (uint32_t i = 0; i < per_stripe; i++)
+        shm->entries[first + i].next = i + 1 < per_stripe ? first + i + 2 : 0;
+    stripe->free_entry = first + 1;
+    return lock_init(&stripe->lock) ? SEGMENT_NO_MEMORY : SEGMENT_OK;
+}
+
+static uint64_t random_seed(const struct shm *shm) {
+    uint64_t seed = 0;
+    if (getentropy(&seed, sizeof seed) != 0) seed = (uint64_t)(uintptr_t)shm->base * 0x9e3779b97f4a7c15ull;
+    return seed;
+}
+
+static void init_header(struct shm *shm, const struct plan *plan, const uint8_t *boot_id, size_t boot_id_len) {
+    struct header *header = shm->header;
+    header->version = SHM_LAYOUT_VERSION;
+    header->shape = shape();
+    header->size_bytes = shm->size;
+    header->boot_id_len = (uint32_t)boot_id_len;
+    memcpy(header->boot_id, boot_id, boot_id_len);
+    header->seed = random_seed(shm);
+    header->stripes = plan->stripes;
+    header->per_stripe = plan->per_stripe;
+    header->buckets = plan->buckets;
+    header->ghosts = plan->ghosts;
+    header->tags = plan->tags;
+    header->bucket_cells = plan->bucket_cells;
+    header->pages = plan->pages;
+    header->small_pages = plan->pages / 2;
+    memcpy(header->region, plan->region, sizeof header->region);
+    atomic_store(&header->purge_epoch, 1);
+}
+
+int segment_create(struct shm *shm, int fd, size_t size, const uint8_t *boot_id, size_t boot_id_len,
+                   uint32_t stripes, uint32_t entries) {
+    struct plan plan;
+    if (!make_plan(&plan, size, stripes, entries)) return SEGMENT_TOO_SMALL;
+    int failed = map_fd(shm, fd, size);
+    if (failed) return failed;
+    atomic_store(&shm->header->state, SEGMENT_INIT);
+    memset(shm->base, 0, plan.region[REGION_PAGES] + plan.pages * sizeof(struct page));
+    atomic_store(&shm->header->state, SEGMENT_INIT);
+    init_header(shm, &plan, boot_id, boot_id_len);
+    failed = bind(shm);
+    for (uint32_t i = 0; !failed && i < plan.stripes; i++) failed = init_stripe(shm, i);
+    if (failed) {
+        segment_close(shm);
+        return failed;
+    }
+    memset(shm->bitmaps, 0, plan.pages * 8 * sizeof(uint64_t));
+    memset(shm->free_bits, 0, align(plan.pages, 64) / 8);
+    for (uint32_t i = 0; i < plan.pages; i++) shm->free_bits[i / 64] |= 1ull << (i % 64);
+    counter_init(shm->statistics);
+    /* leases and buckets: an all-zero region is an empty one until their own init says otherwise */
+    memset(segment_region(shm, REGION_LEASES), 0, SHM_LEASES * SHM_LEASE_BYTES);
+    memset(segment_region(shm, REGION_BUCKETS), 0, (size_t)plan.bucket_cells * SHM_BUCKET_BYTES);
+    shm->header->magic = SHM_MAGIC;
+    atomic_store(&shm->header->state, SEGMENT_READY);
+    return SEGMENT_OK;
+}
+
+static int check(const struct shm *shm, const uint8_t *boot_id, size_t boot_id_len) {
+    const struct header *header = shm->header;
+    if (header->magic != SHM_MAGIC) return SEGMENT_BAD_MAGIC;
+    if (header->version != SHM_LAYOUT_VERSION) return SEGMENT_BAD_VERSION;
+    if (header->shape != shape()) return SEGMENT_BAD_SHAPE;
+    if (header->size_bytes != shm->size) return SEGMENT_BAD_SIZE;
+    if (atomic_load(&shm->header->state) != SEGMENT_READY) return SEGMENT_NOT_READY;
+    if (header->boot_id_len != boot_id_len || memcmp(header->boot_id, boot_id, boot_id_len) != 0)
+        return SEGMENT_BAD_BOOT;
+    return SEGMENT_OK;
+}
+
+int segment_attach(struct shm *shm, int fd, size_t size, const uint8_t *boot_id, size_t boot_id_len) {
+    if (size < OS_PAGE) return SEGMENT_TOO_SMALL;
+    int failed = map_fd(shm, fd, size);
+    if (failed) return failed;
+    failed = check(shm, boot_id, boot_id_len);
+    if (!failed) failed = bind(shm);
+    if (failed) segment_close(shm);
+    return failed;
+}
+
+void segment_close(struct shm *shm) {
+    if (shm->base) munmap(shm->base, shm->size);
+    free(shm->held);
+    shm->base = NULL;
+    shm->held = NULL;
+}
+
+int segment_join(struct shm *shm, int member, int32_t pid, int64_t now_ns) {
+    size_t entries = (size_t)shm->header->stripes * shm->header->per_stripe;
+    uint16_t *held = calloc(entries, sizeof *held);
+    if (!held) return -1;
+    free(shm->held);
+    shm->held = held;
+    struct member *place = &shm->members[member];
+    shm->member = member;
+    shm->epoch = atomic_load(&place->epoch);
+    atomic_store(&place->pid, pid);
+    atomic_store(&place->started_ns, now_ns);
+    atomic_store(&place->heartbeat_ns, now_ns);
+    atomic_store(&place->joined, 1);
+    return 0;
+}
+
+uint64_t segment_hash(const struct shm *shm, const void *key, size_t size) {
+    return XXH3_64bits_withSeed(key, size, shm->header->seed);
+}

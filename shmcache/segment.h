@@ -1,0 +1,69 @@
+/* The mapping of the segment in this process: where each region lies, who we are. Lays out and checks. */
+#ifndef SHMCACHE_SEGMENT_H
+#define SHMCACHE_SEGMENT_H
+
+#include "counter.h"
+#include "layout.h"
+
+/* Private to the process. `member` is -1 until `segment_join`. */
+struct shm {
+    uint8_t *base; /* NULL once unmapped */
+    size_t size;
+    struct header *header;
+    struct member *members;
+    _Atomic uint64_t *tags;
+    struct stripe *stripes;
+    _Atomic uint64_t *slots;
+    struct entry *entries;
+    uint32_t *ghosts;
+    struct page *pages;
+    uint64_t (*bitmaps)[8];
+    _Atomic uint64_t *free_bits;
+    uint32_t data_page; /* first page of REGION_DATA, counted from the segment's start */
+    int member;
+    uint32_t epoch;
+    uint16_t *held;     /* pins this process holds on each entry; the shared bit is set while > 0 */
+    void *statistics;
+};
+
+enum segment_answer {
+    SEGMENT_OK,
+    SEGMENT_NO_MAP,      /* errno tells */
+    SEGMENT_NO_MEMORY,
+    SEGMENT_TOO_SMALL,
+    SEGMENT_BAD_MAGIC,
+    SEGMENT_BAD_VERSION,
+    SEGMENT_BAD_SHAPE,
+    SEGMENT_BAD_SIZE,
+    SEGMENT_BAD_BOOT,
+    SEGMENT_NOT_READY,
+};
+
+/* Smallest segment that can be laid out, bytes. */
+size_t segment_minimum(void);
+
+/* Map fd and lay it out; whatever was there is gone. stripes and entries 0: derived from the size. */
+int segment_create(struct shm *shm, int fd, size_t size, const uint8_t *boot_id, size_t boot_id_len,
+                   uint32_t stripes, uint32_t entries);
+
+/* Map fd and accept what is there, if this code, this size and this boot made it. */
+int segment_attach(struct shm *shm, int fd, size_t size, const uint8_t *boot_id, size_t boot_id_len);
+
+void segment_close(struct shm *shm);
+
+/* Become `member`; forgets pins counted before the fork. 0, or -1 without memory. */
+int segment_join(struct shm *shm, int member, int32_t pid, int64_t now_ns);
+
+/* The segment's hash of `size` bytes, seeded: for the regions that need no more than 64 bits. */
+uint64_t segment_hash(const struct shm *shm, const void *key, size_t size);
+
+static inline void *segment_region(const struct shm *shm, enum region region) {
+    return shm->base + shm->header->region[region];
+}
+
+/* Count something in the core's own statistics (enum core_counter). */
+static inline void segment_count(struct shm *shm, enum core_counter what, uint64_t amount) {
+    counter_add(shm->statistics, shm->member, what, amount);
+}
+
+#endif
