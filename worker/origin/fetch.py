@@ -1,0 +1,112 @@
+"""The origin stage: one request to one origin, retried only where that is safe."""
+
+from asyncio import CancelledError
+from time import monotonic_ns
+
+from worker.context import Context
+from worker.errors import EdgeError
+from worker.fields import Fields
+from worker.message import Response
+from worker.origin.connection import Connection, Inform
+from worker.origin.pool import Pool
+from worker.origin.request_head import RequestHead
+from worker.reasons import Fault, Side
+from worker.settings import OriginSettings
+
+# May be repeated although the origin could have acted on the first attempt (RFC 9110 9.2.2).
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+
+# Worth another try at once on the same origin; a bad certificate or a reached limit will not be better.
+_PASSING = frozenset((Fault.CONNECT_REFUSED, Fault.CONNECT_TIMEOUT, Fault.DNS, Fault.TLS, Fault.UNAVAILABLE))
+
+
+class OriginFetch:
+    """`pipeline.Fetch` for one origin.
+
+    `name` is what we call ourselves in Via, `own_id` in CDN-Loop: a token that no other edge on the way uses.
+    Call `sweep` about once a second, or nothing ever times out.
+    """
+
+    def __init__(
+        self, settings: OriginSettings, name: str = "edgecluster", own_id: str | None = None
+    ) -> None:
+        self.settings = settings
+        self.url = settings.url
+        self.pool = Pool(settings)
+        self.request_head = RequestHead(settings, name, own_id or name)
+
+    async def __call__(
+        self,
+        ctx: Context,
+        extra: Fields | None = None,
+        drop: tuple[bytes, ...] = (),
+        method: bytes | None = None,
+        with_body: bool = True,
+        inform: Inform | None = None,
+    ) -> Response:
+        """The origin's answer to `ctx.request`.
+
+        Fields named in `drop` (lower case) are left out, those in `extra` added, `method` replaces the
+        client's, `with_body=False` leaves its body unread; `inform` is told of interim answers (103). A body
+        of at most 64 KiB comes as bytes, any other as a Stream which its reader must read to the end or
+        close. Sets origin, connect_ns, first_byte_ns, forwarded_status and retries of `ctx`.
+
+        Raises EdgeError. Repeats the request by itself when nothing of it was sent (at most `retries`
+        times), and once when a reused connection had died under an idempotent request without a body
+        (RFC 9112 9.3.1).
+        """
+        request = ctx.request
+        method = method or request.method
+        if method == b"CONNECT":
+            raise EdgeError(501, Side.CLIENT, Fault.BAD_REQUEST, "CONNECT is for forward proxies")
+        body = request.body if with_body else None
+        head = self.request_head.build(ctx, method, body, extra, drop)
+        ctx.origin = self.url
+        connection = self.pool.take(ctx.now_ns)
+        while True:
+            if connection is None:
+                connection = await self._connect(ctx)
+            answer = connection.ask(head, body, to_head=method == b"HEAD", inform=inform)
+            try:
+                response = await answer
+            except EdgeError:
+                if not connection.is_stale or body is not None or method not in IDEMPOTENT:
+                    raise
+                # Where one idle connection was dead, others likely are: the second attempt takes a new one.
+                connection = None
+                ctx.retries += 1
+            except CancelledError:
+                connection.give_up(answer)
+                raise
+            else:
+                ctx.first_byte_ns = connection.first_byte_ns
+                ctx.forwarded_status = response.status
+                return response
+
+    async def _connect(self, ctx: Context) -> Connection:
+        """A new connection, tried again as often as the settings allow."""
+        left = self.settings.retries
+        while True:
+            started_ns = monotonic_ns()
+            try:
+                connection = await self.pool.connect()
+            except EdgeError as error:
+                if left <= 0 or error.fault not in _PASSING:
+                    raise
+                left -= 1
+                ctx.retries += 1
+            else:
+                ctx.connect_ns = monotonic_ns() - started_ns
+                return connection
+
+    def sweep(self, now_ns: int) -> None:
+        """Expire idle connections and enforce timeouts; `now_ns` monotonic. Call it about once a second."""
+        self.pool.sweep(now_ns)
+
+    def close(self) -> None:
+        """Drain: idle connections are closed, the others after their exchange. New fetches still work."""
+        self.pool.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until every connection is gone."""
+        await self.pool.wait_closed()

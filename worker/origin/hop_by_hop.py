@@ -1,0 +1,30 @@
+"""Which fields belong to one connection only and go neither up nor down (RFC 9110 7.6.1)."""
+
+from worker.fields import Fields
+
+HOP_BY_HOP = (
+    b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade",
+    b"content-length",
+)  # fmt: skip
+
+# Framing, routing, and what changes how a message is handled has no place behind the body (RFC 9110 6.5.1).
+_NOT_IN_TRAILERS = (
+    *HOP_BY_HOP, b"host", b"expect", b"trailer", b"max-forwards", b"cache-control", b"authorization",
+    b"cookie", b"set-cookie", b"content-encoding", b"content-type", b"content-range", b"range", b"if-match",
+    b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range", b"vary", b"age", b"date",
+    b"expires", b"location", b"via", b"cdn-loop", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto",
+    b"x-forwarded-host", b"x-real-ip", b"x-request-id",
+)  # fmt: skip
+
+
+def connection_options(fields: Fields) -> list[bytes]:
+    """Names listed in Connection, in lower case."""
+    value = fields.joined(b"connection") or b""
+    return [option for option in (item.strip().lower() for item in value.split(b",")) if option]
+
+
+def forwardable_trailers(trailers: Fields) -> Fields:
+    """The lines of a trailer section that the next hop may see."""
+    kept = trailers.copy()
+    kept.remove(*_NOT_IN_TRAILERS)
+    return kept

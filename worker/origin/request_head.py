@@ -1,0 +1,150 @@
+"""The head of a request as the origin gets it: hop-by-hop fields gone, forwarding fields added.
+
+Knows no socket. What a client says about who stands behind it is believed only when it is a configured
+proxy; from anybody else those fields are replaced.
+"""
+
+from worker.context import Context
+from worker.errors import EdgeError
+from worker.fields import CDN_LOOP, CONNECTION, COOKIE, FORWARDED, TE, Fields
+from worker.message import Request, Stream
+from worker.origin.hop_by_hop import HOP_BY_HOP, connection_options
+from worker.reasons import Fault, Side
+from worker.settings import OriginSettings
+
+# Written by this hop or not at all. Expect is answered by the edge towards the client; the origin is simply
+# sent the body.
+OWN = (*HOP_BY_HOP, b"host", b"expect", b"x-request-id")
+ABOUT_CLIENT = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"forwarded")
+PATH_TAKEN = (b"via", b"cdn-loop")
+_REMOVED = (*OWN, *ABOUT_CLIENT, *PATH_TAKEN)
+
+_ABOUT_CLIENT_LINES = (
+    b"X-Forwarded-For: %b\r\nX-Real-IP: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n"
+    b"Forwarded: %b\r\n"
+)
+
+# Methods whose meaning anticipates content: without any they carry Content-Length: 0 (RFC 9110 8.6).
+WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
+
+
+class RequestHead:
+    """Writes request heads for one origin.
+
+    `name` is how we call ourselves in Via, `own_id` in CDN-Loop (RFC 8586): two edges behind one another
+    need different ids, or the second takes the first for itself and refuses the loop.
+    """
+
+    __slots__ = ("cdn_id", "fallback_host", "host", "path_plain", "via_name")
+
+    def __init__(self, settings: OriginSettings, name: str, own_id: str) -> None:
+        self.host = None if settings.host_header is None else settings.host_header.encode("ascii")
+        self.fallback_host = settings.url.partition("://")[2].encode("ascii")
+        self.via_name = name.encode("ascii")
+        self.cdn_id = own_id.encode("ascii")
+        self.path_plain = {
+            version: b"Via: %b %b\r\nCDN-Loop: %b\r\n" % (version, self.via_name, self.cdn_id)
+            for version in (b"1.0", b"1.1", b"2", b"3")
+        }
+
+    def build(
+        self, ctx: Context, method: bytes, body: Stream | None, extra: Fields | None, drop: tuple[bytes, ...]
+    ) -> bytes:
+        """Request line and fields with the empty line.
+
+        `extra` are lines to add, `drop` names of the client's fields to leave out. Raises EdgeError 508 when
+        the request has been here before.
+        """
+        request = ctx.request
+        client = ctx.client
+        fields = request.fields
+        mask = fields.mask
+        if client.trusted and mask & FORWARDED:
+            about_client = _next_hop(client.address, request)
+        else:
+            about_client = _first_hop(client.address, request.scheme, request.host)
+        if mask & CDN_LOOP:
+            path_taken = self._path_taken(fields, request.version)
+        else:
+            path_taken = self.path_plain[request.version]
+        kept = fields.copy()
+        kept.remove(*_REMOVED, *drop)
+        if mask & CONNECTION:
+            kept.remove(*connection_options(fields))
+        if mask & COOKIE and request.version in (b"2", b"3"):
+            _join_cookies(kept)
+        query = request.query
+        return b"".join((
+            method, b" ", request.path, b"" if query is None else b"?" + query, b" HTTP/1.1\r\nHost: ",
+            self.host or request.host or self.fallback_host, b"\r\n",
+            kept.encode(),
+            about_client,
+            path_taken,
+            b"X-Request-Id: ", ctx.request_id, b"\r\n",
+            _framing(method, body),
+            b"Connection: TE\r\nTE: trailers\r\n" if mask & TE and _wants_trailers(fields) else b"",
+            b"" if extra is None else extra.encode(),
+            b"\r\n",
+        ))  # fmt: skip
+
+    def _path_taken(self, fields: Fields, version: bytes) -> bytes:
+        """Via and CDN-Loop with ourselves at the end."""
+        via = b"%b %b" % (version, self.via_name)
+        before = fields.joined(b"via")
+        if before:
+            via = b"%b, %b" % (before, via)
+        loop = self.cdn_id
+        before = fields.joined(b"cdn-loop")
+        if before:
+            if any(info.split(b";", 1)[0].strip() == loop for info in before.split(b",")):
+                raise EdgeError(508, Side.CLIENT, Fault.LOOP, f"CDN-Loop already names {loop.decode()}")
+            loop = b"%b, %b" % (before, loop)
+        return b"Via: %b\r\nCDN-Loop: %b\r\n" % (via, loop)
+
+
+def _first_hop(address: str, scheme: bytes, host: bytes) -> bytes:
+    """Forwarding fields for a client nobody spoke for before us."""
+    plain = address.encode("ascii")
+    return _ABOUT_CLIENT_LINES % (plain, plain, scheme, host, _forwarded(address, scheme, host))
+
+
+def _next_hop(address: str, request: Request) -> bytes:
+    """What a trusted proxy said about its client, with the proxy itself added."""
+    fields = request.fields
+    plain = address.encode("ascii")
+    path = fields.joined(b"x-forwarded-for")
+    elements = fields.joined(b"forwarded")
+    element = _forwarded(address, request.scheme, request.host)
+    return _ABOUT_CLIENT_LINES % (
+        b"%b, %b" % (path, plain) if path else plain,
+        fields.get(b"x-real-ip") or plain,
+        fields.get(b"x-forwarded-proto") or request.scheme,
+        fields.get(b"x-forwarded-host") or request.host,
+        b"%b, %b" % (elements, element) if elements else element,
+    )
+
+
+def _forwarded(address: str, scheme: bytes, host: bytes) -> bytes:
+    """One forwarded-element (RFC 7239 4). IPv6 addresses need brackets and quotes, hosts may hold a colon."""
+    node = f'"[{address}]"' if ":" in address else address
+    return b'for=%b;host="%b";proto=%b' % (node.encode("ascii"), host, scheme)
+
+
+def _framing(method: bytes, body: Stream | None) -> bytes:
+    if body is None:
+        return b"Content-Length: 0\r\n" if method in WITH_CONTENT else b""
+    if body.length is None:
+        return b"Transfer-Encoding: chunked\r\n"
+    return b"Content-Length: %d\r\n" % body.length
+
+
+def _wants_trailers(fields: Fields) -> bool:
+    value = fields.joined(b"te") or b""
+    return any(coding.strip().lower() == b"trailers" for coding in value.split(b","))
+
+
+def _join_cookies(fields: Fields) -> None:
+    """HTTP/2 and 3 may split Cookie into many lines; HTTP/1.1 allows one (RFC 9113 8.2.3)."""
+    cookies = fields.get_all(b"cookie")
+    if len(cookies) > 1:
+        fields.set(b"cookie", b"; ".join(cookies))
