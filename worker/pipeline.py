@@ -50,6 +50,7 @@ class ErrorPage(Protocol):
 
 Finish = Callable[[Context], None]
 Spawn = Callable[[Coroutine[Any, Any, None]], Task[None]]
+Refresh = Callable[[Context], Coroutine[Any, Any, None]]
 
 
 class Exchange(Protocol):
@@ -90,7 +91,7 @@ class Pipeline:
         observers: Sequence[Observer],
         error_page: ErrorPage,
         spawn: Spawn,
-        refresh: Callable[[Context], Coroutine[Any, Any, None]] | None = None,
+        refresh: Refresh | None = None,
     ) -> None:
         self.gates = tuple(gates)
         self.fetch = fetch

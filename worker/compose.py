@@ -1,0 +1,134 @@
+"""Settings -> the running stages of one worker. The only module that knows every stage.
+
+The seven layers in order: TLS and parsing belong to a connection (`protocol`, wired in `run`); from here on a
+request passes normalise and security (3), cache lookup (4), fill and origin (5), response processing (6)
+and is sent by its exchange (7); observers look at the end.
+"""
+
+import hashlib
+import socket
+from collections.abc import Sequence
+
+from shmcache.core import Segment
+from worker.cache.fill import Fill
+from worker.cache.lookup import Lookup
+from worker.context import Context
+from worker.errors import EdgeError
+from worker.message import Response
+from worker.observe.access_log import AccessLog
+from worker.observe.counters import LOG_LINES_LOST
+from worker.observe.metrics import Metrics
+from worker.origin.fetch import OriginFetch
+from worker.pipeline import Edge, Fetch, Gate, Observer, Pipeline, Refresh, Spawn
+from worker.reasons import Fault, Side
+from worker.response.compress import Compress
+from worker.response.error_page import ErrorPage
+from worker.response.fields import EdgeFields
+from worker.response.hop_by_hop import drop_hop_by_hop
+from worker.routing import Router
+from worker.security.access import AccessGate
+from worker.security.normalize import Normalizer
+from worker.security.ratelimit import RateLimitGate
+from worker.settings import OriginSettings, RouteSettings, WorkerSettings
+
+
+class Composed:
+    """The stages of one worker, and the few calls its loop makes on them.
+
+    `spawn` starts a background task and keeps it alive. Raises OSError when the access log cannot be opened.
+    """
+
+    def __init__(self, settings: WorkerSettings, segment: Segment, spawn: Spawn) -> None:
+        self._settings = settings
+        self._segment = segment
+        self._spawn = spawn
+        self._log = AccessLog(settings.log, lambda lines: segment.statistics.add(LOG_LINES_LOST, lines))
+        self._observers: tuple[Observer, ...] = (Metrics(segment.statistics), self._log)
+        self._error_page = ErrorPage(settings.name)
+        self._fields = EdgeFields(settings.name)
+        self._origins: dict[OriginSettings, OriginFetch] = {}
+        self._fills: list[Fill] = []
+        unknown = self._pipeline((), _no_such_site)
+        self.edge = Edge(Normalizer(), Router(settings.sites, self._route, unknown), unknown)
+
+    # What the loop calls
+
+    def sweep(self, now_ns: int) -> None:
+        """A few times a second: enforce the origins' timeouts, look after waiters."""
+        for origin in self._origins.values():
+            origin.sweep(now_ns)
+        for fill in self._fills:
+            fill.sweep(now_ns)
+
+    def on_doorbell(self) -> None:
+        """Another process ended a lease that somebody here waits for."""
+        for fill in self._fills:
+            fill.on_doorbell()
+
+    def flush(self) -> None:
+        """Write the buffered log lines."""
+        self._log.flush()
+
+    def reopen_log(self) -> None:
+        """After a log rotation."""
+        self._log.reopen()
+
+    async def close(self) -> None:
+        """End the idle origin connections and the log. Called after the last request."""
+        for origin in self._origins.values():
+            origin.close()
+        for origin in self._origins.values():
+            await origin.wait_closed()
+        self._log.close()
+
+    # How a route is put together
+
+    def _route(self, route: RouteSettings) -> Pipeline:
+        refuse = self._error_page.refuse
+        codings = route.compression.codings
+        gates: list[Gate] = []
+        if route.access is not None:
+            gates.append(AccessGate(route.access, refuse))
+        gates += [RateLimitGate(limit, self._segment.buckets, refuse) for limit in route.rate_limits]
+        gates.append(Lookup(self._segment.cache, route.cache, codings))
+        fill = Fill(
+            self._origin(route.origin),
+            self._segment.cache,
+            self._segment.leases,
+            route.cache,
+            codings,
+            self._spawn,
+            store_filters=(drop_hop_by_hop, Compress(route.compression, storing=True)),
+        )
+        self._fills.append(fill)
+        return self._pipeline(gates, fill, fill.refresh)
+
+    def _origin(self, origin: OriginSettings) -> OriginFetch:
+        """Routes with the same origin share its connections."""
+        fetch = self._origins.get(origin)
+        if fetch is None:
+            fetch = self._origins[origin] = OriginFetch(origin, self._settings.name, _own_id(self._settings))
+        return fetch
+
+    def _pipeline(self, gates: Sequence[Gate], fetch: Fetch, refresh: Refresh | None = None) -> Pipeline:
+        return Pipeline(
+            gates=gates,
+            fetch=fetch,
+            send_filters=(self._fields,),
+            observers=self._observers,
+            error_page=self._error_page,
+            spawn=self._spawn,
+            refresh=refresh,
+        )
+
+
+async def _no_such_site(ctx: Context) -> Response:
+    """The fetch stage of requests no site wants (RFC 9110 15.5.20)."""
+    raise EdgeError(421, Side.CLIENT, Fault.UNKNOWN_HOST, f"no site serves {ctx.request.host!r}")
+
+
+def _own_id(settings: WorkerSettings) -> str:
+    """What CDN-Loop calls us: the same for all workers and generations of this edge, and nobody else's."""
+    addresses = " ".join(sorted(listener.url for listener in settings.listeners))
+    digest = hashlib.blake2b(f"{socket.gethostname()} {addresses}".encode(), digest_size=6)
+    return f"{settings.name}-{digest.hexdigest()}"
