@@ -6,9 +6,9 @@ Knows files, pipes and how they fail; what a line says is `log_line`'s business.
 import os
 import socket
 import stat
-import time
 from collections.abc import Callable
 from select import PIPE_BUF
+from time import monotonic_ns
 
 from worker.context import Context
 from worker.observe.log_line import line_format
@@ -38,16 +38,19 @@ class AccessLog:
         self._bytes = 0
         self._flush_at = FLUSH_BYTES
         self._sink: _Sink | None = _open(self._path) if self._path else None
+        self._longest = self._sink.longest if self._sink is not None else 0
 
     def __call__(self, ctx: Context) -> None:
         if self._sink is None:
             return
-        now_ns = time.monotonic_ns()
+        now_ns = monotonic_ns()
         line = self._line(ctx, now_ns)
-        if len(line) > self._sink.longest:
+        size = len(line)
+        if size > self._longest:
             line = self._line.shortened(ctx, now_ns)
+            size = len(line)
         self._lines.append(line)
-        self._bytes += len(line)
+        self._bytes += size
         if self._bytes >= self._flush_at:
             self.flush()
 
@@ -74,6 +77,7 @@ class AccessLog:
         self.flush()
         if self._sink is not None and self._path != "-":
             old, self._sink = self._sink, _open(self._path)
+            self._longest = self._sink.longest
             old.close()
 
     def close(self) -> None:

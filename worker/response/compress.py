@@ -258,7 +258,8 @@ class Compress:
         fields.remove(*_ABOUT_THE_BYTES)
         etag = fields.get(b"etag")
         if etag is not None and not etag.startswith(b"W/"):
-            fields.set(b"ETag", b"W/" + etag)  # other bytes, same meaning (RFC 9110 8.8.1)
+            fields.remove(b"etag")
+            fields.append(b"ETag", b"W/" + etag)  # other bytes, same meaning (RFC 9110 8.8.1)
         fields.append(b"Content-Encoding", coding.encode())
 
 

@@ -110,7 +110,9 @@ class ErrorPage:
         body = before + ctx.request_id + after
         fields = Fields.trusted(lines)
         fields.append(b"Date", formatdate(int(ctx.now_s), usegmt=True).encode())
-        return Response(status, fields, body, len(body))
+        response = Response(status, fields, body, len(body))
+        response.settled = True  # compressing the page would cost more than all the rest of a refusal
+        return response
 
 
 def _fields(media: str, extra: str) -> bytes:

@@ -9,6 +9,7 @@ from worker.context import Context
 from worker.message import Response
 from worker.reasons import Outcome
 
+_HIT = Outcome.HIT  # looking a member up in its enum takes as long as half of the formatting
 _TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*\Z")
 
 
@@ -29,7 +30,7 @@ class EdgeFields:
         ).encode()
 
     def __call__(self, ctx: Context, response: Response) -> None:
-        if ctx.outcome is Outcome.HIT:
+        if ctx.outcome is _HIT:
             response.fields.append_lines(self._hit % (ctx.age_s, ctx.ttl_s, ctx.request_id))
         else:
             response.fields.append_lines(self._lines(ctx))
