@@ -1,0 +1,430 @@
+"""The fetch stage of a cached route: ask the origin once, store what may be stored, answer all who wait.
+
+Wraps the origin's fetch. A fetch that others may wait for runs in a task of its own, so that it survives
+the client that started it. Whether a response is shared is decided at its header section: what proves not
+storable sends all who wait on their own way at once.
+"""
+
+import time
+from asyncio import CancelledError, Task
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Any, Protocol, cast
+
+from shmcache.core import FAILED, FRESH, NOT_STORABLE, PUBLISHED, Cache, Leases
+from worker.cache.collapse import Flight, Flights, give_back
+from worker.cache.entry import SECOND_NS, SETTLED, Stored, decode, stored_block
+from worker.cache.key import Codings
+from worker.cache.lookup import CONDITIONAL, Lookup, Place, answer, conditioned
+from worker.cache.purge import invalidate
+from worker.cache.storable import OF_REQUEST
+from worker.cache.store import Arrival, Filling, Plan, Store
+from worker.cache.tee import Tee
+from worker.cache.validate import CONDITIONS, freshened, selects, validation_fields
+from worker.context import Context
+from worker.errors import EdgeError
+from worker.fields import ACCEPT_ENCODING, Fields
+from worker.message import Response, Stream
+from worker.pipeline import Filter
+from worker.reasons import Fault, NotStorable, Outcome, Side
+from worker.settings import CacheSettings
+
+_ROUNDS = 4  # elections a request takes part in before it goes alone
+_FAILURES = frozenset({500, 502, 503, 504})  # RFC 5861 4
+
+
+class OriginFetch(Protocol):
+    """The origin as this stage needs it: the request's fields without `drop`, with `extra` added."""
+
+    def __call__(
+        self,
+        ctx: Context,
+        extra: Fields | None = None,
+        drop: tuple[bytes, ...] = (),
+        method: bytes | None = None,
+        with_body: bool = True,
+    ) -> Awaitable[Response]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Obtained:
+    """An answer, and what is to become of it."""
+
+    response: Response
+    plan: Plan | None  # None: it is not to be stored (any more)
+    ending: int  # of the lease, when there is nothing (left) to store
+
+
+class Fill:
+    """Implements Fetch for one route.
+
+    `codings` are those the route serves, best first. `store_filters` run once on every answer of the origin.
+    `clock` is monotonic ns, `wall` seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        fetch: OriginFetch,
+        cache: Cache,
+        leases: Leases,
+        settings: CacheSettings,
+        codings: Sequence[str],
+        spawn: Callable[[Coroutine[Any, Any, None]], Task[None]],
+        *,
+        store_filters: Sequence[Filter] = (),
+        clock: Callable[[], int] = time.monotonic_ns,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._fetch = fetch
+        self._cache = cache
+        self._collapse = settings.collapse
+        self._codings = Codings(codings)
+        self._lookup = Lookup(cache, settings, codings)
+        self._store = Store(cache, settings, self._codings)
+        self._flights = Flights(leases, int(settings.lease_s * SECOND_NS), clock)
+        self._spawn = spawn
+        self._store_filters = tuple(store_filters)
+        self._clock = clock
+        self._wall = wall
+
+    async def __call__(self, ctx: Context) -> Response:
+        """Answer a request the lookup gate let through."""
+        place = ctx.revalidate
+        if not isinstance(place, Place):
+            return await self._pass(ctx)
+        if ctx.request.method != b"GET":
+            return await self._head(ctx, place)
+        if place.alone or not self._collapse:
+            return await self._alone(ctx, place)
+        return await self._together(ctx, place)
+
+    async def refresh(self, ctx: Context) -> None:
+        """Revalidate in the background what was just served stale; nothing if somebody else does already."""
+        place = ctx.revalidate
+        if not isinstance(place, Place):
+            return
+        flight, leads = self._flights.join(place.key)
+        if not leads:
+            return
+        flight.leave()  # nobody waits for this answer
+        # A context of its own: the client's is being logged.
+        own = Context(ctx.request, ctx.client, ctx.request_id, self._clock(), self._wall())
+        own.key, own.route = ctx.key, ctx.route
+        current = self._lookup.find(ctx.request, ctx.key, own.now_ns)
+        if current.key != place.key or (current.hit is not None and current.hit.verdict == FRESH):
+            self._flights.land(flight, PUBLISHED)
+            return
+        await self._fly(own, current, flight)
+
+    def on_doorbell(self) -> None:
+        """A lease this worker waits for has ended; called when its eventfd rings."""
+        self._flights.recheck(self._clock())
+
+    def sweep(self, now_ns: int) -> None:
+        """Find what no doorbell told: dead owners, deadlines. To be called a few times a second."""
+        self._flights.recheck(now_ns)
+
+    # Ways to the origin
+
+    async def _pass(self, ctx: Context) -> Response:
+        """A request the cache has no part in, except that success of an unsafe method invalidates."""
+        response = await self._fetch(ctx)
+        invalidate(self._cache, ctx.request, response.status, response.fields, self._clock())
+        self._filter(ctx, response)
+        return response
+
+    async def _head(self, ctx: Context, place: Place) -> Response:
+        """HEAD that the cache could not answer: forwarded as it is, never stored."""
+        ctx.not_storable = NotStorable.METHOD
+        stale = self._stale_if_error(place)
+        try:
+            response = await self._fetch(ctx)
+        except EdgeError as error:
+            if stale is None or error.side is not Side.ORIGIN:
+                raise
+            return self._answer_stale(ctx, place, stale)
+        if stale is not None and response.status in _FAILURES:
+            give_back(response.body)
+            return self._answer_stale(ctx, place, stale)
+        self._filter(ctx, response)
+        return response
+
+    async def _alone(self, ctx: Context, place: Place) -> Response:
+        """Fetch for this request only, and store if that turns out to be allowed."""
+        whole = place.hit is not None
+        obtained = await self._obtain(ctx, place, whole=whole)
+        filling = self._keep(ctx, obtained)
+        if filling is not None:
+            return self._stream(ctx, obtained, filling, None)
+        return self._for_client(ctx, obtained.response) if whole else obtained.response
+
+    async def _together(self, ctx: Context, place: Place) -> Response:
+        """Fetch for everyone who wants the same, or wait for who does."""
+        for _ in range(_ROUNDS):
+            flight, leads = self._flights.join(place.key)
+            ending = PUBLISHED if leads else await flight.wait_landed()
+            if ending == NOT_STORABLE:
+                break
+            if ending == FAILED:
+                return self._answer_failure(ctx, place, flight)
+            # For a leader too: somebody may have published between its look-up and its claim.
+            place = self._lookup.find(ctx.request, ctx.key, self._clock())
+            response = self._lookup.shared(ctx, place, self._clock())
+            if leads:
+                if response is None and not place.alone and place.key == flight.key:
+                    self._spawn(self._fly(ctx, place, flight))
+                    return await flight.wait_head()
+                self._flights.land(flight, PUBLISHED)
+            if response is not None:
+                return response
+            if place.alone:
+                break
+        return await self._alone(ctx, place)
+
+    async def _fly(self, ctx: Context, place: Place, flight: Flight) -> None:
+        """Lead a flight to its end, whatever becomes of the client."""
+        try:
+            obtained = await self._obtain(ctx, place, whole=True)
+            filling = self._keep(ctx, obtained)
+            if filling is None:
+                self._flights.land(flight, self._ending(ctx, obtained))
+                self._answer_leader(ctx, flight, obtained.response)
+            else:
+                if obtained.plan is not None and not obtained.plan.is_shareable:
+                    self._flights.land(flight, NOT_STORABLE)
+                tee = self._start_tee(ctx, obtained.response, flight)
+                await self._pump(ctx, obtained, filling, tee, flight)
+        except EdgeError as error:
+            self._flights.land(flight, FAILED, error)
+            flight.fail(error)
+        except CancelledError:
+            self._abandon(flight, EdgeError(503, Side.EDGE, Fault.DRAINING, "the worker stopped"))
+            raise
+        except Exception as error:
+            self._abandon(flight, error)
+            if flight.client_left:
+                raise  # nobody else would hear of it
+
+    def _abandon(self, flight: Flight, error: Exception) -> None:
+        failure = error if isinstance(error, EdgeError) else EdgeError(500, Side.EDGE, Fault.INTERNAL)
+        self._flights.land(flight, FAILED, failure)
+        flight.fail(error)
+
+    # One exchange with the origin
+
+    async def _obtain(self, ctx: Context, place: Place, *, whole: bool) -> _Obtained:
+        """Ask the origin, validating what is stored; decide at the header section what is to be kept.
+
+        `whole`: ask without the client's own conditions and ranges, so that what comes suits everybody.
+        """
+        stored = None if place.hit is None else decode(place.hit.meta)
+        stale = self._stale_if_error(place)
+        try:
+            response, arrival = await self._ask(ctx, stored, whole=whole)
+            if response.status == 304 and stored is not None:
+                if selects(response.fields, stored.etag):
+                    return self._freshen(ctx, place, stored, response, arrival)
+                response, arrival = await self._ask(ctx, None, whole=whole)
+        except EdgeError as error:
+            if stale is None or error.side is not Side.ORIGIN:
+                raise
+            return _Obtained(self._answer_stale(ctx, place, stale), None, FAILED)
+        if stale is not None and response.status in _FAILURES:
+            give_back(response.body)
+            return _Obtained(self._answer_stale(ctx, place, stale), None, FAILED)
+        plan = self._store.plan(ctx, response.status, response.fields, response.length, arrival)
+        self._filter(ctx, response)
+        if isinstance(plan, NotStorable):
+            ctx.not_storable = plan
+            self._remember(place, response.status, plan)
+            return _Obtained(response, None, NOT_STORABLE)
+        ctx.ttl_s = plan.deadlines.fresh_s
+        return _Obtained(response, plan, PUBLISHED)
+
+    async def _ask(self, ctx: Context, stored: Stored | None, *, whole: bool) -> tuple[Response, Arrival]:
+        request = ctx.request
+        extra: list[tuple[bytes, bytes]] = []
+        drop: tuple[bytes, ...] = (*CONDITIONS, b"range") if whole else ()
+        if request.fields.mask & ACCEPT_ENCODING:  # what is asked is what the variant is filed by
+            reduced = self._codings.reduce(request.fields)
+            if reduced != request.fields.joined(b"accept-encoding"):
+                drop = (*drop, b"accept-encoding")
+                if reduced:
+                    extra.append((b"Accept-Encoding", reduced))
+        if stored is not None:
+            extra += validation_fields(stored.etag, stored.last_modified)
+        generation, asked_ns = self._cache.generation(), self._clock()
+        response = await self._fetch(
+            ctx, Fields.of(extra) if extra else None, drop, None if request.method == b"GET" else b"GET"
+        )
+        arrival = Arrival(asked_ns, self._clock(), self._wall(), generation)
+        if b"date" not in response.fields:  # RFC 9110 6.6.1: whoever caches or forwards it adds it
+            response.fields.append(b"Date", formatdate(arrival.received_s, usegmt=True).encode("ascii"))
+        return response, arrival
+
+    def _freshen(
+        self, ctx: Context, place: Place, stored: Stored, not_modified: Response, arrival: Arrival
+    ) -> _Obtained:
+        """The stored response with the fields of the origin's 304, for the client and the cache (4.3.4)."""
+        hit = place.hit
+        assert hit is not None
+        give_back(not_modified.body)
+        self._filter(ctx, not_modified)
+        fields = freshened(Fields.trusted(stored.block), not_modified.fields)
+        response = Response(stored.status, Fields.trusted(stored_block(fields)), hit.body, hit.size)
+        response.settled = hit.flags & SETTLED != 0
+        ctx.outcome = Outcome.REVALIDATED
+        ctx.age_s = 0
+        plan = self._store.plan(ctx, stored.status, fields, hit.size, arrival)
+        if isinstance(plan, NotStorable):
+            ctx.not_storable = plan
+            if plan not in OF_REQUEST:
+                self._store.forget(place.key)
+            return _Obtained(response, None, NOT_STORABLE)
+        ctx.age_s, ctx.ttl_s = plan.age_s, plan.deadlines.fresh_s
+        ctx.stored = self._store.freshen(place.key, ctx.key, plan, response, self._clock())
+        return _Obtained(response, None, PUBLISHED if plan.is_shareable else NOT_STORABLE)
+
+    def _filter(self, ctx: Context, response: Response) -> None:
+        for store_filter in self._store_filters:
+            store_filter(ctx, response)
+
+    # What becomes of an answer
+
+    def _keep(self, ctx: Context, obtained: _Obtained) -> Filling | None:
+        """Store a whole body at once; the way into the segment of one that is still to come."""
+        plan, response = obtained.plan, obtained.response
+        if plan is None:
+            return None
+        body = response.body
+        filling: Filling | None = None
+        if body is None or isinstance(body, bytes):
+            ctx.stored = self._store.put(ctx, plan, response, body or b"", self._clock())
+        elif hasattr(body, "read"):
+            filling = self._store.begin(ctx, plan, response, self._clock())
+            ctx.stored = filling is not None
+        if not ctx.stored:
+            ctx.not_storable = NotStorable.NO_ROOM
+        return filling
+
+    def _ending(self, ctx: Context, obtained: _Obtained) -> int:
+        """What to tell those who wait, when nothing is left to store."""
+        if obtained.plan is None:
+            return obtained.ending
+        return PUBLISHED if ctx.stored and obtained.plan.is_shareable else NOT_STORABLE
+
+    def _remember(self, place: Place, status: int, reason: NotStorable) -> None:
+        """A key whose responses cannot be shared: nobody need wait for them.
+
+        What is stored stays after a failure of the origin, and where only this request was the obstacle.
+        """
+        if place.hit is None or (reason not in OF_REQUEST and status < 500):
+            self._store.mark_hit_for_miss(place.key, self._clock())
+
+    def _stream(self, ctx: Context, obtained: _Obtained, filling: Filling, flight: Flight | None) -> Response:
+        tee = Tee(obtained.response.length)
+        response = _with_body(obtained.response, tee)
+        self._spawn(self._pump(ctx, obtained, filling, tee, flight))
+        return response
+
+    def _start_tee(self, ctx: Context, response: Response, flight: Flight) -> Tee | None:
+        """The leading client's end of a streamed body; None when it is gone or needs no body."""
+        if flight.client_left:
+            return None
+        tee = Tee(response.length)
+        mine = self._for_client(ctx, _with_body(response, tee))
+        flight.answer(mine)
+        return tee if mine.body is tee else None
+
+    async def _pump(
+        self, ctx: Context, obtained: _Obtained, filling: Filling, tee: Tee | None, flight: Flight | None
+    ) -> None:
+        """Carry a body from the origin into the segment and to the client, while one of them wants it."""
+        source = cast(Stream, obtained.response.body)
+        storing = True
+        try:
+            while piece := await source.read():
+                if storing and not filling.write(piece):
+                    storing = False
+                    self._refuse(ctx, flight)
+                if tee is not None and not await tee.offer(piece):
+                    tee = None
+                if tee is None and not storing:
+                    return
+            if storing:
+                filling.publish(self._clock())
+            if flight is not None:
+                self._flights.land(flight, PUBLISHED)
+            if tee is not None:
+                tee.end(source.trailers)
+        except BaseException as error:
+            failure = error if isinstance(error, EdgeError) else _broken_off(error)
+            if flight is not None:
+                self._flights.land(flight, FAILED, failure)
+            if tee is not None:
+                tee.fail(failure)
+            if not isinstance(error, EdgeError):
+                raise
+        finally:
+            filling.abort()
+            source.close()
+
+    def _refuse(self, ctx: Context, flight: Flight | None) -> None:
+        """The body proves too large for the cache, or there is no room: everyone goes alone."""
+        ctx.not_storable = NotStorable.TOO_LARGE
+        ctx.stored = False
+        if flight is not None:
+            self._store.mark_hit_for_miss(flight.key, self._clock())
+            self._flights.land(flight, NOT_STORABLE)
+
+    # What clients get
+
+    def _answer_leader(self, ctx: Context, flight: Flight, response: Response) -> None:
+        if flight.client_left:
+            give_back(response.body)
+        else:
+            flight.answer(self._for_client(ctx, response))
+
+    def _for_client(self, ctx: Context, response: Response) -> Response:
+        """The 304 for a client whose condition we kept from the origin, where it holds; else the response."""
+        if not ctx.request.fields.mask & CONDITIONAL:
+            return response
+        mine = conditioned(ctx, response)
+        if mine is not response:
+            give_back(response.body)
+        return mine
+
+    def _answer_failure(self, ctx: Context, place: Place, flight: Flight) -> Response:
+        """The fetch this request waited for failed: fail the same way, without asking the origin again."""
+        stale = self._stale_if_error(place)
+        if stale is not None:
+            return self._answer_stale(ctx, place, stale)
+        error = flight.error
+        if error is None:
+            raise EdgeError(502, Side.ORIGIN, Fault.UNAVAILABLE, "the fetch failed in another worker")
+        raise EdgeError(error.status, error.side, error.fault, f"collapsed: {error.detail}")
+
+    def _stale_if_error(self, place: Place) -> Stored | None:
+        """What may be served if the origin fails now (RFC 5861 4)."""
+        if place.hit is None:
+            return None
+        stored = decode(place.hit.meta)
+        return stored if self._clock() < place.hit.fresh_until_ns + stored.stale_if_error_ns else None
+
+    def _answer_stale(self, ctx: Context, place: Place, stored: Stored) -> Response:
+        assert place.hit is not None
+        return answer(ctx, place.hit, stored, Outcome.STALE, self._clock())
+
+
+def _with_body(response: Response, body: Stream) -> Response:
+    """The same answer, its body read through `body`."""
+    other = Response(response.status, response.fields.copy(), body, response.length)
+    other.settled = response.settled
+    return other
+
+
+def _broken_off(error: BaseException) -> EdgeError:
+    if isinstance(error, CancelledError):
+        return EdgeError(503, Side.EDGE, Fault.DRAINING, "the worker stopped")
+    return EdgeError(500, Side.EDGE, Fault.INTERNAL, repr(error))

@@ -1,0 +1,243 @@
+"""The cache gate: answers from the segment what may be answered from there, and says why it could not.
+
+A fresh hit without conditions costs one or two look-ups, one fixed prefix, one slice. Everything
+else (directives, conditions, stale answers) is weighed only when a bit says that it is there.
+"""
+
+from collections.abc import Sequence
+
+from shmcache.core import FRESH, STALE_WHILE_REVALIDATE, Cache, Hit
+from worker.cache.control import RequestControl, request_control
+from worker.cache.entry import (
+    ENCODING_ONLY,
+    HIT_FOR_MISS,
+    MARKS,
+    MUST_REVALIDATE,
+    NO_CACHE,
+    PREFIX,
+    PREFIX_BYTES,
+    SECOND_NS,
+    SETTLED,
+    VARY,
+    Stored,
+    decode,
+    decode_record,
+)
+from worker.cache.key import SERIAL_BYTES, Codings, cache_key, encoding_variant_key, variant_key
+from worker.cache.validate import is_not_modified, not_modified_fields
+from worker.context import Context
+from worker.errors import EdgeError
+from worker.fields import (
+    CACHE_CONTROL,
+    IF_MATCH,
+    IF_MODIFIED_SINCE,
+    IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE,
+    PRAGMA,
+    UPGRADE,
+    Fields,
+)
+from worker.message import Request, Response
+from worker.reasons import Fault, Forward, NotStorable, Outcome, Side
+from worker.settings import CacheSettings
+
+CONDITIONAL = IF_NONE_MATCH | IF_MODIFIED_SINCE
+_FOR_THE_ORIGIN = IF_MATCH | IF_UNMODIFIED_SINCE  # not applicable to a cache (RFC 9111 4.3.2)
+_WEIGHED = CONDITIONAL | _FOR_THE_ORIGIN | CACHE_CONTROL | PRAGMA
+
+
+class Place:
+    """Where a request's response lies or would lie, and what was found there."""
+
+    __slots__ = ("alone", "hit", "key", "varied")
+
+    def __init__(self, key: bytes, hit: Hit | None, *, alone: bool, varied: bool) -> None:
+        self.key = key  # the primary key, or the variant key once the variants' record is known
+        self.hit = hit  # a response, never a mark
+        self.alone = alone  # its requests gain nothing by waiting for each other
+        self.varied = varied
+
+
+class Lookup:
+    """The gate of one route. `codings` are those the route serves, best first."""
+
+    def __init__(self, cache: Cache, settings: CacheSettings, codings: Sequence[str]) -> None:
+        self._get = cache.get
+        self._enabled = settings.enabled
+        self._codings = Codings(codings)
+
+    def __call__(self, ctx: Context) -> Response | None:
+        """A stored response if one may be used, else None with ctx told why.
+
+        Sets ctx.key, outcome, forward, age_s, ttl_s, refresh, and ctx.revalidate to the Place found.
+        Raises EdgeError 504 for only-if-cached (RFC 9111 5.2.1.7).
+        """
+        request = ctx.request
+        method = request.method
+        if method != b"GET" and method != b"HEAD":
+            return _bypass(ctx, Forward.METHOD)
+        if not self._enabled:
+            return _bypass(ctx, Forward.BYPASS)
+        if request.body is not None:  # a body may change the answer, and is no part of the key
+            return _bypass(ctx, Forward.REQUEST)
+        key = ctx.key = cache_key(request)
+        now_ns = ctx.now_ns
+        fields = request.fields
+        hit = self._get(key, now_ns)
+        if hit is not None and hit.flags & ENCODING_ONLY:
+            reduced = self._codings.reduce(fields)
+            hit = self._get(encoding_variant_key(key, hit.meta[:SERIAL_BYTES], reduced), now_ns)
+        if (
+            hit is not None
+            and hit.verdict == FRESH
+            and not hit.flags & (MARKS | NO_CACHE)
+            and not fields.mask & _WEIGHED
+        ):
+            meta = hit.meta
+            birth_ns, status, length = PREFIX.unpack_from(meta)
+            size = hit.size
+            response = Response(
+                status,
+                Fields.trusted(meta[PREFIX_BYTES : PREFIX_BYTES + length]),
+                hit.body if method == b"GET" else None,
+                size,
+            )
+            response.settled = hit.flags & SETTLED != 0
+            ctx.outcome = Outcome.HIT
+            ctx.age_s = (now_ns - birth_ns) // SECOND_NS
+            ctx.ttl_s = (hit.fresh_until_ns - now_ns) // SECOND_NS
+            return response
+        return self._weigh(ctx, self.find(request, key, now_ns))
+
+    def find(self, request: Request, key: bytes, now_ns: int) -> Place:
+        """Where the response to `request` lies; `key` is its primary key."""
+        hit = self._get(key, now_ns)
+        varied = hit is not None and hit.flags & VARY != 0
+        if hit is not None and varied:
+            record = decode_record(hit.meta)
+            key = variant_key(key, record.serial, record.names, request.fields, self._codings)
+            hit = self._get(key, now_ns)
+        if hit is None:
+            return Place(key, None, alone=False, varied=varied)
+        flags = hit.flags
+        alone = flags & (NO_CACHE | HIT_FOR_MISS) != 0
+        return Place(key, None if flags & MARKS else hit, alone=alone, varied=varied)
+
+    def _weigh(self, ctx: Context, place: Place) -> Response | None:
+        """Everything but a plain fresh hit."""
+        fields = ctx.request.fields
+        control = request_control(fields)
+        if fields.mask & _FOR_THE_ORIGIN:
+            return _bypass(ctx, Forward.REQUEST)
+        hit = place.hit
+        reason = Forward.VARY_MISS if place.varied else Forward.URI_MISS
+        if hit is not None:
+            refusal = _refusal(control, hit, ctx.now_ns)
+            if refusal is None:
+                return self._serve(ctx, place, hit)
+            reason = refusal
+        if control.only_if_cached:
+            raise EdgeError(504, Side.CLIENT, Fault.UNAVAILABLE, "only-if-cached, and nothing is stored")
+        if control.no_store:
+            ctx.not_storable = NotStorable.REQUEST_NO_STORE
+            return _bypass(ctx, Forward.REQUEST)
+        if fields.mask & UPGRADE:  # the answer may turn the connection over to another protocol
+            return _bypass(ctx, Forward.REQUEST)
+        ctx.outcome = Outcome.MISS if hit is None else Outcome.EXPIRED
+        ctx.forward = reason
+        ctx.revalidate = place
+        return None
+
+    def _serve(self, ctx: Context, place: Place, hit: Hit) -> Response:
+        now_ns = ctx.now_ns
+        outcome = Outcome.HIT
+        if hit.verdict != FRESH:
+            outcome = Outcome.STALE
+            ctx.refresh = True
+            ctx.revalidate = place
+        return answer(ctx, hit, decode(hit.meta), outcome, now_ns)
+
+    def shared(self, ctx: Context, place: Place, now_ns: int) -> Response | None:
+        """What another request's fetch left at `place`, if this request may have it.
+
+        A response that arrived after this request did is as new as its own fetch would have brought it
+        (RFC 9111 4), whatever its lifetime; an older one must pass as any stored response.
+        """
+        hit = place.hit
+        if hit is None or place.alone:
+            return None
+        stored = decode(hit.meta)
+        if stored.received_ns < ctx.started_ns:
+            if _refusal(request_control(ctx.request.fields), hit, now_ns) is not None:
+                return None
+            if hit.verdict != FRESH:
+                ctx.refresh = True
+                ctx.revalidate = place
+                return answer(ctx, hit, stored, Outcome.STALE, now_ns)
+        return answer(ctx, hit, stored, Outcome.UPDATING, now_ns)
+
+
+def answer(ctx: Context, hit: Hit, stored: Stored, outcome: Outcome, now_ns: int) -> Response:
+    """The stored response for this request: 304 where its condition says so, without a body for HEAD."""
+    ctx.outcome = outcome
+    ctx.age_s = (now_ns - stored.birth_ns) // SECOND_NS
+    ctx.ttl_s = (hit.fresh_until_ns - now_ns) // SECOND_NS
+    body = hit.body if ctx.request.method == b"GET" else None
+    response = Response(stored.status, Fields.trusted(stored.block), body, hit.size)
+    response.settled = hit.flags & SETTLED != 0
+    return conditioned(ctx, response)
+
+
+def conditioned(ctx: Context, response: Response) -> Response:
+    """`response`, or the 304 a client asked for that has it already (RFC 9110 13.2.2).
+
+    The caller gives back the body of a response that it does not get back. Only a 200 has a condition
+    evaluated (RFC 9110 13.2.1).
+    """
+    request_fields = ctx.request.fields
+    if not request_fields.mask & CONDITIONAL or response.status != 200:
+        return response
+    fields = response.fields
+    if not is_not_modified(
+        request_fields,
+        etag=fields.get(b"etag"),
+        last_modified=fields.get(b"last-modified"),
+        date=fields.get(b"date"),
+        now_s=ctx.now_s,
+    ):
+        return response
+    not_modified = Response(304, not_modified_fields(fields), None, response.length)
+    not_modified.settled = True
+    return not_modified
+
+
+def _refusal(control: RequestControl, hit: Hit, now_ns: int) -> Forward | None:
+    """Why a stored response may not be used for a request without asking the origin; None if it may.
+
+    Request directives: RFC 9111 5.2.1; stale responses: 4.2.4 and RFC 5861.
+    """
+    if control.no_cache:
+        return Forward.REQUEST
+    if hit.flags & NO_CACHE:
+        return Forward.STALE
+    age_s = (now_ns - PREFIX.unpack_from(hit.meta)[0]) // SECOND_NS
+    if control.max_age is not None and age_s > control.max_age:
+        return Forward.REQUEST
+    ttl_ns = hit.fresh_until_ns - now_ns
+    if control.min_fresh is not None and ttl_ns < control.min_fresh * SECOND_NS:
+        return Forward.REQUEST
+    if hit.verdict == FRESH:
+        return None
+    if control.max_stale is not None:
+        accepted = -ttl_ns <= control.max_stale * SECOND_NS and not hit.flags & MUST_REVALIDATE
+        return None if accepted else Forward.STALE
+    if hit.verdict == STALE_WHILE_REVALIDATE and control.max_age is None:
+        return None
+    return Forward.STALE
+
+
+def _bypass(ctx: Context, reason: Forward) -> Response | None:
+    """No answer from here: the request goes to the origin and its answer to this client only."""
+    ctx.outcome = Outcome.BYPASS
+    ctx.forward = reason
+    return None

@@ -1,0 +1,252 @@
+"""Writing responses into the segment: under which key, with which deadlines, and what may not be kept.
+
+Owns the two levels of Vary (a record under the primary key, the responses under variant keys) and
+the marks for what is not storable. Knows nothing of waiting or of clients.
+"""
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from shmcache import core
+from worker.cache.control import request_control, response_control
+from worker.cache.entry import (
+    HIT_FOR_MISS,
+    MUST_REVALIDATE,
+    NO_CACHE,
+    PURGED,
+    SECOND_NS,
+    SETTLED,
+    VARY,
+    Stored,
+    VaryRecord,
+    decode_moment,
+    decode_record,
+    encode,
+    encode_record,
+    stored_block,
+)
+from worker.cache.freshness import Deadlines, date_of, freshness_lifetime, initial_age
+from worker.cache.key import Codings, new_serial, variant_key, vary_names
+from worker.cache.storable import is_validatable, not_storable
+from worker.context import Context
+from worker.fields import Fields
+from worker.message import Response
+from worker.reasons import NotStorable
+from worker.settings import CacheSettings
+
+_HIT_FOR_MISS_NS = 10 * SECOND_NS
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """When a response was asked for and came."""
+
+    asked_ns: int  # monotonic
+    received_ns: int
+    received_s: float  # wall clock, for HTTP dates
+    generation: int  # of the cache's purges when it was asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a storable response is to be kept."""
+
+    arrival: Arrival
+    age_s: int  # corrected initial age
+    deadlines: Deadlines
+    flags: int
+
+    @property
+    def is_shareable(self) -> bool:
+        """May requests that waited for the fetch use it?"""
+        return not self.flags & NO_CACHE
+
+
+@dataclass(frozen=True, slots=True)
+class _Filed:
+    """The key a response goes to, and the record that leads there (None: it lies under the primary key)."""
+
+    key: bytes
+    record: VaryRecord | None
+
+
+class Store:
+    """The writing side of one route's cache."""
+
+    def __init__(self, cache: core.Cache, settings: CacheSettings, codings: Codings) -> None:
+        self._cache = cache
+        self._settings = settings
+        self._codings = codings
+
+    def plan(
+        self, ctx: Context, status: int, fields: Fields, length: int | None, arrival: Arrival
+    ) -> Plan | NotStorable:
+        """How to keep an answer to this GET, or why not."""
+        control = response_control(fields)
+        date_s = date_of(fields, arrival.received_s)
+        lifetime_s = freshness_lifetime(fields, control, date_s, arrival.received_s)
+        reason = not_storable(
+            ctx.request.fields, request_control(ctx.request.fields), status, fields, control,
+            lifetime_s=lifetime_s, length=length, max_bytes=self._settings.max_object_bytes,
+        )  # fmt: skip
+        if reason is not None:
+            return reason
+        delay_s = (arrival.received_ns - arrival.asked_ns) / SECOND_NS
+        age_s = initial_age(fields, delay_s=delay_s, date_s=date_s, received_s=arrival.received_s)
+        deadlines = Deadlines.of(lifetime_s or 0, age_s, control, validatable=is_validatable(fields))
+        flags = 0
+        if control.no_cache or not (lifetime_s or deadlines.swr_s):
+            flags |= NO_CACHE
+        if control.must_revalidate or control.proxy_revalidate or control.s_maxage is not None:
+            flags |= MUST_REVALIDATE
+        return Plan(arrival, age_s, deadlines, flags)
+
+    def put(self, ctx: Context, plan: Plan, response: Response, body: bytes, now_ns: int) -> bool:
+        """Store a whole response; False when there is no room or it was purged while it was fetched."""
+        filed = self._file(ctx, response.fields, plan.arrival, now_ns)
+        if filed is None or not self._cache.put(
+            filed.key, _meta(plan, response), body, now_ns=now_ns, born=plan.arrival.generation,
+            **_until(plan), flags=_flags(plan, response),
+        ):  # fmt: skip
+            return False
+        self._note_record(ctx.key, filed, plan, now_ns)
+        return True
+
+    def begin(self, ctx: Context, plan: Plan, response: Response, now_ns: int) -> "Filling | None":
+        """Start storing a response whose body comes piece by piece; None as for `put`."""
+        filed = self._file(ctx, response.fields, plan.arrival, now_ns)
+        if filed is None:
+            return None
+        fill = self._cache.begin(
+            filed.key, _meta(plan, response), response.length, now_ns=now_ns, born=plan.arrival.generation,
+            **_until(plan), flags=_flags(plan, response), max_bytes=self._settings.max_object_bytes,
+        )  # fmt: skip
+        return None if fill is None else Filling(self, ctx.key, filed, plan, fill)
+
+    def freshen(self, key: bytes, primary: bytes, plan: Plan, response: Response, now_ns: int) -> bool:
+        """New fields and deadlines for a stored body (RFC 9111 4.3.4); False when it is gone."""
+        if self._was_purged(self._cache.get(primary, now_ns), plan.arrival):
+            return False
+        if not self._cache.freshen(
+            key, _meta(plan, response), now_ns=now_ns, **_until(plan), flags=_flags(plan, response)
+        ):
+            return False
+        top = self._cache.get(primary, now_ns)
+        if top is not None and top.flags & VARY:
+            self._note_record(primary, _Filed(key, decode_record(top.meta)), plan, now_ns)
+        return True
+
+    def forget(self, key: bytes) -> None:
+        """Remove what the origin no longer lets us keep."""
+        self._cache.delete(key)
+
+    def mark_hit_for_miss(self, key: bytes, now_ns: int) -> None:
+        """Let requests for `key` go to the origin side by side for a while, in every worker.
+
+        A storable answer to any of them replaces the mark.
+        """
+        until_ns = now_ns + _HIT_FOR_MISS_NS
+        self._cache.put(
+            key, b"", b"",
+            now_ns=now_ns, fresh_until_ns=until_ns, keep_until_ns=until_ns, flags=HIT_FOR_MISS,
+        )  # fmt: skip
+
+    def _file(self, ctx: Context, fields: Fields, arrival: Arrival, now_ns: int) -> _Filed | None:
+        """Where the response goes; None when it was purged since it was asked for.
+
+        The names of an existing record stay: a response is filed by all that any response of its target
+        varied by, which is more than RFC 9111 4.1 asks but never mixes two variants.
+        """
+        names = set(vary_names(fields))
+        top = self._cache.get(ctx.key, now_ns)
+        if self._was_purged(top, arrival):
+            return None
+        record = decode_record(top.meta) if top is not None and top.flags & VARY else None
+        if record is None and not names:
+            return _Filed(ctx.key, None)
+        if record is None or not names.issubset(record.names):
+            names.update(() if record is None else record.names)
+            record = VaryRecord(new_serial(), tuple(sorted(names)))
+        key = variant_key(ctx.key, record.serial, record.names, ctx.request.fields, self._codings)
+        return _Filed(key, record)
+
+    def _was_purged(self, top: core.Hit | None, arrival: Arrival) -> bool:
+        return top is not None and top.flags & PURGED != 0 and decode_moment(top.meta) >= arrival.asked_ns
+
+    def _note_record(self, primary: bytes, filed: _Filed, plan: Plan, now_ns: int) -> None:
+        """Write the record, after its variant so that it never leads to nothing, or lengthen its life."""
+        if filed.record is None:
+            return
+        keep_until_ns = _until(plan)["keep_until_ns"]
+        meta = encode_record(filed.record)
+        top = self._cache.get(primary, now_ns)
+        if self._was_purged(top, plan.arrival):
+            return
+        if top is not None and top.flags & VARY and top.meta == meta and top.fresh_until_ns >= keep_until_ns:
+            return
+        self._cache.put(
+            primary, meta, b"", now_ns=now_ns, fresh_until_ns=keep_until_ns, keep_until_ns=keep_until_ns,
+            flags=filed.record.flags, born=plan.arrival.generation,
+        )  # fmt: skip
+
+
+class Filling:
+    """A response on its way into the segment, visible only when whole."""
+
+    def __init__(self, store: Store, primary: bytes, filed: _Filed, plan: Plan, fill: core.Fill) -> None:
+        self._store = store
+        self._primary = primary
+        self._filed = filed
+        self._plan = plan
+        self._fill = fill
+        self.write = fill.write
+        self.abort = fill.abort
+
+    def publish(self, now_ns: int) -> bool:
+        """Make it visible; False when the body was not as long as announced or it was purged meanwhile."""
+        top = self._store._cache.get(self._primary, now_ns)
+        if self._store._was_purged(top, self._plan.arrival):
+            self._fill.abort()
+            return False
+        if not self._fill.publish():
+            return False
+        self._store._note_record(self._primary, self._filed, self._plan, now_ns)
+        return True
+
+
+def _meta(plan: Plan, response: Response) -> bytes:
+    fields = response.fields
+    received_ns = plan.arrival.received_ns
+    return encode(
+        Stored(
+            response.status,
+            stored_block(fields),
+            received_ns - plan.age_s * SECOND_NS,
+            received_ns,
+            fields.get(b"etag"),
+            fields.get(b"last-modified"),
+            plan.deadlines.sie_s * SECOND_NS,
+        )
+    )
+
+
+def _flags(plan: Plan, response: Response) -> int:
+    return plan.flags | (SETTLED if response.settled else 0)
+
+
+class _Until(TypedDict):
+    fresh_until_ns: int
+    keep_until_ns: int
+    swr_ns: int
+    sie_ns: int
+
+
+def _until(plan: Plan) -> _Until:
+    """The segment's deadlines (monotonic) and windows, ns."""
+    deadlines, received_ns = plan.deadlines, plan.arrival.received_ns
+    return {
+        "fresh_until_ns": received_ns + deadlines.fresh_s * SECOND_NS,
+        "keep_until_ns": received_ns + deadlines.keep_s * SECOND_NS,
+        "swr_ns": deadlines.swr_s * SECOND_NS,
+        "sie_ns": deadlines.sie_s * SECOND_NS,
+    }
