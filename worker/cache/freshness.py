@@ -42,9 +42,7 @@ def http_date(value: bytes, now_s: float) -> int | None:
     hour, minute, second = int(match["hour"]), int(match["minute"]), int(match["second"])
     if match.re is _RFC850:
         this_year = gmtime(now_s).tm_year
-        year += this_year - this_year % 100
-        if year > this_year + 50:
-            year -= 100
+        year += (this_year + 50 - year) // 100 * 100  # the latest such year at most 50 years ahead
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
     days = 28 if month == 2 and not leap else _DAYS_IN_MONTH[month - 1]
     if not 1 <= day <= days or hour > 23 or minute > 59 or second > 60:

@@ -64,9 +64,7 @@ def _status_reason(status: int, control: ResponseControl) -> NotStorable | None:
     return NotStorable.NO_STORE if control.no_store else None
 
 
-def _is_worth_keeping(
-    status: int, fields: Fields, control: ResponseControl, lifetime_s: int | None
-) -> bool:
+def _is_worth_keeping(status: int, fields: Fields, control: ResponseControl, lifetime_s: int | None) -> bool:
     """Has it time to live, or time past it, or at least a validator to be asked about?"""
     if lifetime_s and not control.no_cache:
         return True

@@ -1,0 +1,61 @@
+"""Stored metadata: what goes in comes out, and what must not be stored does not go in."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.cache.entry import (
+    PREFIX,
+    PREFIX_BYTES,
+    Stored,
+    VaryRecord,
+    decode,
+    decode_moment,
+    decode_record,
+    encode,
+    encode_moment,
+    encode_record,
+    stored_block,
+)
+from worker.fields import Fields
+
+I64 = st.integers(-(2**62), 2**62)
+
+
+@given(
+    st.builds(
+        Stored,
+        st.integers(200, 599),
+        st.binary(max_size=2000),
+        I64,
+        I64,
+        st.none() | st.binary(max_size=100),
+        st.none() | st.binary(max_size=100),
+        st.integers(0, 2**62),
+    )
+)
+def test_what_is_encoded_is_decoded(stored: Stored) -> None:
+    meta = encode(stored)
+    assert decode(meta) == stored
+    birth_ns, status, length = PREFIX.unpack_from(meta)
+    assert (birth_ns, status) == (stored.birth_ns, stored.status)
+    assert meta[PREFIX_BYTES : PREFIX_BYTES + length] == stored.block
+
+
+def test_the_block_is_kept_as_it_goes_on_the_wire_without_what_belongs_to_one_message() -> None:
+    fields = Fields.of(
+        [
+            (b"Date", b"d"), (b"Connection", b"close, X-Hop"), (b"X-Hop", b"1"),
+            (b"Keep-Alive", b"timeout=5"),
+            (b"Content-Length", b"5"), (b"Age", b"3"), (b"Cache-Status", b"up; hit"), (b"Set-Cookie", b"a=b"),
+            (b"Set-Cookie", b"c=d"), (b"Proxy-Authenticate", b"Basic"), (b"Upgrade", b"h2c"),
+            (b"Via", b"1.1 up"),
+        ]
+    )  # fmt: skip
+    assert stored_block(fields) == b"Date: d\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\nVia: 1.1 up\r\n"
+    assert b"age" in fields
+
+
+def test_marks() -> None:
+    record = VaryRecord(b"12345678", (b"accept-encoding", b"cookie"))
+    assert decode_record(encode_record(record)) == record
+    assert decode_moment(encode_moment(123456789)) == 123456789

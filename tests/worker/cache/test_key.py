@@ -1,0 +1,161 @@
+"""Keys: which requests may share a stored response."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.cache.key import (
+    Codings,
+    cache_key,
+    encoding_variant_key,
+    key_of_url,
+    new_serial,
+    variant_key,
+    vary_names,
+)
+from worker.fields import Fields
+from worker.message import Request
+
+CODINGS = ("zstd", "br", "gzip")
+AE = b"accept-encoding"
+
+
+def request(
+    scheme: bytes = b"http", host: bytes = b"a.example", path: bytes = b"/p", query: bytes | None = None
+) -> Request:
+    return Request(b"GET", scheme, host, path, path, query, b"1.1", Fields.of(()))
+
+
+def test_the_key_is_the_target_uri() -> None:
+    assert cache_key(request()) == b"http://a.example/p"
+    assert cache_key(request(query=b"x=1")) == b"http://a.example/p?x=1"
+    assert cache_key(request(query=b"")) == b"http://a.example/p?"
+
+
+def test_nothing_an_origin_may_tell_apart_is_merged() -> None:
+    others = [
+        request(),
+        request(scheme=b"https"),
+        request(host=b"a.example:81"),
+        request(path=b"/P"),
+        request(query=b""),
+        request(query=b"a=1&b=2"),
+        request(query=b"b=2&a=1"),
+    ]
+    assert len({cache_key(other) for other in others}) == len(others)
+
+
+URLS = [
+    ("http://a.example/p", b"http://a.example/p"),
+    ("HTTP://A.Example:80/p", b"http://a.example/p"),
+    ("https://a.example:443/p?x=1#frag", b"https://a.example/p?x=1"),
+    ("https://a.example:80/p", b"https://a.example:80/p"),
+    ("http://a.example", b"http://a.example/"),
+    ("http://a.example/p?", b"http://a.example/p?"),
+    ("http://a.example/p#x?y", b"http://a.example/p"),
+    ("http://[::1]:8080/p", b"http://[::1]:8080/p"),
+]
+
+
+@pytest.mark.parametrize(("url", "key"), URLS)
+def test_a_url_finds_the_key_of_its_requests(url: str, key: bytes) -> None:
+    assert key_of_url(url) == key
+
+
+@pytest.mark.parametrize(
+    "url", ["/p", "ftp://a/p", "http:///p", "http://u@a/p", "http://a/ä", "http://a/ b", ""]
+)
+def test_a_url_no_request_could_have_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="URL"):
+        key_of_url(url)
+
+
+@pytest.mark.parametrize(
+    ("lines", "names"),
+    [
+        ([], ()),
+        ([b"Accept-Encoding"], (b"accept-encoding",)),
+        ([b"b, A", b"B"], (b"a", b"b")),
+        ([b"a, *"], (b"*",)),
+        ([b" , "], ()),
+    ],
+)
+def test_vary_names(lines: list[bytes], names: tuple[bytes, ...]) -> None:
+    assert vary_names(Fields.of((b"Vary", line) for line in lines)) == names
+
+
+REDUCED = [
+    pytest.param(None, b"", id="absent"),
+    pytest.param(b"", b"", id="empty"),
+    pytest.param(b"gzip, deflate, br, zstd", b"zstd, br, gzip", id="a browser"),
+    pytest.param(b"gzip,br", b"br, gzip", id="our preference decides a tie"),
+    pytest.param(b"gzip;q=1.0, br;q=0.5", b"gzip, br", id="the client's preference first"),
+    pytest.param(b"GZIP;Q=0.5", b"gzip", id="case-insensitive"),
+    pytest.param(b"x-gzip", b"gzip", id="the old name"),
+    pytest.param(b"gzip;q=0, br", b"br", id="refused by q=0"),
+    pytest.param(b"gzip;q=x, br", b"br", id="an unreadable q refuses"),
+    pytest.param(b"deflate, compress", b"", id="none of ours"),
+    pytest.param(b"*", b"zstd, br, gzip", id="any"),
+    pytest.param(b"br;q=0, *", b"zstd, gzip", id="any but one"),
+    pytest.param(b"gzip, identity;q=0", b"gzip, identity;q=0", id="identity refused"),
+    pytest.param(b"gzip, *;q=0", b"gzip, identity;q=0", id="identity refused by *"),
+    pytest.param(b"identity, gzip;q=0.5", b"", id="identity preferred"),
+]
+
+
+@pytest.mark.parametrize(("value", "reduced"), REDUCED)
+def test_accept_encoding_is_reduced_to_what_we_serve(value: bytes | None, reduced: bytes) -> None:
+    fields = Fields.of([] if value is None else [(b"Accept-Encoding", value)])
+    assert Codings(CODINGS).reduce(fields) == reduced
+
+
+@given(st.lists(st.sampled_from(["gzip", "br;q=0.5", "zstd;q=0", "*", "identity;q=0", "deflate"])))
+def test_reducing_twice_changes_nothing(members: list[str]) -> None:
+    """The origin is asked with the reduced field: it must select the same variant."""
+    codings = Codings(CODINGS)
+    once = codings.reduce(Fields.of([(b"Accept-Encoding", ", ".join(members).encode())]))
+    # Preference among the reduced is kept by order alone, and ties are ours to decide.
+    twice = codings.reduce(Fields.of([(b"Accept-Encoding", once)]))
+    assert sorted(twice.split(b", ")) == sorted(once.split(b", "))
+
+
+def test_memory_for_accept_encoding_values_is_bounded() -> None:
+    codings = Codings(CODINGS)
+    for number in range(10_000):
+        codings.reduce(Fields.of([(b"Accept-Encoding", b"gzip, x%d" % number)]))
+    assert len(codings._reduced) <= 4096
+
+
+def key(names: tuple[bytes, ...], *lines: tuple[bytes, bytes], serial: bytes = b"12345678") -> bytes:
+    return variant_key(b"http://a/", serial, names, Fields.of(lines), Codings(CODINGS))
+
+
+def test_variants_differ_by_the_named_fields_only() -> None:
+    assert key((b"x",), (b"X", b"1")) == key((b"x",), (b"X", b"1"), (b"Y", b"2"))
+    assert key((b"x",), (b"X", b"1")) != key((b"x",), (b"X", b"2"))
+    assert key((b"x",)) != key((b"x",), (b"X", b""))
+    assert key((b"x",), (b"X", b"1"), (b"X", b"2")) == key((b"x",), (b"X", b"1, 2"))
+    assert key((b"x", b"y"), (b"X", b"1")) != key((b"x", b"y"), (b"Y", b"1"))
+
+
+def test_browsers_share_the_variants_of_accept_encoding() -> None:
+    one = key((AE,), (b"Accept-Encoding", b"gzip, deflate, br, zstd"))
+    assert one == key((AE,), (b"Accept-Encoding", b"zstd, br, gzip"))
+    assert one == encoding_variant_key(b"http://a/", b"12345678", b"zstd, br, gzip")
+
+
+def test_a_new_record_does_not_reach_the_variants_of_an_old_one() -> None:
+    assert key((b"x",), serial=new_serial()) != key((b"x",), serial=new_serial())
+
+
+@given(st.lists(st.text("ab", max_size=3).map(str.encode), min_size=2, max_size=2))
+def test_field_values_cannot_run_into_each_other(values: list[bytes]) -> None:
+    plain = key((b"x", b"y"), (b"X", values[0]), (b"Y", values[1]))
+    other = key((b"x", b"y"), (b"X", values[0] + values[1]), (b"Y", b""))
+    assert (plain == other) == (values[1] == b"")
+
+
+def test_long_values_are_told_apart_without_long_keys() -> None:
+    one = key((b"cookie",), (b"Cookie", b"a" * 5000))
+    assert len(one) < 100
+    assert one != key((b"cookie",), (b"Cookie", b"a" * 4999 + b"b"))

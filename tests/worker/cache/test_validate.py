@@ -1,0 +1,127 @@
+"""RFC 9110 13 and RFC 9111 4.3: conditions answered from the cache, questions to the origin, freshening."""
+
+import pytest
+
+from worker.cache.validate import (
+    freshened,
+    is_not_modified,
+    matches,
+    not_modified_fields,
+    selects,
+    validation_fields,
+)
+from worker.fields import Fields
+
+OLD = b"Sun, 06 Nov 1994 08:49:37 GMT"
+NEW = b"Mon, 07 Nov 1994 08:49:37 GMT"
+OLD_850 = b"Sunday, 06-Nov-94 08:49:37 GMT"
+TAGS = [
+    (b'"a"', b'"a"', True),
+    (b'W/"a"', b'"a"', True),
+    (b'"a"', b'W/"a"', True),
+    (b'"b", W/"a"', b'"a"', True),
+    (b'"a,b"', b'"a,b"', True),
+    (b'"b,"a""', b'"b"', False),
+    (b'"b"', b'"a"', False),
+    (b"a", b'"a"', False),
+    (b"*", b'"a"', True),
+    (b"*", None, True),
+    (b'"a"', None, False),
+    (b"", b'"a"', False),
+]
+
+
+@pytest.mark.parametrize(("listed", "etag", "expected"), TAGS)
+def test_if_none_match_compares_weakly(listed: bytes, etag: bytes | None, expected: bool) -> None:
+    assert matches(listed, etag) is expected
+
+
+CONDITIONS = [  # request, etag, last modified, date -> 304?
+    pytest.param({b"If-None-Match": b'"a"'}, b'"a"', None, None, True, id="same tag"),
+    pytest.param({b"If-None-Match": b'"b"'}, b'"a"', None, None, False, id="another tag"),
+    pytest.param({b"If-Modified-Since": OLD}, None, OLD, None, True, id="same date"),
+    pytest.param({b"If-Modified-Since": NEW}, None, OLD, None, True, id="later date"),
+    pytest.param({b"If-Modified-Since": OLD}, None, NEW, None, False, id="earlier date"),
+    pytest.param({b"If-Modified-Since": OLD_850}, None, OLD, None, True, id="another format"),
+    pytest.param({b"If-Modified-Since": b"now"}, None, OLD, None, False, id="unreadable date"),
+    pytest.param({b"If-Modified-Since": OLD}, None, None, OLD, True, id="Date stands in"),
+    pytest.param({b"If-Modified-Since": OLD}, None, None, None, False, id="nothing to compare"),
+    pytest.param(
+        {b"If-None-Match": b'"b"', b"If-Modified-Since": NEW}, b'"a"', OLD, None, False, id="the tag decides"
+    ),
+    pytest.param(
+        {b"If-None-Match": b'"a"', b"If-Modified-Since": OLD}, b'"a"', NEW, None, True, id="in both ways"
+    ),
+    pytest.param({}, b'"a"', OLD, OLD, False, id="no condition"),
+]
+
+
+@pytest.mark.parametrize(("request_fields", "etag", "last_modified", "date", "expected"), CONDITIONS)
+def test_not_modified(
+    request_fields: dict[bytes, bytes],
+    etag: bytes | None,
+    last_modified: bytes | None,
+    date: bytes | None,
+    expected: bool,
+) -> None:
+    found = is_not_modified(
+        Fields.of(request_fields.items()),
+        etag=etag,
+        last_modified=last_modified,
+        date=date,
+        now_s=784111777,
+    )
+    assert found is expected
+
+
+def test_a_304_carries_what_its_section_lists_and_no_representation_metadata() -> None:
+    fields = Fields.of(
+        [
+            (b"Date", OLD), (b"ETag", b'"a"'), (b"Content-Type", b"text/html"),
+            (b"Cache-Control", b"max-age=1"),
+            (b"Content-Encoding", b"gzip"), (b"Vary", b"a"), (b"Expires", NEW), (b"Content-Location", b"/x"),
+        ]
+    )  # fmt: skip
+    names = [name for name, _ in not_modified_fields(fields).items()]
+    assert names == [b"Date", b"ETag", b"Cache-Control", b"Vary", b"Expires", b"Content-Location"]
+
+
+def test_the_origin_is_asked_with_every_validator() -> None:
+    assert validation_fields(b'"a"', OLD) == [(b"If-None-Match", b'"a"'), (b"If-Modified-Since", OLD)]
+    assert validation_fields(None, None) == []
+
+
+@pytest.mark.parametrize(
+    ("named", "etag", "expected"),
+    [(None, b'"a"', True), (b'"a"', b'W/"a"', True), (b'"b"', b'"a"', False), (b'"b"', None, False)],
+)
+def test_a_304_selects_what_its_tag_names(named: bytes | None, etag: bytes | None, expected: bool) -> None:
+    fields = Fields.of([] if named is None else [(b"ETag", named)])
+    assert selects(fields, etag) is expected
+
+
+def test_freshening_updates_all_but_what_describes_the_stored_bytes() -> None:
+    stored = Fields.of(
+        [
+            (b"Date", OLD), (b"Content-Type", b"text/html"), (b"Content-Encoding", b"br"),
+            (b"ETag", b'W/"a"'),
+            (b"Vary", b"Accept-Encoding"), (b"X-A", b"1"), (b"X-A", b"2"), (b"X-B", b"kept"),
+        ]
+    )  # fmt: skip
+    told = Fields.of(
+        [
+            (b"Date", NEW), (b"Content-Type", b"text/plain"), (b"Content-Encoding", b"gzip"),
+            (b"ETag", b'"a"'),
+            (b"Vary", b"Cookie"), (b"X-A", b"3"), (b"X-C", b"new"), (b"Content-Length", b"0"),
+        ]
+    )  # fmt: skip
+    fresh = freshened(stored, told)
+    assert fresh.get_all(b"date") == [NEW]
+    assert fresh.get_all(b"x-a") == [b"3"]
+    assert (fresh.get(b"x-b"), fresh.get(b"x-c")) == (b"kept", b"new")
+    assert fresh.get_all(b"content-encoding") == [b"br"]
+    assert fresh.get_all(b"content-type") == [b"text/html"]
+    assert fresh.get_all(b"etag") == [b'W/"a"']
+    assert fresh.get_all(b"vary") == [b"Accept-Encoding"]
+    assert b"content-length" not in fresh
+    assert stored.get(b"date") == OLD
