@@ -1,0 +1,107 @@
+"""`reload`, `stop` and `status`: verbs about an edge that runs."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from cluster.cli.admin import ask_admin, ask_supervisor
+from cluster.cli.options import json_option, state_dir_option
+from cluster.cli.output import answer, duration, say
+from cluster.config.units import show_size
+from cluster.errors import BootError
+from cluster.lock import running_pid
+
+RELOAD_S = 300.0
+POLL_S = 0.05
+
+
+@click.command("reload")
+@state_dir_option
+@json_option
+def reload(state_dir: Path, as_json: bool) -> None:
+    """Read the configuration again and change over to it.
+
+    New workers start beside the old ones, which finish what they have begun: no request is lost. If the
+    new configuration cannot be used, the edge goes on with the old one and this tells why.
+    """
+    result = ask_supervisor(state_dir, "reload", timeout_s=RELOAD_S)
+    notes = [str(note) for note in result.get("notes", [])]
+    lines = [f"reloaded: generation {result['generation']} serves", *(f"note: {note}" for note in notes)]
+    answer(as_json, "\n".join(lines), {"generation": result["generation"], "notes": notes})
+
+
+@click.command("stop")
+@state_dir_option
+@click.option(
+    "--timeout", "timeout_s", metavar="SECONDS", type=click.FloatRange(min=0), default=60.0, show_default=True,
+    help="How long to wait for the end of it.",
+)  # fmt: skip
+@json_option
+def stop(state_dir: Path, timeout_s: float, as_json: bool) -> None:
+    """Stop the edge: finish what is under way, then end every process."""
+    pid = ask_supervisor(state_dir, "stop")["pid"]
+    if not as_json:
+        say(f"stopping the edge (pid {pid}): finishing what is under way")
+    deadline = time.monotonic() + timeout_s
+    while running_pid(state_dir) is not None:
+        if time.monotonic() >= deadline:
+            raise BootError(
+                f"the edge (pid {pid}) is still finishing requests after {timeout_s:g} s; "
+                f"wait longer with --timeout, or end it at once with 'kill {pid}'"
+            )
+        time.sleep(POLL_S)
+    answer(as_json, "stopped", {"pid": pid})
+
+
+@click.command("status")
+@state_dir_option
+@json_option
+def status(state_dir: Path, as_json: bool) -> None:
+    """Show what runs and what it has done so far."""
+    cluster = ask_supervisor(state_dir, "status")
+    cluster.pop("ok")
+    try:
+        stats = ask_admin(state_dir, "GET", "/stats")
+    except BootError as error:  # the numbers are missing; what runs is known all the same
+        stats = {"note": str(error)}
+    stats.pop("ok", None)
+    answer(as_json, report(cluster, stats), {"cluster": cluster, **stats})
+
+
+def report(cluster: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
+    """The status in a few lines for people."""
+    state = f"{cluster['state']} for {duration(cluster['uptime_s'])}"
+    lines = [
+        f"edgecluster {cluster['version']} is {state} (pid {cluster['pid']})",
+        f"listening   {'  '.join(cluster['listeners'])}",
+        f"admin       {cluster['admin'] or 'on the Unix socket only'}",
+        f"config      {cluster['config_path'] or 'none (flags only)'}, generation {cluster['generation']}",
+        f"workers     {', '.join(_workers(cluster))}",
+    ]
+    if "totals" not in stats:
+        return "\n".join([*lines, f"numbers     missing: {stats['note']}"])
+    totals, cache = stats["totals"], stats["cache"]
+    stored = f"{cache['objects']:,} objects, {show_size(cache['bytes_stored'])} stored"
+    lines += [
+        f"requests    {totals['requests']:,} answered, hit ratio {totals['hit_ratio']:.1%}",
+        f"origin      {totals['origin_requests']:,} requests sent",
+        f"refused     {totals['blocked']:,} blocked, {totals['errors']:,} failed",
+        f"clients     {totals['connections_open']:,} connected, {show_size(totals['bytes_out'])} sent",
+        f"cache       {stored} in {show_size(cluster['cache_bytes'])}",
+    ]
+    return "\n".join(lines)
+
+
+def _workers(cluster: Mapping[str, Any]) -> list[str]:
+    """How many of the generation in force are up, and what else there is to know."""
+    current = [worker for worker in cluster["workers"] if worker["generation"] == cluster["generation"]]
+    up = sum(worker["state"] == "ready" for worker in current)
+    others = len(cluster["workers"]) - len(current)
+    restarts = sum(worker["restarts"] for worker in current)
+    words = [f"{up} of {len(current)} up"]
+    words += [f"{restarts} replaced"] if restarts else []
+    words += [f"{others} of another generation"] if others else []
+    return words

@@ -1,0 +1,214 @@
+"""Everything `start` would need, looked at beforehand: files, certificates, names, addresses, memory.
+
+Each check is a function from settings to findings. It changes nothing that stays.
+"""
+
+import os
+import pwd
+import shutil
+import socket
+import ssl
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from cluster.certificates import read_pair
+from cluster.config.units import show_size
+from cluster.errors import BootError
+from cluster.lock import running_pid
+from cluster.settings import CertificateSettings, ClusterSettings
+from cluster.sockets import Sockets
+from worker.settings import OriginSettings
+
+SHM = Path("/dev/shm")
+SOON = timedelta(days=14)
+DNS_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `level`: ok, warning (it would start) or error (it would not)."""
+
+    level: str
+    subject: str
+    message: str
+
+
+def findings(settings: ClusterSettings) -> Iterator[Finding]:
+    """Look at everything; the findings in the order of a start."""
+    running = running_pid(settings.state_dir)
+    yield state_directory(settings, running)
+    yield user(settings)
+    yield from certificates(settings)
+    yield from addresses(settings, running)
+    yield memory(settings, running)
+    yield access_log(settings)
+    yield from origins(settings)
+
+
+def state_directory(settings: ClusterSettings, running: int | None) -> Finding:
+    """It is there and ours, or can be made."""
+    path = settings.state_dir
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        return Finding(
+            "error", "state directory", f"{path}: {there} is not a directory we may write to; choose another"
+        )
+    note = f"; an edge runs on it (pid {running})" if running else "" if there == path else "; will be made"
+    return Finding("ok", "state directory", f"{path}{note}")
+
+
+def user(settings: ClusterSettings) -> Finding:
+    """Whom the workers will run as."""
+    if settings.user is None:
+        return Finding("ok", "user", f"workers run as {_user_name(os.geteuid())}")
+    try:
+        pwd.getpwnam(settings.user)
+    except KeyError:
+        return Finding("error", "user", f"there is no user '{settings.user}'; create it or name another")
+    if os.geteuid() != 0:
+        return Finding(
+            "warning", "user", f"'{settings.user}' is set aside: only root can become another user"
+        )
+    return Finding("ok", "user", f"workers run as {settings.user}")
+
+
+def certificates(settings: ClusterSettings) -> Iterator[Finding]:
+    """Each pair can be read, fits together, is in time, and together they cover the sites' names."""
+    is_https = any(listener.scheme == "https" for listener in settings.worker.listeners)
+    if is_https and not settings.certificates:
+        names = ", ".join(settings.local_names)
+        yield Finding("ok", "certificate", f"one from the local authority for {names}; only it trusts it")
+        return
+    covered: set[str] = set()
+    for pair in settings.certificates:
+        finding, names_of_pair = certificate(pair, datetime.now(UTC))
+        covered |= names_of_pair
+        yield finding
+    if settings.certificates and not is_https:
+        yield Finding("warning", "certificate", "given, but nothing listens on https://")
+    if is_https:
+        hosts = [host.decode() for site in settings.worker.sites for host in site.hosts]
+        for host in hosts:
+            if not any(_covers(name, host) for name in covered):
+                yield Finding(
+                    "warning", "certificate", f"none is for the host {host}: clients will refuse it"
+                )
+
+
+def certificate(pair: CertificateSettings, now: datetime) -> tuple[Finding, set[str]]:
+    """One pair, and the names it is for."""
+    try:
+        content = read_pair(pair.certificate, pair.key)
+    except BootError as error:
+        return Finding("error", "certificate", str(error)), set()
+    names, end = set(content.names), content.leaf.not_valid_after_utc
+    what = f"{pair.certificate} for {', '.join(content.names) or 'no name'}"
+    if end < now:
+        return Finding("error", "certificate", f"{what} has expired on {end:%Y-%m-%d}; renew it"), names
+    if content.leaf.not_valid_before_utc > now:
+        start = content.leaf.not_valid_before_utc
+        return Finding(
+            "error", "certificate", f"{what} is not valid before {start:%Y-%m-%d %H:%M} UTC"
+        ), names
+    if end - now < SOON:
+        return Finding("warning", "certificate", f"{what} expires on {end:%Y-%m-%d}; renew it soon"), names
+    return Finding("ok", "certificate", f"{what}, until {end:%Y-%m-%d}"), names
+
+
+def addresses(settings: ClusterSettings, running: int | None) -> Iterator[Finding]:
+    """Each address is ours to listen on. While an edge runs here, it has them already."""
+    admin = [settings.admin] if settings.admin else []
+    for listener in (*settings.worker.listeners, *admin):
+        if running:
+            yield Finding("ok", "address", f"{listener.url} not tried: the running edge may have it")
+            continue
+        sockets = Sockets()
+        try:
+            sockets.open([listener], 1)
+        except BootError as error:
+            yield Finding("error", "address", str(error))
+        else:
+            yield Finding("ok", "address", f"{listener.url} is free")
+        finally:
+            sockets.close()
+
+
+def memory(settings: ClusterSettings, running: int | None) -> Finding:
+    """There is room for the segment."""
+    wanted = settings.cache_bytes
+    if running:
+        return Finding("ok", "cache memory", f"{show_size(wanted)}; room not looked for: an edge is running")
+    free = shutil.disk_usage(SHM).free
+    if wanted > free:
+        return Finding(
+            "error",
+            "cache memory",
+            f"{show_size(wanted)} asked for, {show_size(free)} free in {SHM}; "
+            f"choose a smaller cache memory, or enlarge {SHM} (mount -o remount,size=...)",
+        )
+    return Finding("ok", "cache memory", f"{show_size(wanted)} of {show_size(free)} free in {SHM}")
+
+
+def access_log(settings: ClusterSettings) -> Finding:
+    """The log can be written."""
+    name = settings.worker.log.path
+    if name in ("", "-"):
+        return Finding("ok", "access log", "standard output" if name else "none")
+    path = Path(name)
+    target = path if path.exists() else path.parent
+    if path.is_dir() or not target.exists() or not os.access(target, os.W_OK):
+        return Finding(
+            "error", "access log", f"{path} cannot be written: check its directory and permissions"
+        )
+    return Finding("ok", "access log", str(path))
+
+
+def origins(settings: ClusterSettings) -> Iterator[Finding]:
+    """Each origin's name resolves (only a warning if not: it may when it is asked) and its CA file loads."""
+    routes = [route for site in settings.worker.sites for route in site.routes]
+    different = list(dict.fromkeys(route.origin for route in routes))
+    for origin in different:
+        if origin.ca_file is not None:
+            try:
+                ssl.create_default_context(cafile=origin.ca_file)
+            except (OSError, ssl.SSLError) as error:
+                reason = error.strerror or "no certificate in it"
+                yield Finding(
+                    "error", "origin", f"{origin.url}: cannot load ca_file {origin.ca_file}: {reason}"
+                )
+    pool = ThreadPoolExecutor(max_workers=16)
+    try:
+        pending = [(origin, pool.submit(resolve, origin)) for origin in different]
+        for origin, future in pending:
+            try:
+                yield Finding("ok", "origin", f"{origin.url} is {', '.join(future.result(DNS_PATIENCE_S))}")
+            except (OSError, UnicodeError) as error:
+                reason = getattr(error, "strerror", None) or "not in time"
+                yield Finding("warning", "origin", f"{origin.url}: the name does not resolve now: {reason}")
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def resolve(origin: OriginSettings) -> list[str]:
+    """The addresses of an origin. Raises OSError."""
+    found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _covers(name: str, host: str) -> bool:
+    """Whether a certificate's name is good for a host; a wildcard stands for one label (RFC 9525 6.3)."""
+    host = host.strip("[]")
+    if name == host:
+        return True
+    return name.startswith("*.") and fnmatchcase(host, name) and host.count(".") == name.count(".")
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
