@@ -6,7 +6,6 @@ operator finds the log line that says why. Nothing of the inside is shown: no ad
 
 import json
 import re
-from email.utils import formatdate
 from http import HTTPStatus
 
 from worker.context import Context
@@ -108,9 +107,7 @@ class ErrorPage:
             made = self._memo[key] = (_fields(media, extra), before, after)
         lines, before, after = made
         body = before + ctx.request_id + after
-        fields = Fields.trusted(lines)
-        fields.append(b"Date", formatdate(int(ctx.now_s), usegmt=True).encode())
-        response = Response(status, fields, body, len(body))
+        response = Response(status, Fields.trusted(lines), body, len(body))
         response.settled = True  # compressing the page would cost more than all the rest of a refusal
         return response
 
