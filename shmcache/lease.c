@@ -318,6 +318,7 @@ size_t lease_reap(struct lease_table *table, int member, uint32_t epoch)
         if (load(&cell->waiters) >> member & 1)
             __atomic_fetch_and(&cell->waiters, ~(1ull << member), __ATOMIC_SEQ_CST);
     }
+    FP();
     /* The dead may have taken waiters' bits and not rung them: everybody asks again. */
     ring(table, ~0ull);
     return ended;

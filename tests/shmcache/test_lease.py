@@ -1,0 +1,436 @@
+"""Leases: one owner per key, an honest ending for everyone, and no lost wake-up, whoever is killed when."""
+
+import os
+import select
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from random import Random
+from subprocess import run
+from time import monotonic_ns, sleep
+
+import pytest
+
+from shmcache.core import (
+    CLAIMED,
+    FAILED,
+    FULL,
+    MEMBERS,
+    NOT_STORABLE,
+    OWNER_DIED,
+    PENDING,
+    PUBLISHED,
+    TOO_SLOW,
+    UNKNOWN,
+    WAIT,
+    Segment,
+    SegmentError,
+)
+from tests.support.processes import PATIENCE_S, kill, shared_words, spawn, wait_exit
+from tests.support.regions import SOURCES, FaultyLeases, compile_c, doorbells, is_rung, open_segment
+
+SECOND = 10**9
+NOW = 1_000 * SECOND
+LEASES_TAKEN_OVER, LEASE_TABLE_FULL = 5, 6  # enum core_counter
+
+
+@pytest.fixture
+def shared() -> Iterator[tuple[Segment, list[int]]]:
+    with open_segment() as (segment, bells):
+        yield segment, bells
+
+
+@pytest.fixture
+def segment(shared: tuple[Segment, list[int]]) -> Segment:
+    """Joined as member 0."""
+    shared[0].join(0, monotonic_ns())
+    return shared[0]
+
+
+@pytest.fixture
+def bells(shared: tuple[Segment, list[int]]) -> list[int]:
+    return shared[1]
+
+
+def as_member(segment: Segment, member: int, work: Callable[[], None]) -> int:
+    """Fork a child that joins as `member` and does `work`; its pid."""
+
+    def joined() -> None:
+        segment.join(member, monotonic_ns())
+        work()
+
+    return spawn(joined)
+
+
+def wait_rung(bell: int) -> None:
+    readable, _, _ = select.select([bell], [], [], PATIENCE_S)
+    if not readable:
+        raise TimeoutError(f"no ring within {PATIENCE_S:g} s: a wake-up was lost")
+    os.eventfd_read(bell)
+
+
+# One process
+
+
+def test_the_first_claims_and_the_next_waits_for_the_same_lease(segment: Segment) -> None:
+    answer, ticket = segment.leases.claim(b"key", NOW, SECOND)
+    assert answer == CLAIMED
+    assert segment.leases.claim(b"key", NOW, SECOND) == (WAIT, ticket)
+    assert segment.leases.claim(b"other", NOW, SECOND)[0] == CLAIMED
+
+
+@pytest.mark.parametrize("ending", [PUBLISHED, NOT_STORABLE, FAILED])
+def test_a_waiter_learns_how_the_lease_ended_and_may_ask_late(segment: Segment, ending: int) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+    assert segment.leases.ending(ticket, NOW) == PENDING
+    segment.leases.release(ticket, ending)
+    assert segment.leases.ending(ticket, NOW) == ending
+    assert segment.leases.ending(ticket, NOW + 3600 * SECOND) == ending
+
+
+def test_a_released_key_can_be_claimed_again_and_the_old_ending_is_still_told(segment: Segment) -> None:
+    _, first = segment.leases.claim(b"key", NOW, SECOND)
+    segment.leases.release(first, PUBLISHED)
+    answer, second = segment.leases.claim(b"key", NOW, SECOND)
+    assert (answer, second != first) == (CLAIMED, True)
+    assert segment.leases.ending(first, NOW) == PUBLISHED
+    assert segment.leases.ending(second, NOW) == PENDING
+
+
+def test_a_ticket_whose_cell_was_reused_is_unknown(segment: Segment) -> None:
+    _, first = segment.leases.claim(b"key", NOW, SECOND)
+    segment.leases.release(first, PUBLISHED)
+    for _ in range(4):
+        segment.leases.release(segment.leases.claim(b"key", NOW, SECOND)[1], FAILED)
+    assert segment.leases.ending(first, NOW) == UNKNOWN
+
+
+@pytest.mark.parametrize("ticket", [0, 1, 2**32, 2**63, 2**64 - 1])
+def test_a_ticket_that_never_was_is_unknown_and_its_release_void(segment: Segment, ticket: int) -> None:
+    _, other = segment.leases.claim(b"key", NOW, SECOND)
+    segment.leases.release(ticket, PUBLISHED)
+    assert segment.leases.ending(ticket, NOW) == UNKNOWN
+    assert segment.leases.ending(other, NOW) == PENDING
+
+
+def test_a_second_release_is_void(segment: Segment) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+    segment.leases.release(ticket, FAILED)
+    segment.leases.release(ticket, PUBLISHED)
+    assert segment.leases.ending(ticket, NOW) == FAILED
+
+
+def test_past_its_deadline_a_lease_is_too_slow_and_taken_over(segment: Segment) -> None:
+    _, slow = segment.leases.claim(b"key", NOW, SECOND)
+    assert segment.leases.claim(b"key", NOW + SECOND - 1, SECOND)[0] == WAIT
+    assert segment.leases.ending(slow, NOW + SECOND) == TOO_SLOW
+    answer, new = segment.leases.claim(b"key", NOW + SECOND, SECOND)
+    assert (answer, segment.statistics.total(LEASES_TAKEN_OVER)) == (CLAIMED, 1)
+    segment.leases.release(slow, PUBLISHED)  # the late owner's: void
+    assert segment.leases.ending(slow, NOW + SECOND) == TOO_SLOW
+    assert segment.leases.ending(new, NOW + SECOND) == PENDING
+
+
+def test_a_late_release_counts_while_nobody_has_taken_over(segment: Segment) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+    assert segment.leases.ending(ticket, NOW + 2 * SECOND) == TOO_SLOW
+    segment.leases.release(ticket, PUBLISHED)
+    assert segment.leases.ending(ticket, NOW + 2 * SECOND) == PUBLISHED
+
+
+def test_a_lease_for_ever_does_not_wrap_around(segment: Segment) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, 2**64 - 1)
+    assert segment.leases.claim(b"key", NOW + 10**6 * SECOND, SECOND) == (WAIT, ticket)
+
+
+def test_a_full_table_answers_full_counts_it_and_finds_room_in_what_ran_out(segment: Segment) -> None:
+    answers = [segment.leases.claim(b"key %d" % number, NOW, SECOND) for number in range(20_000)]
+    assert {answer for answer, _ in answers} == {CLAIMED, FULL}
+    assert all(ticket == 0 for answer, ticket in answers if answer == FULL)
+    assert segment.statistics.total(LEASE_TABLE_FULL) == sum(answer == FULL for answer, _ in answers)
+    number = next(number for number, (answer, _) in enumerate(answers) if answer == FULL)
+    assert segment.leases.claim(b"key %d" % number, NOW, SECOND)[0] == FULL
+    assert segment.leases.claim(b"key %d" % number, NOW + SECOND, SECOND)[0] == CLAIMED
+
+
+@pytest.mark.parametrize("ending", [PENDING, -1, UNKNOWN + 1])
+def test_what_is_no_ending_is_refused(segment: Segment, ending: int) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+    with pytest.raises(ValueError, match="not an ending"):
+        segment.leases.release(ticket, ending)
+    assert segment.leases.ending(ticket, NOW) == PENDING
+
+
+def test_only_members_claim(shared: tuple[Segment, list[int]]) -> None:
+    with pytest.raises(SegmentError, match="join the segment"):
+        shared[0].leases.claim(b"key", NOW, SECOND)
+
+
+def test_a_closed_segment_leases_no_more() -> None:
+    with open_segment() as (segment, _):
+        leases = segment.leases
+    with pytest.raises(SegmentError, match="closed"):
+        leases.ending(1, NOW)
+
+
+# Several processes
+
+
+def test_the_end_rings_those_who_wait_and_nobody_else(segment: Segment, bells: list[int]) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+
+    def wait() -> None:
+        assert segment.leases.claim(b"key", NOW, SECOND) == (WAIT, ticket)
+
+    assert [wait_exit(as_member(segment, member, wait)) for member in (1, 2, 63)] == [0, 0, 0]
+    assert not any(is_rung(bell) for bell in bells)
+    segment.leases.release(ticket, PUBLISHED)
+    assert [member for member in range(MEMBERS) if is_rung(bells[member])] == [1, 2, 63]
+
+
+def test_take_over_rings_those_who_waited_for_the_slow_one(segment: Segment, bells: list[int]) -> None:
+    _, slow = segment.leases.claim(b"key", NOW, SECOND)
+
+    def wait() -> None:
+        assert segment.leases.claim(b"key", NOW, SECOND) == (WAIT, slow)
+
+    assert wait_exit(as_member(segment, 1, wait)) == 0
+    assert segment.leases.claim(b"key", NOW + SECOND, SECOND)[0] == CLAIMED
+    assert is_rung(bells[1])
+    assert segment.leases.ending(slow, NOW + SECOND) == TOO_SLOW
+
+
+def test_another_member_cannot_release_a_lease(segment: Segment) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+    assert wait_exit(as_member(segment, 1, lambda: segment.leases.release(ticket, PUBLISHED))) == 0
+    assert segment.leases.ending(ticket, NOW) == PENDING
+
+
+def test_a_dead_owner_is_told_to_its_waiters_and_the_key_is_free(segment: Segment, bells: list[int]) -> None:
+    def claim_and_die() -> None:
+        assert segment.leases.claim(b"key", NOW, SECOND)[0] == CLAIMED
+        os.kill(os.getpid(), 9)
+
+    assert wait_exit(as_member(segment, 1, claim_and_die)) == -9
+    answer, ticket = segment.leases.claim(b"key", NOW, SECOND)
+    assert answer == WAIT
+    segment.reap(1)
+    assert is_rung(bells[0])
+    assert segment.leases.ending(ticket, NOW) == OWNER_DIED
+    assert segment.leases.claim(b"key", NOW, SECOND)[0] == CLAIMED
+
+
+def test_the_dead_no_longer_wait(segment: Segment, bells: list[int]) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+
+    def wait_and_die() -> None:
+        assert segment.leases.claim(b"key", NOW, SECOND)[0] == WAIT
+        os.kill(os.getpid(), 9)
+
+    assert wait_exit(as_member(segment, 1, wait_and_die)) == -9
+    segment.reap(1)
+    assert is_rung(bells[1])  # reaping rings everybody once
+    segment.leases.release(ticket, PUBLISHED)
+    assert not is_rung(bells[1])
+
+
+def test_the_successor_of_a_dead_member_keeps_its_own_leases(segment: Segment) -> None:
+    def claim(key: bytes) -> Callable[[], None]:
+        def work() -> None:
+            assert segment.leases.claim(key, NOW, SECOND)[0] == CLAIMED
+
+        return work
+
+    assert wait_exit(as_member(segment, 1, claim(b"old"))) == 0
+    segment.reap(1)
+    assert wait_exit(as_member(segment, 1, claim(b"new"))) == 0
+    assert segment.leases.claim(b"old", NOW, SECOND)[0] == CLAIMED
+    assert segment.leases.claim(b"new", NOW, SECOND)[0] == WAIT
+
+
+def contend(segment: Segment, bell: int, member: int, owners: Sequence[int], rounds: int) -> None:
+    """Claim hot keys over and over: alone while we own one, and rung whenever we wait."""
+    random = Random(member)
+    leases = segment.leases
+    for _ in range(rounds):
+        key = random.randrange(len(owners))
+        answer, ticket = leases.claim(b"hot %d" % key, 0, SECOND)
+        if answer == CLAIMED:
+            owners[key] = member
+            if random.random() < 0.3:
+                os.sched_yield()
+            assert owners[key] == member, "two owners of one key"
+            leases.release(ticket, PUBLISHED)
+        elif answer == WAIT:
+            while leases.ending(ticket, 0) == PENDING:
+                wait_rung(bell)
+
+
+def test_no_wake_up_is_lost_and_no_key_has_two_owners(segment: Segment, bells: list[int]) -> None:
+    members, owners = (1, 2, 3, 4), shared_words(2)
+    pids = [
+        as_member(segment, member, lambda member=member: contend(segment, bells[member], member, owners, 5000))
+        for member in members
+    ]
+    assert [wait_exit(pid) for pid in pids] == [0] * len(members)
+
+
+def test_no_wake_up_is_lost_while_members_are_killed(segment: Segment, bells: list[int]) -> None:
+    random, survivor = Random(1), 4
+    owners = shared_words(2)
+
+    def start(member: int, rounds: int) -> int:
+        return as_member(segment, member, lambda: contend(segment, bells[member], member, owners, rounds))
+
+    victims = {member: start(member, 10**9) for member in (1, 2, 3)}
+    witness = start(survivor, 3000)
+    try:
+        for _ in range(80):
+            sleep(random.uniform(0, 0.008))
+            member = random.choice(list(victims))
+            kill(victims.pop(member))
+            segment.reap(member)
+            victims[member] = start(member, 10**9)
+        assert wait_exit(witness) == 0
+    finally:
+        for pid in [*victims.values(), witness]:
+            kill(pid)
+    for member in (*victims, survivor):
+        segment.reap(member)
+    assert segment.leases.live() == 0
+
+
+def test_a_key_has_one_owner_however_threads_interleave(tmp_path: Path) -> None:
+    program = tmp_path / "hammer"
+    compile_c(program, [Path(__file__).parent / "hammer.c", SOURCES / "bucket.c", SOURCES / "lease.c"])
+    result = run([program, "lease", "200000"], capture_output=True, text=True, timeout=100, check=False)
+    assert (result.returncode, result.stdout + result.stderr) == (0, "")
+
+
+# Death at every fault point of the C code
+
+KEY, WAITER, VICTIM = 7, 1, 2
+LAST_POINT = 40  # more than any path has: the sweep ends when a child survives
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faulty")
+
+
+@pytest.fixture
+def faulty(build: Path) -> Iterator[tuple[FaultyLeases, list[int]]]:
+    with doorbells() as bells:
+        yield FaultyLeases(build, bells), bells
+
+
+def sweep(leases: FaultyLeases, prepare: Callable[[], None], work: Callable[[], object]) -> Iterator[int]:
+    """Have a child die at the first fault point of `work`, the second, ... on a fresh table each time."""
+    for point in range(1, LAST_POINT):
+        leases.clear()
+        leases.become(VICTIM)
+        prepare()
+
+        def child(point: int = point) -> None:
+            leases.die_at(point)
+            work()
+
+        code = wait_exit(spawn(child))
+        leases.become(WAITER)
+        if code == 0:
+            assert point > 1, "the work passes no fault point"
+            return
+        assert code == -9
+        yield point
+    raise AssertionError(f"the work passes more than {LAST_POINT} fault points")
+
+
+def test_an_owner_that_dies_anywhere_in_release_leaves_nobody_waiting(
+    faulty: tuple[FaultyLeases, list[int]],
+) -> None:
+    leases, bells = faulty
+    tickets = [0]
+
+    def prepare() -> None:
+        tickets[0] = leases.claim(KEY)[1]
+        leases.become(WAITER)
+        assert leases.claim(KEY) == (WAIT, tickets[0])
+        leases.become(VICTIM)
+        is_rung(bells[WAITER])
+
+    points = 0
+    for _ in sweep(leases, prepare, lambda: leases.release(tickets[0], PUBLISHED)):
+        points += 1
+        leases.reap(VICTIM)
+        leases.reap(VICTIM)
+        assert is_rung(bells[WAITER])
+        assert leases.ending(tickets[0]) in (PUBLISHED, OWNER_DIED)
+        assert leases.live() == 0
+        assert leases.claim(KEY)[0] == CLAIMED
+    assert points >= 3
+
+
+def test_a_claimer_that_dies_anywhere_leaves_the_key_free(faulty: tuple[FaultyLeases, list[int]]) -> None:
+    leases, bells = faulty
+    points = 0
+    for _ in sweep(leases, lambda: None, lambda: leases.claim(KEY)):
+        points += 1
+        answer, ticket = leases.claim(KEY)
+        assert answer == WAIT, "a half-made claim must hold the key until its owner is known to be dead"
+        is_rung(bells[WAITER])
+        leases.reap(VICTIM)
+        assert is_rung(bells[WAITER])
+        assert leases.ending(ticket) == OWNER_DIED
+        assert leases.claim(KEY)[0] == CLAIMED
+    assert points >= 2
+
+
+def test_who_dies_anywhere_in_a_take_over_leaves_the_key_free(faulty: tuple[FaultyLeases, list[int]]) -> None:
+    leases, bells = faulty
+    slow = [0]
+
+    def prepare() -> None:
+        leases.become(WAITER)
+        slow[0] = leases.claim(KEY, 0, 10)[1]
+        leases.become(VICTIM)
+
+    for _ in sweep(leases, prepare, lambda: leases.claim(KEY, 10, 10)):
+        leases.reap(VICTIM)
+        assert is_rung(bells[WAITER])
+        assert leases.ending(slow[0], 10) == TOO_SLOW
+        assert leases.claim(KEY, 10, 10)[0] == CLAIMED
+
+
+def test_a_waiter_that_dies_anywhere_is_forgotten(faulty: tuple[FaultyLeases, list[int]]) -> None:
+    leases, bells = faulty
+    ticket = [0]
+
+    def prepare() -> None:
+        leases.become(WAITER)
+        ticket[0] = leases.claim(KEY)[1]
+        leases.become(VICTIM)
+
+    for _ in sweep(leases, prepare, lambda: leases.claim(KEY)):
+        assert leases.reap(VICTIM) == 0
+        is_rung(bells[VICTIM])
+        assert leases.release(ticket[0], PUBLISHED)
+        assert not is_rung(bells[VICTIM])
+
+
+def test_a_reaper_that_dies_anywhere_is_repeated(faulty: tuple[FaultyLeases, list[int]]) -> None:
+    leases, bells = faulty
+    dead, tickets = 3, [0]
+
+    def prepare() -> None:
+        leases.become(dead)
+        tickets[0] = leases.claim(KEY)[1]
+        leases.claim(KEY + 4)
+        leases.become(WAITER)
+        assert leases.claim(KEY) == (WAIT, tickets[0])
+        is_rung(bells[WAITER])
+        leases.become(-1)
+
+    for _ in sweep(leases, prepare, lambda: leases.reap(dead)):
+        leases.reap(dead)
+        assert is_rung(bells[WAITER])
+        assert leases.ending(tickets[0]) == OWNER_DIED
+        assert leases.live() == 0

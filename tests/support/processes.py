@@ -1,0 +1,56 @@
+"""Children made by fork, for tests of what processes share."""
+
+import contextlib
+import ctypes
+import mmap
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from time import monotonic, sleep
+
+PATIENCE_S = 60.0
+
+
+def spawn(work: Callable[[], None]) -> int:
+    """Fork a child that does `work` and exits 0, or 1 with a traceback; its pid."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        work()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def wait_exit(pid: int) -> int:
+    """How the child ended: its exit code, or minus the signal that killed it. Kills it when patience ends."""
+    deadline = monotonic() + PATIENCE_S
+    while monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        sleep(0.001)
+    kill(pid)
+    raise TimeoutError(f"child {pid} did not end within {PATIENCE_S:g} s")
+
+
+def kill(pid: int) -> None:
+    """SIGKILL a child and take its status; fine if it has ended meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def shared_words(count: int) -> "ctypes.Array[ctypes.c_uint64]":
+    """Zeroed 64-bit words shared with children forked later; each is stored whole, even by a child that dies."""
+    return (ctypes.c_uint64 * count).from_buffer(mmap.mmap(-1, count * 8))
