@@ -1,0 +1,99 @@
+"""The TLS context of the https listeners: made before the fork, kept across reloads.
+
+One context object for all workers and all generations means one set of ticket keys, so a client resumes
+its session with whichever worker it meets.
+"""
+
+import hashlib
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+from cluster.errors import BootError
+from cluster.settings import CertificateSettings, ClusterSettings
+
+MakeContext = Callable[[Path, Path], ssl.SSLContext]
+
+
+class Contexts:
+    """Makes the context for given settings, or hands out the last one when the files did not change."""
+
+    def __init__(self) -> None:
+        self._made: dict[bytes, ssl.SSLContext] = {}
+
+    def of(self, settings: ClusterSettings) -> ssl.SSLContext | None:
+        """The context for all https listeners; None when there are none. Raises BootError."""
+        if not any(listener.scheme == "https" for listener in settings.worker.listeners):
+            return None
+        pairs = settings.certificates or (_local(settings),)
+        digests = [_digest(pair) for pair in pairs]
+        key = b"".join(digests)
+        if key not in self._made:
+            self._made = {key: _make(pairs)}  # what was replaced lives on in the generation that uses it
+        return self._made[key]
+
+
+def _local(settings: ClusterSettings) -> CertificateSettings:
+    from cluster.certificates import local_certificate
+
+    return CertificateSettings(*local_certificate(settings.state_dir, settings.local_names))
+
+
+def _digest(pair: CertificateSettings) -> bytes:
+    digest = hashlib.sha256()
+    for path in (pair.certificate, pair.key):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BootError(f"cannot read the TLS file {path}: {error.strerror}") from error
+        digest.update(len(content).to_bytes(8, "big") + content)
+    return digest.digest()
+
+
+def _make(pairs: tuple[CertificateSettings, ...]) -> ssl.SSLContext:
+    contexts = [_make_one(pair) for pair in pairs]
+    if len(contexts) > 1:
+        contexts[0].sni_callback = _Choice(pairs, contexts)
+    return contexts[0]
+
+
+def _make_one(pair: CertificateSettings) -> ssl.SSLContext:
+    from worker.protocol.tls import make_context
+
+    try:
+        return make_context(pair.certificate, pair.key)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise BootError(
+            f"cannot use the certificate {pair.certificate} with the key {pair.key}: {error}; "
+            "both must be PEM files, the chain beginning with the server's own certificate, and fit together"
+        ) from error
+
+
+class _Choice:
+    """Picks the certificate whose names fit what the client asks for (SNI); the first when none does."""
+
+    def __init__(self, pairs: tuple[CertificateSettings, ...], contexts: list[ssl.SSLContext]) -> None:
+        self._by_name: dict[str, ssl.SSLContext] = {}
+        for pair, context in zip(pairs, contexts, strict=True):
+            for name in _names(pair.certificate):
+                self._by_name.setdefault(name, context)
+
+    def __call__(self, connection: ssl.SSLObject, name: str | None, _first: ssl.SSLContext) -> None:
+        if name is None:
+            return
+        name = name.lower()
+        chosen = self._by_name.get(name) or self._by_name.get("*." + name.partition(".")[2])
+        if chosen is not None:
+            connection.context = chosen
+
+
+def _names(certificate: Path) -> list[str]:
+    """The certificate's DNS names, lower-case (RFC 9525: the subject's CN counts for nothing)."""
+    from cryptography import x509
+
+    leaf = x509.load_pem_x509_certificate(certificate.read_bytes())
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [name.lower() for name in names.get_values_for_type(x509.DNSName)]

@@ -1,0 +1,97 @@
+"""A worker without pipeline, for tests of the supervisor: says who it is, hangs or fails when asked.
+
+Every connection is one HTTP request; the answer is JSON with pid, lane, member and name. Paths: `/hang`
+blocks the loop for ever, `/slow` answers after a second. Settings names: `cannot-boot` exits as a worker
+that cannot boot, `crashes` dies before it serves, `cannot-boot-1` is lane 1 failing alone.
+"""
+
+import asyncio
+import contextlib
+import faulthandler
+import json
+import os
+import signal
+import socket
+import time
+
+from cluster.process import ControlStart
+from worker.start import Exit, WorkerStart, tell_failure, tell_ready
+
+
+def main(start: WorkerStart) -> int:
+    """The worker; give it to the supervisor as `worker_main`."""
+    faulthandler.enable()
+    start.segment.join(start.member, time.monotonic_ns())
+    name = start.settings.name
+    if name == "crashes":
+        return 7
+    if name == "cannot-boot" or (name == "cannot-boot-1" and start.lane == 1):
+        tell_failure(start.ready, f"worker {start.lane} could not boot: as the test wants it")
+        return Exit.COULD_NOT_BOOT
+    return asyncio.run(_live(start))
+
+
+async def _live(start: WorkerStart) -> int:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    loop.add_signal_handler(signal.SIGUSR1, lambda: print(f"reopened by {os.getpid()}", flush=True))
+    running: set[asyncio.Task[None]] = set()
+
+    def accept(listening: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            task = loop.create_task(_answer(start, listening.accept()[0]))
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+    for one in start.listening:
+        loop.add_reader(one.socket, accept, one.socket)
+    pulse = loop.create_task(_beat(start))
+    tell_ready(start.ready)
+    await stopping.wait()
+    for one in start.listening:
+        loop.remove_reader(one.socket)
+        one.socket.close()
+    while running:
+        await asyncio.wait(running)
+    pulse.cancel()
+    return Exit.DRAINED
+
+
+async def _beat(start: WorkerStart) -> None:
+    while True:
+        start.segment.beat(time.monotonic_ns())
+        await asyncio.sleep(0.1)
+
+
+async def _answer(start: WorkerStart, accepted: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=accepted)
+    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+        if path == b"/hang":
+            while True:
+                time.sleep(1)  # noqa: ASYNC251 - holding the loop is the point
+        if path == b"/slow":
+            await asyncio.sleep(1)
+        who = {"pid": os.getpid(), "lane": start.lane, "member": start.member, "name": start.settings.name}
+        body = json.dumps(who).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body))
+        await writer.drain()
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+def control(start: ControlStart) -> int:
+    """A control process that only waits; give it to the supervisor as `control_main`."""
+    start.segment.join(start.member, time.monotonic_ns())
+    tell_ready(start.ready)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    while signal.sigtimedwait({signal.SIGTERM}, 0.1) is None:
+        start.segment.beat(time.monotonic_ns())
+    return Exit.DRAINED
+
+
+def failing_control(start: ControlStart) -> int:
+    """A control process that dies at once."""
+    return 9

@@ -1,0 +1,160 @@
+"""One worker process after the fork: its loop, its listeners, its heartbeat, its drain, its exit code.
+
+The supervisor has made everything that must outlive a worker (sockets, TLS contexts, segment, doorbell)
+before it forked; the loop is made here, because a loop does not survive a fork.
+"""
+
+import asyncio
+import contextlib
+import faulthandler
+import logging
+import os
+import signal
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import setproctitle
+import uvloop
+
+from worker.compose import Composed
+from worker.observe.metrics import LoopStalls
+from worker.protocol import tls
+from worker.protocol.h1 import H1Server
+from worker.start import Exit, WorkerStart, tell_failure, tell_ready
+
+log = logging.getLogger("edgecluster.worker")
+
+TICK_S = 0.25  # sweep of the timeouts, flush of the log, heartbeat
+SETTLE_S = 0.25  # from the last accept until its connection is made
+LINGER_S = 1.0  # what a draining worker waits for one more request on an idle connection
+CLOSE_S = 2.0  # what closing may take after the drain, before the loop ends regardless
+
+
+def main(start: WorkerStart) -> int:
+    """Serve until SIGTERM; the exit code. Called once, in the forked process."""
+    setproctitle.setproctitle(f"edgecluster: worker {start.lane}")
+    faulthandler.enable()  # SIGABRT, sent to a worker whose loop hangs, prints where it hangs
+    if start.core is not None:
+        with contextlib.suppress(OSError):  # the core went offline: any other will do
+            os.sched_setaffinity(0, {start.core})
+    start.segment.join(start.member, time.monotonic_ns())
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(_live(start, loop))
+    finally:
+        with contextlib.suppress(Exception):
+            loop.close()
+
+
+async def _live(start: WorkerStart, loop: asyncio.AbstractEventLoop) -> int:
+    worker = Worker(start, loop)
+    try:
+        await worker.open()
+    except Exception as error:
+        log.exception("worker %d could not boot", start.lane)
+        tell_failure(start.ready, f"worker {start.lane} could not boot: {error}")
+        return Exit.COULD_NOT_BOOT
+    tell_ready(start.ready)
+    await worker.stopping.wait()
+    await worker.drain()
+    return Exit.DRAINED
+
+
+class Worker:
+    """The running worker: what was composed, who listens, what still runs in the background."""
+
+    def __init__(self, start: WorkerStart, loop: asyncio.AbstractEventLoop) -> None:
+        self.start = start
+        self.loop = loop
+        self.stopping = asyncio.Event()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.protocols: list[H1Server] = []
+        self.servers: list[asyncio.AbstractServer] = []
+        self.note_stall = LoopStalls(start.segment.statistics)
+        self.next_tick_s = 0.0
+        self.timer: asyncio.TimerHandle | None = None
+
+    async def open(self) -> None:
+        """Compose the pipeline and accept on every listener. Raises when that cannot be."""
+        start, loop = self.start, self.loop
+        self.composed = Composed(start.settings, start.segment, self.spawn)
+        loop.add_signal_handler(signal.SIGTERM, self.stopping.set)
+        loop.add_signal_handler(signal.SIGUSR1, self.composed.reopen_log)
+        loop.add_reader(start.doorbell, self.on_doorbell)
+        for listening in start.listening:
+            protocol = H1Server(
+                self.composed.edge,
+                start.settings.limits,
+                listening.settings,
+                start.settings.name,
+                trusted=start.settings.trusted_proxies,
+            )
+            self.protocols.append(protocol)
+            self.servers.append(await tls.serve(loop, listening.socket, listening.context, protocol.factory))
+        self.next_tick_s = loop.time()
+        self.tick()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run in the background, kept alive until it ends."""
+        task = self.loop.create_task(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def on_doorbell(self) -> None:
+        """Another process rang: a lease some request waits for has ended."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.start.doorbell, 8)
+        self.composed.on_doorbell()
+
+    def tick(self) -> None:
+        """The loop's own pulse; how late it comes is how long something held the loop."""
+        now_s = self.loop.time()
+        self.note_stall(int((now_s - self.next_tick_s) * 1e9))
+        now_ns = time.monotonic_ns()
+        self.start.segment.beat(now_ns)
+        self.composed.sweep(now_ns)
+        for protocol in self.protocols:
+            protocol.sweep(now_ns)
+        self.composed.flush()
+        self.next_tick_s = now_s + TICK_S
+        self.timer = self.loop.call_at(self.next_tick_s, self.tick)
+
+    async def drain(self) -> None:
+        """Stop accepting, let what runs finish for up to `drain_timeout_s`, cut the rest."""
+        for server in self.servers:
+            server.close()
+        timeout_s = self.start.settings.drain_timeout_s
+        await asyncio.sleep(min(SETTLE_S, timeout_s))
+        await self._wait_empty(min(LINGER_S, timeout_s))
+        for protocol in self.protocols:
+            protocol.drain()
+        await self._wait_empty(timeout_s)
+        for protocol in self.protocols:
+            protocol.abort()
+        for task in self.tasks:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await asyncio.gather(*self.tasks, return_exceptions=True)
+                await self.composed.close()
+        if self.timer is not None:
+            self.timer.cancel()
+
+    async def _wait_empty(self, timeout_s: float) -> None:
+        """Until no connection and no background task is left, `timeout_s` at most.
+
+        Every answer tells its client meanwhile that the connection ends behind it. That is why `drain`
+        comes here before it closes the idle ones: a connection just accepted looks idle until its
+        request is read, and closing it would drop that request.
+        """
+        for protocol in self.protocols:
+            protocol.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                for protocol in self.protocols:
+                    await protocol.wait_empty()
+                while self.tasks:
+                    await asyncio.wait(self.tasks)

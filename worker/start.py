@@ -1,0 +1,55 @@
+"""What the supervisor hands to a worker at the fork, and how a forked process answers it.
+
+Plain data and two calls, free of the stages, so that the supervisor's side can name them.
+"""
+
+import os
+import socket
+import ssl
+from dataclasses import dataclass
+from enum import IntEnum
+
+from shmcache.core import Segment
+from worker.settings import ListenerSettings, WorkerSettings
+
+
+class Exit(IntEnum):
+    """What the exit code of a forked process tells its supervisor; every other value is a crash."""
+
+    DRAINED = 0  # asked to end, and has ended well
+    COULD_NOT_BOOT = 3  # another try will end the same way: it said why on its readiness pipe
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """One socket to serve: its address with the port really bound; `context` for https only."""
+
+    settings: ListenerSettings
+    socket: socket.socket
+    context: ssl.SSLContext | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStart:
+    """Everything the supervisor hands to a worker."""
+
+    settings: WorkerSettings
+    segment: Segment
+    member: int  # its place in the segment
+    lane: int  # its number among the workers
+    listening: tuple[Listening, ...]
+    doorbell: int  # its eventfd, non-blocking
+    ready: int  # write end of its readiness pipe
+    core: int | None  # the core to stay on
+
+
+def tell_ready(pipe: int) -> None:
+    """Say that this process serves, and close the readiness pipe."""
+    os.write(pipe, b"+")
+    os.close(pipe)
+
+
+def tell_failure(pipe: int, reason: str) -> None:
+    """Say why this process cannot boot, and close the readiness pipe."""
+    os.write(pipe, b"-" + reason.encode(errors="replace")[:4000])
+    os.close(pipe)
