@@ -13,7 +13,7 @@ from cluster.lock import admin_socket, supervisor_socket
 ADMIN_S = 30.0
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +42,7 @@ def ask_supervisor(state_dir: Path, verb: str, *, timeout_s: float = 10.0) -> di
 def ask_admin(state_dir: Path, method: str, target: str, body: object = None) -> dict[str, Any]:
     """The control process's JSON answer. BootError as in `ask_supervisor`."""
     path = admin_socket(state_dir)
-    connection = _UnixConnection(path)
+    connection = UnixConnection(path)
     try:
         content = None if body is None else json.dumps(body).encode()
         connection.request(method, target, content, {"Content-Type": "application/json"})

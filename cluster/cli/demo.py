@@ -1,6 +1,7 @@
 """`run-demo`: the demo origin, the edge in front of it, and what to try."""
 
 import json
+import os
 import shlex
 import socket
 import subprocess
@@ -116,7 +117,7 @@ def free_port(default: int, notes: list[str]) -> int:
 def start_origin(listening: socket.socket) -> subprocess.Popen[bytes]:
     """The demo origin as a process of its own session, so that Ctrl-C lets the edge finish with it first."""
     return subprocess.Popen(
-        [sys.executable, "-m", "cluster.demo", "--fd", str(listening.fileno())],
+        [sys.executable, "-m", "cluster.demo", "--fd", str(listening.fileno()), "--parent", str(os.getpid())],
         pass_fds=[listening.fileno()],
         stdin=subprocess.DEVNULL,
         start_new_session=True,

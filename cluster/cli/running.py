@@ -24,8 +24,8 @@ POLL_S = 0.05
 def reload(state_dir: Path, as_json: bool) -> None:
     """Read the configuration again and change over to it.
 
-    New workers start beside the old ones, which finish what they have begun: no request is lost. If the
-    new configuration cannot be used, the edge goes on with the old one and this tells why.
+    New workers start beside the old ones, which finish what they have begun: no request is lost.
+    If the new configuration cannot be used, the edge goes on with the old one and this tells why.
     """
     result = ask_supervisor(state_dir, "reload", timeout_s=RELOAD_S)
     notes = [str(note) for note in result.get("notes", [])]
@@ -36,8 +36,8 @@ def reload(state_dir: Path, as_json: bool) -> None:
 @click.command("stop")
 @state_dir_option
 @click.option(
-    "--timeout", "timeout_s", metavar="SECONDS", type=click.FloatRange(min=0), default=60.0, show_default=True,
-    help="How long to wait for the end of it.",
+    "--timeout", "timeout_s", metavar="SECONDS", type=click.FloatRange(min=0), default=60.0,
+    help="How long to wait for the end of it. [default: 60]",
 )  # fmt: skip
 @json_option
 def stop(state_dir: Path, timeout_s: float, as_json: bool) -> None:

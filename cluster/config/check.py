@@ -39,7 +39,7 @@ class Finding:
 
 def findings(settings: ClusterSettings) -> Iterator[Finding]:
     """Look at everything; the findings in the order of a start."""
-    running = running_pid(settings.state_dir)
+    running = _running(settings)
     yield state_directory(settings, running)
     yield user(settings)
     yield from certificates(settings)
@@ -52,7 +52,7 @@ def findings(settings: ClusterSettings) -> Iterator[Finding]:
 def state_directory(settings: ClusterSettings, running: int | None) -> Finding:
     """It is there and ours, or can be made."""
     path = settings.state_dir
-    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    there = next(folder for folder in (path, *path.parents) if os.path.exists(folder))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         return Finding(
             "error", "state directory", f"{path}: {there} is not a directory we may write to; choose another"
@@ -197,6 +197,14 @@ def resolve(origin: OriginSettings) -> list[str]:
     """The addresses of an origin. Raises OSError."""
     found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _running(settings: ClusterSettings) -> int | None:
+    """Pid of the edge that runs on the state directory; None when there is none, or none we may know of."""
+    try:
+        return running_pid(settings.state_dir)
+    except OSError:
+        return None
 
 
 def _covers(name: str, host: str) -> bool:

@@ -22,19 +22,19 @@ def main() -> int:
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--port", type=int, default=8081, help="port on 127.0.0.1 (8081)")
-    where.add_argument(
-        "--fd", type=int, help="listening socket to use instead; ends with the process that gave it"
-    )
+    where.add_argument("--fd", type=int, help="listening socket, inherited, to use instead")
+    parser.add_argument("--parent", type=int, help="end with this process, which is the one that started us")
     arguments = parser.parse_args()
-    if arguments.fd is None:
+    if arguments.parent is not None:
+        end_with(arguments.parent)
+    if arguments.fd is not None:
+        listening = socket.socket(fileno=arguments.fd)
+    else:
         try:
             listening = socket.create_server(("127.0.0.1", arguments.port))
         except OSError as error:
             why = os.strerror(error.errno or 0)
             parser.exit(1, f"cannot listen on 127.0.0.1:{arguments.port}: {why}; choose another --port\n")
-    else:
-        end_with_parent()
-        listening = socket.socket(fileno=arguments.fd)
     with listening, contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(listening))
     return 0
@@ -53,10 +53,10 @@ async def serve(listening: socket.socket) -> None:
         await runner.cleanup()
 
 
-def end_with_parent() -> None:
-    """Be ended by the kernel when the parent dies, however it dies."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == 1:  # it died before we asked
+def end_with(parent: int) -> None:
+    """Be ended by the kernel when our parent dies, however it dies."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+    if os.getppid() != parent:  # it died before we asked
         raise SystemExit(0)
 
 

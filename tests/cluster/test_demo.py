@@ -121,9 +121,10 @@ def test_it_ends_with_the_process_that_started_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = listening.getsockname()
         script = (
-            "import subprocess, sys, time\n"
-            f"subprocess.Popen([sys.executable, '-m', 'cluster.demo', '--fd', '{listening.fileno()}'],"
-            f" pass_fds=[{listening.fileno()}])\n"
+            "import os, subprocess, sys, time\n"
+            "command = [sys.executable, '-m', 'cluster.demo', '--parent', str(os.getpid())]\n"
+            f"fd = {listening.fileno()}\n"
+            "subprocess.Popen([*command, '--fd', str(fd)], pass_fds=[fd])\n"
             "time.sleep(600)\n"
         )
         parent = subprocess.Popen([sys.executable, "-c", script], pass_fds=[listening.fileno()])

@@ -1,0 +1,295 @@
+"""The control process over a real segment: forked, asked over its sockets, ended."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.cli import main
+from cluster.cli.admin import UnixConnection
+from cluster.config import Flags, load
+from cluster.control import run
+from cluster.control.edge import not_ready
+from cluster.lock import admin_socket, supervisor_socket
+from cluster.process import ControlStart, fork
+from shmcache.core import Segment
+from tests.support.answering_supervisor import STATUS, Answer, answering
+from worker.cache.entry import PURGED
+from worker.cache.key import key_of_url
+from worker.observe.counters import BYTES_OUT
+
+MIB = 1024**2
+MEMBER = 62
+PATIENCE_S = 60.0
+URL = "http://example.org/a?b=c"
+
+
+@dataclass(slots=True)
+class Control:
+    """A running control process and the segment it looks at, of which we are a member, too."""
+
+    state_dir: Path
+    segment: Segment
+    port: int
+    pid: int
+    pipe: int
+    answers: dict[str, Answer] = field(default_factory=lambda: {"status": dict(STATUS), "ping": {"ok": True}})
+
+    def admin(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
+        """Ask over the Unix socket for JSON."""
+        status, _, content = self._ask(UnixConnection(admin_socket(self.state_dir)), method, path, body)
+        return status, json.loads(content)
+
+    def public(self, path: str, method: str = "GET") -> tuple[int, str, str]:
+        """Ask over the loopback address: status, content type, text."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        status, kind, content = self._ask(connection, method, path, None)
+        return status, kind, content.decode()
+
+    def end(self) -> int:
+        """SIGTERM; the exit code."""
+        os.kill(self.pid, signal.SIGTERM)
+        _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    @staticmethod
+    def _ask(
+        connection: http.client.HTTPConnection, method: str, path: str, body: object
+    ) -> tuple[int, str, bytes]:
+        with closing(connection):
+            content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+            connection.request(method, path, content)
+            response = connection.getresponse()
+            return response.status, response.headers.get("Content-Type", ""), response.read()
+
+    def put(self, url: str = URL) -> None:
+        now_ns = time.monotonic_ns()
+        until_ns = now_ns + 10**12
+        key = key_of_url(url)
+        assert self.segment.cache.put(
+            key, b"meta", b"body", now_ns=now_ns, fresh_until_ns=until_ns, keep_until_ns=until_ns
+        )
+
+    def has(self, url: str = URL) -> bool:
+        hit = self.segment.cache.get(key_of_url(url), time.monotonic_ns())
+        return hit is not None and not hit.flags & PURGED
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[Control]:
+    """A control process that serves, and a supervisor that answers it."""
+    fd = os.memfd_create("segment")
+    os.truncate(fd, 32 * MIB)
+    segment = Segment(fd, 32 * MIB, create=True, boot_id=bytes(16))
+    os.close(fd)
+    segment.join(0, time.monotonic_ns())
+    (tmp_path / "run").mkdir()
+    settings = load(None, Flags(to="http://127.0.0.1:9", state_dir=str(tmp_path)))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+
+        def body(ready: int) -> int:
+            start = ControlStart(
+                settings,
+                segment,
+                MEMBER,
+                supervisor_socket(tmp_path),
+                admin_socket(tmp_path),
+                listening,
+                ready,
+            )
+            return run(start)
+
+        pid, pipe = fork(body, close=())
+        running = Control(tmp_path, segment, listening.getsockname()[1], pid, pipe)
+    os.set_blocking(pipe, True)
+    try:
+        assert os.read(pipe, 4096) == b"+"
+        answers = {verb: lambda verb=verb: running.answers[verb] for verb in ("status", "ping", "reload")}
+        with answering(supervisor_socket(tmp_path), answers):
+            yield running
+    finally:
+        os.close(pipe)
+        if running.pid:
+            running.end()
+        segment.close()
+
+
+class TestProbes:
+    def test_it_is_alive(self, control: Control) -> None:
+        assert control.public("/healthz")[::2] == (200, "ok\n")
+
+    def test_the_index_tells_what_there_is(self, control: Control) -> None:
+        status, _, text = control.public("/")
+        assert status == 200
+        assert all(path in text for path in ("/metrics", "/healthz", "/readyz"))
+
+    def test_it_is_not_ready_while_a_worker_is_down(self, control: Control) -> None:
+        assert control.public("/readyz")[::2] == (503, "1 of 2 workers are up\n")
+
+    def test_it_is_ready_when_all_are_up(self, control: Control) -> None:
+        workers = [{**worker, "state": "ready"} for worker in STATUS["workers"][1:]]
+        control.answers["status"] = {**STATUS, "workers": workers}
+        assert control.public("/readyz")[::2] == (200, "ready\n")
+
+    @pytest.mark.parametrize("state", ["starting", "stopping"])
+    def test_it_is_not_ready_at_either_end_of_its_life(self, state: str) -> None:
+        assert not_ready({**STATUS, "state": state}) == f"the edge is {state}"
+
+    def test_metrics_are_the_truth_for_all(self, control: Control) -> None:
+        control.segment.statistics.add(BYTES_OUT, 12345)
+        status, kind, text = control.public("/metrics")
+        assert (status, kind) == (200, "text/plain; version=0.0.4; charset=utf-8")
+        lines = text.splitlines()
+        for line in (
+            "edgecluster_sent_bytes_total 12345",
+            "edgecluster_workers 2",
+            "edgecluster_workers_alive 1",
+            "edgecluster_worker_respawns_total 3",
+            "edgecluster_generation 2",
+            'edgecluster_build_info{version="1.2.3"} 1',
+        ):
+            assert line in lines
+
+    @pytest.mark.parametrize("path", ["/status", "/stats", "/purge", "/reload"])
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_the_loopback_address_changes_and_tells_nothing_more(
+        self, control: Control, path: str, method: str
+    ) -> None:
+        assert control.public(path, method)[0] == 404
+
+
+class TestAdmin:
+    def test_only_we_may_ask(self, control: Control) -> None:
+        assert stat.S_IMODE(admin_socket(control.state_dir).stat().st_mode) == 0o600
+
+    def test_status_is_the_cluster_and_its_totals(self, control: Control) -> None:
+        status, answer = control.admin("GET", "/status")
+        assert status == 200
+        assert answer["cluster"]["pid"] == STATUS["pid"]
+        assert answer["totals"]["requests"] == 0
+        assert answer["cache"]["objects"] == 0
+
+    def test_a_purge_by_url(self, control: Control) -> None:
+        control.put()
+        assert control.admin("POST", "/purge", {"url": URL}) == (200, {"ok": True, "urls": {URL: True}})
+        assert not control.has()
+        assert control.admin("POST", "/purge", {"url": URL}) == (200, {"ok": True, "urls": {URL: False}})
+
+    def test_a_purge_of_everything(self, control: Control) -> None:
+        control.put()
+        assert control.admin("POST", "/purge", {"all": True}) == (200, {"ok": True, "all": True})
+        assert not control.has()
+
+    def test_a_purge_is_all_or_nothing(self, control: Control) -> None:
+        control.put()
+        status, answer = control.admin("POST", "/purge", {"urls": [URL, "/relative"]})
+        assert (status, answer["ok"]) == (400, False)
+        assert answer["error"].startswith("cannot purge: ")
+        assert "/relative" in answer["error"]
+        assert control.has()
+
+    @pytest.mark.parametrize("body", [None, b"\xff", b"{", {}, [], {"all": False}, {"urls": []}, {"url": 5}])
+    def test_a_purge_of_nothing_that_can_be_meant(self, control: Control, body: object) -> None:
+        status, answer = control.admin("POST", "/purge", body)
+        assert status == 400
+        assert answer["error"] == 'expected {"url": URL}, {"urls": [URL, ...]} or {"all": true}'
+
+    @pytest.mark.parametrize("ok", [True, False])
+    def test_a_reload_is_the_supervisors(self, control: Control, ok: bool) -> None:
+        control.answers["reload"] = {"ok": ok, "error": "" if ok else "why", "generation": 3, "notes": []}
+        assert control.admin("POST", "/reload") == (200 if ok else 409, control.answers["reload"])
+
+    def test_what_is_not_there_says_so_in_json(self, control: Control) -> None:
+        status, answer = control.admin("GET", "/nothing")
+        assert (status, answer["ok"]) == (404, False)
+
+
+class TestLife:
+    def test_it_ends_well_and_leaves_no_socket(self, control: Control) -> None:
+        assert control.end() == 0
+        assert not admin_socket(control.state_dir).exists()
+
+    def test_it_leaves_the_socket_of_a_successor_alone(self, control: Control) -> None:
+        path = admin_socket(control.state_dir)
+        path.unlink()
+        path.write_text("another's")
+        assert control.end() == 0
+        assert path.read_text() == "another's"
+
+    def test_its_heart_beats(self, control: Control) -> None:
+        first = control.segment.member_info(MEMBER).heartbeat_ns
+        deadline = time.monotonic() + PATIENCE_S
+        while control.segment.member_info(MEMBER).heartbeat_ns == first:
+            assert time.monotonic() < deadline, "no beat"
+            time.sleep(0.05)
+
+    def test_a_socket_that_cannot_be_made_is_told(self, tmp_path: Path) -> None:
+        fd = os.memfd_create("segment")
+        os.truncate(fd, 32 * MIB)
+        segment = Segment(fd, 32 * MIB, create=True, boot_id=bytes(16))
+        os.close(fd)
+        settings = load(None, Flags(to="http://127.0.0.1:9", state_dir=str(tmp_path)))
+        path = tmp_path / "missing/admin.sock"
+        pid, pipe = fork(
+            lambda ready: run(ControlStart(settings, segment, MEMBER, path, path, None, ready)), close=()
+        )
+        os.set_blocking(pipe, True)
+        _, status = os.waitpid(pid, 0)
+        told = os.read(pipe, 4096)
+        os.close(pipe)
+        segment.close()
+        assert os.waitstatus_to_exitcode(status) == 3
+        assert told == f"-cannot make the admin socket {path}: No such file or directory".encode()
+
+
+def test_without_a_supervisor_the_numbers_are_still_there(control: Control) -> None:
+    supervisor_socket(control.state_dir).rename(control.state_dir / "run/away")
+    try:
+        assert control.public("/readyz")[0] == 503
+        assert control.admin("GET", "/status")[0] == 503
+        assert control.admin("GET", "/stats")[0] == 200
+        status, _, text = control.public("/metrics")
+        assert status == 200
+        assert "edgecluster_requests_total" in text
+        assert "edgecluster_workers_alive" not in text
+    finally:
+        (control.state_dir / "run/away").rename(supervisor_socket(control.state_dir))
+
+
+class TestVerbs:
+    def test_purge(self, control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+        control.put()
+        assert main(["purge", "--state-dir", str(control.state_dir), URL, "http://example.org/other"]) == 0
+        assert capsys.readouterr().out == f"purged: {URL}\nwas not stored: http://example.org/other\n"
+        assert not control.has()
+
+    def test_purge_everything(self, control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+        control.put()
+        assert main(["purge", "--json", "--all", "--state-dir", str(control.state_dir)]) == 0
+        assert json.loads(capsys.readouterr().out) == {"ok": True, "all": True}
+        assert not control.has()
+
+    def test_purge_of_no_url(self, control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["purge", "--state-dir", str(control.state_dir), "nonsense"]) == 1
+        assert capsys.readouterr().err.startswith(
+            "edgecluster: cannot purge: URL 'nonsense' is not of the form "
+        )
+
+    def test_status(self, control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["status", "--state-dir", str(control.state_dir)]) == 0
+        out = capsys.readouterr().out
+        assert "workers     1 of 2 up, 3 replaced, 1 of another generation\n" in out
+        assert "requests    0 answered, hit ratio 0.0%\n" in out
+        assert "cache       0 objects, 0B stored in 64MiB\n" in out
