@@ -84,7 +84,9 @@ def edge(tmp_path: Path) -> Iterator[Cluster]:
 def test_the_ready_line_names_addresses_workers_cache_and_config(tmp_path: Path) -> None:
     asked = replace(settings(tmp_path, admin=True), config_path=Path("/etc/edge.yaml"))
     with Cluster(asked, mains=BARE) as edge:
-        ready = f"ready {edge.url} | admin {edge.admin_url} | workers 2 | cache 64 MiB | config /etc/edge.yaml\n"
+        ready = (
+            f"ready {edge.url} | admin {edge.admin_url} | workers 2 | cache 64 MiB | config /etc/edge.yaml\n"
+        )
         assert edge.ready == ready
         assert edge.output.count("\nready") + edge.output.startswith("ready") == 1
 
@@ -169,7 +171,10 @@ def test_a_second_supervisor_is_refused_naming_the_first(edge: Cluster) -> None:
     second.launch()
     assert second.process.wait(PATIENCE_S) == 1
     second._reader.join()
-    assert f"another supervisor (pid {edge.process.pid}) already runs on {edge.settings.state_dir}" in second.output
+    assert (
+        f"another supervisor (pid {edge.process.pid}) already runs on {edge.settings.state_dir}"
+        in second.output
+    )
     assert ask(edge.url)["pid"] in edge.pids
     assert edge.segment_file.exists()
 

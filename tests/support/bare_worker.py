@@ -35,7 +35,7 @@ async def _live(start: WorkerStart) -> int:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
-    loop.add_signal_handler(signal.SIGUSR1, lambda: print(f"reopened by {os.getpid()}", flush=True))
+    loop.add_signal_handler(signal.SIGUSR1, lambda: os.write(1, b"reopened by %d\n" % os.getpid()))
     running: set[asyncio.Task[None]] = set()
 
     def accept(listening: socket.socket) -> None:
@@ -75,7 +75,9 @@ async def _answer(start: WorkerStart, accepted: socket.socket) -> None:
             await asyncio.sleep(1)
         who = {"pid": os.getpid(), "lane": start.lane, "member": start.member, "name": start.settings.name}
         body = json.dumps(who).encode()
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body))
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body)
+        )
         await writer.drain()
     writer.close()
     with contextlib.suppress(ConnectionError):

@@ -132,7 +132,15 @@ class Cluster:
         self.settings.state_dir.mkdir(parents=True, exist_ok=True)
         self.configure(self.settings)
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.support.cluster", os.fspath(self._pickle), *self.mains],
+            [
+                sys.executable,
+                "-W",
+                "error",
+                "-m",
+                "tests.support.cluster",
+                os.fspath(self._pickle),
+                *self.mains,
+            ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
