@@ -77,6 +77,7 @@ class ErrorPage:
 
     def __init__(self, name: str) -> None:
         self._name = structured_name(name)
+        self._accepts: dict[bytes | None, str] = {}
         self._memo: dict[tuple[int, Side, str, str], tuple[bytes, bytes, bytes]] = {}
 
     def __call__(self, ctx: Context, error: EdgeError) -> Response:
@@ -97,7 +98,7 @@ class ErrorPage:
         return self._answer(ctx, status, Side.CLIENT, block, "")
 
     def _answer(self, ctx: Context, status: int, side: Side, reason: Fault | Block, extra: str) -> Response:
-        media = _preferred(ctx.request.fields.joined(b"accept"))
+        media = self._media(ctx.request.fields.joined(b"accept"))
         key = (status, side, reason, media)
         made = self._memo.get(key)
         if made is None:
@@ -110,6 +111,15 @@ class ErrorPage:
         response = Response(status, Fields.trusted(lines), body, len(body))
         response.settled = True  # compressing the page would cost more than all the rest of a refusal
         return response
+
+    def _media(self, accept: bytes | None) -> str:
+        """`_preferred`, remembered: there are few different Accept fields."""
+        media = self._accepts.get(accept)
+        if media is None:
+            if len(self._accepts) >= _MEMO_ENTRIES:
+                self._accepts.clear()
+            media = self._accepts[accept] = _preferred(accept)
+        return media
 
 
 def _fields(media: str, extra: str) -> bytes:
