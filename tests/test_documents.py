@@ -1,0 +1,48 @@
+"""What the documents promise exists: commands, the configuration in the README, files that are linked to."""
+
+import re
+from pathlib import Path
+
+import pytest
+from click import Context
+
+from cluster.cli import edgecluster
+from cluster.config import load
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def test_the_configuration_in_the_readme_is_one_that_works(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    path = tmp_path / "edge.yaml"
+    path.write_text(example)
+    settings = load(path)
+    (site,) = settings.worker.sites
+    assert site.hosts == (b"example.org", b"www.example.org")
+    assert sorted(route.prefix for route in site.routes) == [b"/", b"/api/", b"/images/"]
+    api = next(route for route in site.routes if route.prefix == b"/api/")
+    assert not api.cache.enabled
+    assert api.origin.first_byte_timeout_s == 5
+    assert settings.cache_bytes == 4 * 1024**3
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_that_are_shown_exist(document: Path) -> None:
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL))
+    shown = set(re.findall(r"^edgecluster ([a-z][a-z-]+)", blocks, re.MULTILINE))
+    assert shown <= set(edgecluster.list_commands(Context(edgecluster)))
+    scripts = set(re.findall(r"\b(scripts/[a-z]+)\b", document.read_text()))
+    assert all((ROOT / script).stat().st_mode & 0o111 for script in scripts)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_files_that_are_linked_to_exist(document: Path) -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)", document.read_text()) if "://" not in link]
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_source_files_that_are_named_exist(document: Path) -> None:
+    named = set(re.findall(r"\b((?:worker|cluster|shmcache|tests|docs)/[\w/.]*)", document.read_text()))
+    assert [name for name in sorted(named) if not (ROOT / name.rstrip(".")).exists()] == []
