@@ -430,10 +430,8 @@ class Supervisor:
         log.error("reload failed, generation %d goes on: %s", self.generation.number, reason)
         if self.incoming is not None:
             for child in self.incoming.children():
-                if child.was_ready:  # it accepts: what it has begun it may finish
-                    self.crew.drain(child, self.generation.settings.worker.drain_timeout_s)
-                else:
-                    self.crew.kill(child)
+                # Even one that has not said so yet may have accepted a connection: never a bare kill.
+                self.crew.drain(child, self.generation.settings.worker.drain_timeout_s)
         self.incoming = None
         settings = self.generation.settings
         self.sockets.keep(settings.worker.listeners)
