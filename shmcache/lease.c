@@ -145,6 +145,7 @@ static bool wait_for(struct lease_table *table, struct cell *cell, uint64_t word
     if (table->member < 0)
         return load(&cell->word) == word;
     bit = 1ull << table->member;
+    FP();
     if (!(load(&cell->waiters) & bit))
         __atomic_fetch_or(&cell->waiters, bit, __ATOMIC_SEQ_CST);
     FP();

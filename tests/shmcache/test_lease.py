@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -25,7 +26,7 @@ from shmcache.core import (
     Segment,
     SegmentError,
 )
-from tests.support.processes import PATIENCE_S, kill, shared_words, spawn, wait_exit
+from tests.support.processes import PATIENCE_S, is_stopped, kill, shared_words, spawn, wait_exit
 from tests.support.regions import SOURCES, FaultyLeases, compile_c, doorbells, is_rung, open_segment
 
 SECOND = 10**9
@@ -306,7 +307,7 @@ def test_a_key_has_one_owner_however_threads_interleave(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
-# Death at every fault point of the C code
+# Death and delay at every fault point of the C code
 
 KEY, WAITER, VICTIM = 7, 1, 2
 LAST_POINT = 40  # more than any path has: the sweep ends when a child survives
@@ -331,7 +332,7 @@ def sweep(leases: FaultyLeases, prepare: Callable[[], None], work: Callable[[], 
         prepare()
 
         def child(point: int = point) -> None:
-            leases.die_at(point)
+            leases.raise_at(point, signal.SIGKILL)
             work()
 
         code = wait_exit(spawn(child))
@@ -434,3 +435,97 @@ def test_a_reaper_that_dies_anywhere_is_repeated(faulty: tuple[FaultyLeases, lis
         assert is_rung(bells[WAITER])
         assert leases.ending(tickets[0]) == OWNER_DIED
         assert leases.live() == 0
+
+
+def pause(
+    leases: FaultyLeases,
+    prepare: Callable[[], None],
+    work: Callable[[], object],
+    meanwhile: Callable[[], None],
+    check: Callable[[], None],
+) -> None:
+    """Hold a child at the first fault point of `work`, the second, ... while the others go on; then check."""
+    for point in range(1, LAST_POINT):
+        leases.clear()
+        leases.become(VICTIM)
+        prepare()
+        leases.become(VICTIM)
+
+        def child(point: int = point) -> None:
+            leases.raise_at(point, signal.SIGSTOP)
+            work()
+
+        pid = spawn(child)
+        if not is_stopped(pid):
+            assert point > 1, "the work passes no fault point"
+            return
+        try:
+            meanwhile()
+            os.kill(pid, signal.SIGCONT)
+            assert wait_exit(pid) == 0
+        finally:
+            kill(pid)
+        check()
+    raise AssertionError(f"the work passes more than {LAST_POINT} fault points")
+
+
+def test_a_waiter_is_rung_or_told_wherever_the_end_falls_into_its_claim(
+    faulty: tuple[FaultyLeases, list[int]],
+) -> None:
+    leases, bells = faulty
+    ticket, answers = [0], shared_words(1)
+
+    def prepare() -> None:
+        is_rung(bells[VICTIM])
+        leases.become(WAITER)
+        ticket[0] = leases.claim(KEY)[1]
+
+    def claim() -> None:
+        answers[0] = leases.claim(KEY)[0]
+
+    def end() -> None:
+        leases.become(WAITER)
+        assert leases.release(ticket[0], PUBLISHED)
+
+    def check() -> None:
+        assert answers[0] == CLAIMED or is_rung(bells[VICTIM]), "told to wait, and nobody rang"
+
+    pause(leases, prepare, claim, end, check)
+
+
+def test_a_bell_rung_for_an_older_lease_of_the_cell_costs_no_wake_up(
+    faulty: tuple[FaultyLeases, list[int]],
+) -> None:
+    """An ender that is slow takes the bits of those who wait for the cell's next lease: they ask again."""
+    leases, bells = faulty
+    owner, old, new, reused = 3, [0], [0], []
+
+    def prepare() -> None:
+        old[0] = leases.claim(KEY)[1]
+
+    def use_the_cell_again() -> None:
+        leases.become(owner)
+        if leases.ending(old[0]) == PENDING:  # held before it ended anything
+            return
+        new[0] = leases.claim(KEY)[1]
+        while leases.ending(old[0]) != UNKNOWN:
+            leases.release(new[0], PUBLISHED)
+            new[0] = leases.claim(KEY)[1]
+        reused.append(new[0])
+        leases.become(WAITER)
+        assert leases.claim(KEY) == (WAIT, new[0])
+        is_rung(bells[WAITER])
+
+    def check() -> None:
+        if not new[0]:
+            return
+        leases.become(WAITER)
+        if is_rung(bells[WAITER]):
+            assert leases.ending(new[0]) == PENDING
+        leases.become(owner)
+        assert leases.release(new[0], PUBLISHED)
+        assert is_rung(bells[WAITER])
+        new[0] = 0
+
+    pause(leases, prepare, lambda: leases.release(old[0], PUBLISHED), use_the_cell_again, check)
+    assert reused, "the ender was never held after it had ended the lease"

@@ -33,11 +33,26 @@ def spawn(work: Callable[[], None]) -> int:
 
 def wait_exit(pid: int) -> int:
     """How the child ended: its exit code, or minus the signal that killed it. Kills it when patience ends."""
+    return os.waitstatus_to_exitcode(_wait(pid, 0))
+
+
+def is_stopped(pid: int) -> bool:
+    """Wait until the child stops itself (True) or has exited with 0 (False)."""
+    status = _wait(pid, os.WUNTRACED)
+    if os.WIFSTOPPED(status):
+        return True
+    code = os.waitstatus_to_exitcode(status)
+    if code:
+        raise RuntimeError(f"child {pid} ended with {code}")
+    return False
+
+
+def _wait(pid: int, options: int) -> int:
     deadline = monotonic() + PATIENCE_S
     while monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
+        done, status = os.waitpid(pid, os.WNOHANG | options)
         if done:
-            return os.waitstatus_to_exitcode(status)
+            return status
         sleep(0.001)
     kill(pid)
     raise TimeoutError(f"child {pid} did not end within {PATIENCE_S:g} s")

@@ -5,6 +5,7 @@ import mmap
 import os
 import platform
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import shmcache
 from shmcache.core import MEMBERS, Segment
 
 SOURCES = Path(shmcache.__file__).parent
+FAULT_POINT = Path(__file__).parents[1] / "shmcache" / "fault_point.c"
 BOOT_ID = b"a boot"
 SEGMENT_BYTES = 16 * 1024**2
 
@@ -86,10 +88,9 @@ class FaultyLeases:
     def __init__(self, directory: Path, bells: Sequence[int]) -> None:
         library = directory / "faulty.so"
         if not library.exists():
-            compile_c(library, [SOURCES / "lease.c", SOURCES / "lock.c"], "-DSHM_FAULTS", "-shared", "-fPIC")
+            compile_c(library, [SOURCES / "lease.c", FAULT_POINT], "-DSHM_FAULTS", "-shared", "-fPIC")
         self.c = ctypes.CDLL(str(library))
         self.c.lease_reap.restype = self.c.lease_live.restype = ctypes.c_size_t
-        self.c.fault_arm.restype = ctypes.c_long
         self._memory = mmap.mmap(-1, 4096)
         self._bells = (ctypes.c_int * MEMBERS)(*bells)
         region = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
@@ -125,6 +126,6 @@ class FaultyLeases:
     def live(self) -> int:
         return self.c.lease_live(ctypes.byref(self.table))
 
-    def die_at(self, point: int) -> None:
-        """SIGKILL ourselves at that fault point from now on; 0: not at all."""
-        self.c.fault_arm(ctypes.c_long(point))
+    def raise_at(self, point: int, number: signal.Signals) -> None:
+        """Get that signal at the point-th fault point from now on."""
+        self.c.fault_arm(ctypes.c_long(point), ctypes.c_int(number))
