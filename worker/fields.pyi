@@ -90,3 +90,20 @@ class Fields:
     def copy(self) -> Fields: ...
     def encode(self) -> bytes:
         """The lines as they go on the wire, each ended by CRLF, without the empty line."""
+    def assemble(self, start: bytes, date: bytes, length: int, framing: bytes, body: bytes) -> bytes:
+        """A whole message in one allocation: `start` (status line), the lines, `date` (a line) unless they have a
+        Date already, Content-Length unless `length` is negative, `framing` (lines), the empty line, `body`."""
+
+class LineError(ValueError):
+    """A request line that must be refused."""
+
+def read_head(
+    data: bytes, start: int, seen: int, max_line: int, max_header: int, max_fields: int
+) -> tuple[int, bytes, bytes, bytes, bytes | None, int, Fields] | None:
+    """The HTTP/1 request head that begins at data[start], its fields checked as by `Fields.parse`.
+
+    (end, method, target, path, query, minor version, fields): `path` and `query` are the target's parts
+    around its first "?", whatever its form; the version is HTTP/1.0 or 1.1. None if the head is not
+    complete; the bytes before data[seen] are known to hold no end. Raises LineError, FieldError, and
+    OverflowError ("line" or "header") for a part longer than `max_line` or `max_header` bytes.
+    """

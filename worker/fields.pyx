@@ -11,10 +11,14 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint32_t
-from libc.string cimport memcpy
+from libc.stdio cimport snprintf
+from libc.string cimport memcmp, memcpy
 
 cdef extern from *:
     """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE /* memmem */
+    #endif
     #include <stdint.h>
     #include <string.h>
 
@@ -173,6 +177,53 @@ cdef extern from *:
         return count;
     }
 
+    /* Is there a line of that lower-case name among the well-formed lines p[0..end)? Looks at line starts only. */
+    static int has_line(const char *p, const char *end, const char *name, size_t size)
+    {
+        while (p < end) {
+            if ((size_t)(end - p) > size && p[size] == ':' && spells((const unsigned char *)p, name, size)) return 1;
+            p = memchr(p, '\\n', (size_t)(end - p));
+            if (!p) return 0;
+            p++;
+        }
+        return 0;
+    }
+
+    /* Where a request line's parts lie (RFC 9112 3). */
+    typedef struct {
+        size_t method_end, target, query, target_end, end; /* query: of its "?", or target_end */
+        int minor;
+    } RequestLine;
+
+    /* method SP target SP "HTTP/1." DIGIT(0 or 1) CRLF, one space each; true if block[start..end) begins so. */
+    static int scan_request_line(const char *block, size_t start, size_t end, RequestLine *line)
+    {
+        const unsigned char *base = (const unsigned char *)block, *p = base + start, *stop = base + end;
+        while (p < stop && token[*p]) p++;
+        if (p == base + start || p == stop || *p != ' ') return 0;
+        line->method_end = (size_t)(p++ - base);
+        line->target = (size_t)(p - base);
+        line->query = 0;
+        while (p < stop && *p > ' ' && *p != 0x7f) {
+            if (*p == '?' && !line->query) line->query = (size_t)(p - base);
+            p++;
+        }
+        line->target_end = (size_t)(p - base);
+        if (!line->query) line->query = line->target_end;
+        if (line->target_end == line->target || stop - p < 11) return 0;
+        if (memcmp(p, " HTTP/1.", 8) || (p[8] != '0' && p[8] != '1') || p[9] != '\\r' || p[10] != '\\n') return 0;
+        line->minor = p[8] - '0';
+        line->end = (size_t)(p + 11 - base);
+        return 1;
+    }
+
+    /* Just behind the empty line that ends a head, looked for from `from` on; 0 if it is not there. */
+    static size_t head_end(const char *block, size_t from, size_t size)
+    {
+        const char *found = from < size ? memmem(block + from, size - from, "\\r\\n\\r\\n", 4) : NULL;
+        return found ? (size_t)(found - block) + 4 : 0;
+    }
+
     static Py_ssize_t count_lf(const char *block, size_t start, size_t end)
     {
         Py_ssize_t count = 0;
@@ -196,6 +247,14 @@ cdef extern from *:
     uint32_t known(const unsigned char *name, size_t size) nogil
     int scan(const char *block, size_t start, size_t end, Line *lines, int room, bint whole, uint32_t *mask) nogil
     Py_ssize_t count_lf(const char *block, size_t start, size_t end) nogil
+    bint has_line(const char *p, const char *end, const char *name, size_t size) nogil
+
+    ctypedef struct RequestLine:
+        size_t method_end, target, query, target_end, end
+        int minor
+
+    bint scan_request_line(const char *block, size_t start, size_t end, RequestLine *line) nogil
+    size_t head_end(const char *block, size_t begin, size_t size) nogil
 
 fill_token()
 
@@ -231,6 +290,10 @@ class FieldError(ValueError):
 
 class TooManyFields(FieldError):
     """More field lines than allowed: a matter of size (431), not of grammar (400)."""
+
+
+class LineError(ValueError):
+    """A request line that must be refused. `head.line_error` finds the words for it."""
 
 
 cdef dict RULES = {
@@ -514,8 +577,106 @@ cdef class Fields:
             return self.base()
         return b"".join(self.tail)
 
+    def assemble(self, bytes start not None, bytes date not None, Py_ssize_t length, bytes framing not None,
+                 bytes body not None):
+        """A whole message in one allocation: `start`, the lines, `date` unless they have a Date, Content-Length
+        unless `length` is negative, `framing`, the empty line, `body`."""
+        cdef char number[48]
+        cdef int number_size = 0
+        cdef Py_ssize_t lines_size = self.end - self.start, size
+        cdef const char *lines = PyBytes_AS_STRING(self.block) + self.start
+        cdef bytes piece, message
+        cdef bint dated
+        cdef char *p
+        if self.tail is not None:
+            piece = b"".join(self.tail)
+            lines = PyBytes_AS_STRING(piece)
+            lines_size = PyBytes_GET_SIZE(piece)
+        dated = has_line(lines, lines + lines_size, b"date", 4)
+        if length >= 0:
+            number_size = snprintf(number, sizeof(number), b"Content-Length: %zd\r\n", length)
+        size = PyBytes_GET_SIZE(start) + lines_size + number_size + PyBytes_GET_SIZE(framing) + 2
+        size += PyBytes_GET_SIZE(body)
+        if not dated:
+            size += PyBytes_GET_SIZE(date)
+        message = PyBytes_FromStringAndSize(NULL, size)
+        p = put(PyBytes_AS_STRING(message), start)
+        memcpy(p, lines, lines_size)
+        p += lines_size
+        if not dated:
+            p = put(p, date)
+        memcpy(p, number, number_size)
+        p = put(p + number_size, framing)
+        p[0] = c"\r"
+        p[1] = c"\n"
+        put(p + 2, body)
+        return message
+
     def __reduce__(self):
         return Fields.trusted, (self.encode(),)
 
     def __repr__(self):
         return f"Fields({self.items()!r})"
+
+
+cdef inline char *put(char *to, bytes piece) noexcept:
+    """Copy `piece` to `to`; where it ends."""
+    memcpy(to, PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
+    return to + PyBytes_GET_SIZE(piece)
+
+
+cdef bytes GET = b"GET"
+cdef bytes HEAD = b"HEAD"
+cdef bytes POST = b"POST"
+
+
+cdef inline bytes method_name(const char *name, Py_ssize_t size):
+    """The usual methods without making an object."""
+    if size == 3 and memcmp(name, b"GET", 3) == 0:
+        return GET
+    if size == 4 and memcmp(name, b"HEAD", 4) == 0:
+        return HEAD
+    if size == 4 and memcmp(name, b"POST", 4) == 0:
+        return POST
+    return PyBytes_FromStringAndSize(name, size)
+
+
+def read_head(bytes data not None, Py_ssize_t start, Py_ssize_t seen, Py_ssize_t max_line, Py_ssize_t max_header,
+              int max_fields):
+    """The request head that begins at data[start], with its fields checked as by `Fields.parse`.
+
+    (end, method, target, path, query, minor version, fields); path and query are the target's parts around its
+    first "?". None if the head is not complete, which is looked for from data[seen] on. Raises LineError or
+    FieldError, and OverflowError for a line of more than `max_line` or a header of more than `max_header` bytes.
+    """
+    cdef const char *block = PyBytes_AS_STRING(data)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    cdef Py_ssize_t end = head_end(block, max(start, seen - 3), size)
+    cdef RequestLine line
+    cdef bytes method, target, path, query
+    cdef Fields fields
+    if end == 0:
+        return None
+    if not scan_request_line(block, start, end, &line):
+        raise LineError
+    if <Py_ssize_t>line.end - start > max_line or end - <Py_ssize_t>line.end > max_header:
+        raise OverflowError("line" if <Py_ssize_t>line.end - start > max_line else "header")
+    method = method_name(block + start, line.method_end - start)
+    target = PyBytes_FromStringAndSize(block + line.target, line.target_end - line.target)
+    if line.query == line.target_end:
+        path = target
+        query = None
+    else:
+        path = PyBytes_FromStringAndSize(block + line.target, line.query - line.target)
+        query = PyBytes_FromStringAndSize(block + line.query + 1, line.target_end - line.query - 1)
+    fields = Fields.__new__(Fields)
+    if end == size:
+        fields.block = data
+        fields.start = line.end
+        fields.end = end - 2
+    else:  # do not keep what follows alive
+        fields.block = PyBytes_FromStringAndSize(block + line.end, end - 2 - line.end)
+        fields.start = 0
+        fields.end = end - 2 - <Py_ssize_t>line.end
+    fields.index(True, max_fields)
+    return end, method, target, path, query, line.minor, fields

@@ -21,7 +21,7 @@ class ChunkError(ValueError):
 
 
 class ChunkedReader:
-    """Decodes one body. After `ended`, `rest` holds the bytes behind it and `trailers` its trailer section."""
+    """Decodes one body. After `ended`, `rest` is what lies behind it, `trailers` its trailer section."""
 
     __slots__ = ("_extensions", "_input", "_left", "_max_trailers", "_state", "ended", "rest", "trailers")
 

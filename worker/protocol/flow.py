@@ -36,8 +36,8 @@ class RequestBody:
     """
 
     __slots__ = (
-        "_chunked", "_error", "_left", "_limit", "_pieces", "_source", "_waiter", "closed", "discarded", "ended",
-        "held", "length", "received", "trailers",
+        "_chunked", "_error", "_left", "_limit", "_pieces", "_source", "_waiter", "closed", "discarded",
+        "ended", "held", "length", "received", "trailers",
     )  # fmt: skip
 
     def __init__(self, source: Source, length: int | None, limit: int, max_trailers: int) -> None:
@@ -67,7 +67,7 @@ class RequestBody:
         return self._waiter is not None
 
     def feed(self, data: bytes) -> bytes:
-        """Take the body's share of `data`; returns what lies behind its end. Raises EdgeError if it is bad."""
+        """Take the body's share of `data`; returns what lies behind it. Raises EdgeError if it is bad."""
         chunked = self._chunked
         if chunked is None:
             piece = data if len(data) <= self._left else data[: self._left]

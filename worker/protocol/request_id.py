@@ -1,4 +1,4 @@
-"""Request ids: 128 random bits as 32 lower-case hex digits, which nobody can guess and no two workers share."""
+"""Request ids: 128 random bits in 32 lower-case hex digits; nobody guesses them, no two workers share one."""
 
 import os
 from binascii import hexlify

@@ -1,0 +1,181 @@
+"""What the connections of one listener share: settings, clocks, the set of them, drain and sweep."""
+
+import asyncio
+import time
+from asyncio import AbstractEventLoop, Future, Task
+from collections.abc import Callable, Iterator, Sequence
+from email.utils import formatdate
+from ipaddress import ip_address
+from typing import Protocol
+
+from worker.context import Client, Context
+from worker.errors import EdgeError
+from worker.pipeline import Exchange
+from worker.protocol.head import SecondReader, normal_authority
+from worker.protocol.request_id import request_ids
+from worker.settings import Limits, ListenerSettings, Network
+
+SWEEP_SLICE = 1000  # connections looked at before the loop gets its turn
+AUTHORITIES = 4096  # spellings of hosts remembered
+
+
+class Entrance(Protocol):
+    """What a protocol needs of `pipeline.Edge`."""
+
+    def handle(self, ctx: Context, exchange: Exchange) -> Task[None] | None: ...
+
+    def reject(self, ctx: Context, error: EdgeError, exchange: Exchange) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """What a server needs of its connections."""
+
+    __slots__ = ()
+
+    @property
+    def is_busy(self) -> bool:
+        """A request is in hand."""
+        raise NotImplementedError
+
+    def sweep(self, now_ns: int) -> None:
+        """End what has lasted too long."""
+        raise NotImplementedError
+
+    def drain(self) -> None:
+        """Close now if idle, else behind the current answer."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        raise NotImplementedError
+
+
+class ConnectionServer:
+    """The connections of one listener in one worker. Nothing in it asks a timer: the worker calls `sweep`
+    about once a second, so timeouts are late by up to one sweep."""
+
+    def __init__(
+        self,
+        edge: Entrance,
+        limits: Limits,
+        listener: ListenerSettings,
+        name: str = "edgecluster",
+        *,
+        trusted: Sequence[Network] = (),
+        loop: AbstractEventLoop | None = None,
+    ) -> None:
+        self.edge = edge
+        self.limits = limits
+        self.max_line = limits.request_line_bytes
+        self.max_header = limits.header_bytes
+        self.max_fields = limits.header_count
+        self.max_requests = limits.requests_per_connection
+        self.listener = listener.url
+        self.scheme = listener.scheme.encode()
+        self.name = name
+        self.trusted = tuple(trusted)
+        self.loop = loop or asyncio.get_running_loop()
+        self.connections: set[Connection] = set()
+        self.refused = 0  # connections above limits.connections
+        self.draining = False
+        self.new_id: Callable[[], bytes] = request_ids().__next__
+        self.second_reader = SecondReader()
+        self.own_authority = normal_authority(listener.url.partition("://")[2].encode(), self.scheme)
+        self.authorities: dict[bytes | None, bytes] = {}  # normal form by spelling
+        self._emptied: list[Future[None]] = []
+        self.tick(time.monotonic_ns())
+
+    def factory(self) -> Connection:
+        """A protocol for a new connection."""
+        raise NotImplementedError
+
+    @property
+    def active(self) -> int:
+        """Connections with a request in hand."""
+        return sum(connection.is_busy for connection in self.connections)
+
+    def authority(self, value: bytes) -> bytes:
+        """`normal_authority`, remembered: a server is asked for few hosts, and may be asked for any."""
+        known = self.authorities.get(value)
+        if known is None:
+            known = normal_authority(value, self.scheme)
+            if len(self.authorities) >= AUTHORITIES:
+                self.authorities.clear()
+            self.authorities[value] = known
+        return known
+
+    def tick(self, now_ns: int) -> None:
+        """Read the clocks: coarse time for timeouts, distance of wall and monotonic time, the Date line."""
+        wall_s = time.time()
+        self.now_ns = now_ns
+        self.wall_offset_s = wall_s - now_ns * 1e-9
+        self.date_line = b"Date: %b\r\n" % formatdate(wall_s, usegmt=True).encode()
+
+    def sweep(self, now_ns: int) -> None:
+        """Enforce every timeout; call it about once a second. `now_ns` is monotonic."""
+        self.tick(now_ns)
+        self._sweep_slice(iter(tuple(self.connections)), now_ns)
+
+    def _sweep_slice(self, connections: Iterator[Connection], now_ns: int) -> None:
+        for seen, connection in enumerate(connections, 1):
+            connection.sweep(now_ns)
+            if seen == SWEEP_SLICE:
+                self.loop.call_soon(self._sweep_slice, connections, now_ns)
+                return
+
+    def drain(self) -> None:
+        """Close idle connections now, the others behind the answer they are at."""
+        self.draining = True
+        for connection in tuple(self.connections):
+            connection.drain()
+
+    def abort(self) -> None:
+        """Cut every connection: the drain took too long."""
+        for connection in tuple(self.connections):
+            connection.abort()
+
+    def admit(self, connection: Connection) -> bool:
+        """Take a new connection in; False if there are too many."""
+        if len(self.connections) >= self.limits.connections:
+            self.refused += 1
+            return False
+        self.connections.add(connection)
+        return True
+
+    def discard(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        if not self.connections:
+            for waiter in self._emptied:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._emptied.clear()
+
+    async def wait_empty(self) -> None:
+        """Return once there is no connection."""
+        while self.connections:
+            waiter = self.loop.create_future()
+            self._emptied.append(waiter)
+            await waiter
+
+    def client(self, transport: asyncio.BaseTransport) -> Client | None:
+        """Who is at the other end; None if it has left already."""
+        peer = transport.get_extra_info("peername")
+        if not peer:
+            return None
+        address = ip_address(peer[0].partition("%")[0])
+        if address.version == 6 and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        packed = address.packed
+        tls = transport.get_extra_info("ssl_object")
+        version, cipher = (tls.version(), tls.cipher()) if tls is not None else (None, None)
+        client = Client(
+            str(address),
+            peer[1],
+            packed if len(packed) == 4 else packed[:8],
+            self.listener,
+            version or "",
+            cipher[0] if cipher else "",
+        )
+        client.trusted = any(address in network for network in self.trusted)
+        return client

@@ -1,0 +1,83 @@
+"""TLS contexts, and accepting connections with or without TLS.
+
+Contexts are made once, before the fork, so that every worker and every generation shares ticket keys.
+"""
+
+import asyncio
+import ssl
+from asyncio import AbstractEventLoop, AbstractServer
+from collections.abc import Callable
+from pathlib import Path
+from socket import socket
+
+import aiofastnet
+
+BACKLOG = 4096
+HANDSHAKE_TIMEOUT_S = 10.0
+SHUTDOWN_TIMEOUT_S = 5.0
+INCOMING_BYTES = 32 * 1024  # per connection, two TLS records: requests are small, connections many
+OUTGOING_BYTES = 128 * 1024  # per connection: fewer, larger writes of large bodies
+
+# TLS 1.2 with forward secrecy and AEAD only; TLS 1.3 has no other suites.
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
+def make_context(certificate: Path, key: Path, protocols: tuple[str, ...] = ("http/1.1",)) -> ssl.SSLContext:
+    """A server context: TLS 1.2 and 1.3, ALPN for `protocols`, session tickets, no compression or renegotiation.
+
+    OSError names a file that cannot be read; ValueError says which file holds no usable certificate or key,
+    or that the two do not belong together.
+    """
+    if b"-----BEGIN CERTIFICATE-----" not in _read(certificate, "certificate"):
+        raise ValueError(f"{certificate} holds no certificate in PEM format")
+    secret = _read(key, "key")
+    if b"PRIVATE KEY-----" not in secret:
+        raise ValueError(f"{key} holds no private key in PEM format")
+    if b"ENCRYPTED" in secret:
+        raise ValueError(
+            f"the key in {key} is encrypted: nobody is there to type its password, store it decrypted"
+        )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(list(protocols))
+    try:
+        context.load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise ValueError(
+                f"the key in {key} does not belong to the certificate in {certificate}"
+            ) from None
+        raise ValueError(f"cannot use {certificate} with {key}: {error.reason or error}") from None
+    return context
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise OSError(error.errno, f"cannot read the {what} {path}: {error.strerror}") from None
+
+
+async def serve(
+    loop: AbstractEventLoop,
+    sock: socket,
+    context: ssl.SSLContext | None,
+    make_protocol: Callable[[], asyncio.BaseProtocol],
+) -> AbstractServer:
+    """Accept on `sock`, which is bound, with TLS if a context is given. The server closes `sock`."""
+    if context is None:
+        return await loop.create_server(make_protocol, sock=sock, backlog=BACKLOG)
+    server: AbstractServer = await aiofastnet.create_server(
+        loop,
+        make_protocol,
+        sock=sock,
+        backlog=BACKLOG,
+        ssl=context,
+        ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+        ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+        ssl_incoming_bio_size=INCOMING_BYTES,
+        ssl_outgoing_bio_size=OUTGOING_BYTES,
+    )
+    return server
