@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any, Protocol, cast
 
-from shmcache.core import FAILED, FRESH, NOT_STORABLE, PUBLISHED, Cache, Leases
+from shmcache.core import FAILED, FRESH, NOT_STORABLE, OWNER_DIED, PUBLISHED, Cache, Leases
 from worker.cache.collapse import Flight, Flights, give_back
 from worker.cache.entry import SECOND_NS, SETTLED, Stored, decode, stored_block
 from worker.cache.key import Codings
-from worker.cache.lookup import CONDITIONAL, Lookup, Place, answer, conditioned
+from worker.cache.lookup import Lookup, Place, answer, conditioned
 from worker.cache.purge import invalidate
 from worker.cache.storable import OF_REQUEST
 from worker.cache.store import Arrival, Filling, Plan, Store
@@ -78,7 +78,9 @@ class Fill:
     ) -> None:
         self._fetch = fetch
         self._cache = cache
+        self._enabled = settings.enabled
         self._collapse = settings.collapse
+        self._max_bytes = settings.max_object_bytes
         self._codings = Codings(codings)
         self._lookup = Lookup(cache, settings, codings)
         self._store = Store(cache, settings, self._codings)
@@ -130,7 +132,8 @@ class Fill:
     async def _pass(self, ctx: Context) -> Response:
         """A request the cache has no part in, except that success of an unsafe method invalidates."""
         response = await self._fetch(ctx)
-        invalidate(self._cache, ctx.request, response.status, response.fields, self._clock())
+        if self._enabled:
+            invalidate(self._cache, ctx.request, response.status, response.fields, self._clock())
         self._filter(ctx, response)
         return response
 
@@ -157,7 +160,7 @@ class Fill:
         filling = self._keep(ctx, obtained)
         if filling is not None:
             return self._stream(ctx, obtained, filling, None)
-        return self._for_client(ctx, obtained.response) if whole else obtained.response
+        return conditioned(ctx, obtained.response) if whole else obtained.response
 
     async def _together(self, ctx: Context, place: Place) -> Response:
         """Fetch for everyone who wants the same, or wait for who does."""
@@ -199,16 +202,16 @@ class Fill:
             self._flights.land(flight, FAILED, error)
             flight.fail(error)
         except CancelledError:
-            self._abandon(flight, EdgeError(503, Side.EDGE, Fault.DRAINING, "the worker stopped"))
+            # The worker stops, the origin did nothing wrong: let another worker take over.
+            self._abandon(flight, _broken_off(CancelledError()), OWNER_DIED)
             raise
         except Exception as error:
             self._abandon(flight, error)
             if flight.client_left:
                 raise  # nobody else would hear of it
 
-    def _abandon(self, flight: Flight, error: Exception) -> None:
-        failure = error if isinstance(error, EdgeError) else EdgeError(500, Side.EDGE, Fault.INTERNAL)
-        self._flights.land(flight, FAILED, failure)
+    def _abandon(self, flight: Flight, error: Exception, ending: int = FAILED) -> None:
+        self._flights.land(flight, ending, _broken_off(error))
         flight.fail(error)
 
     # One exchange with the origin
@@ -333,7 +336,7 @@ class Fill:
         if flight.client_left:
             return None
         tee = Tee(response.length)
-        mine = self._for_client(ctx, _with_body(response, tee))
+        mine = conditioned(ctx, _with_body(response, tee))
         flight.answer(mine)
         return tee if mine.body is tee else None
 
@@ -342,12 +345,14 @@ class Fill:
     ) -> None:
         """Carry a body from the origin into the segment and to the client, while one of them wants it."""
         source = cast(Stream, obtained.response.body)
-        storing = True
+        storing, size = True, 0
         try:
             while piece := await source.read():
+                size += len(piece)
                 if storing and not filling.write(piece):
                     storing = False
-                    self._refuse(ctx, flight)
+                    too_large = size > self._max_bytes
+                    self._refuse(ctx, flight, NotStorable.TOO_LARGE if too_large else NotStorable.NO_ROOM)
                 if tee is not None and not await tee.offer(piece):
                     tee = None
                 if tee is None and not storing:
@@ -359,9 +364,11 @@ class Fill:
             if tee is not None:
                 tee.end(source.trailers)
         except BaseException as error:
-            failure = error if isinstance(error, EdgeError) else _broken_off(error)
+            failure = _broken_off(error)
             if flight is not None:
-                self._flights.land(flight, FAILED, failure)
+                self._flights.land(
+                    flight, OWNER_DIED if isinstance(error, CancelledError) else FAILED, failure
+                )
             if tee is not None:
                 tee.fail(failure)
             if not isinstance(error, EdgeError):
@@ -370,9 +377,9 @@ class Fill:
             filling.abort()
             source.close()
 
-    def _refuse(self, ctx: Context, flight: Flight | None) -> None:
+    def _refuse(self, ctx: Context, flight: Flight | None, reason: NotStorable) -> None:
         """The body proves too large for the cache, or there is no room: everyone goes alone."""
-        ctx.not_storable = NotStorable.TOO_LARGE
+        ctx.not_storable = reason
         ctx.stored = False
         if flight is not None:
             self._store.mark_hit_for_miss(flight.key, self._clock())
@@ -384,16 +391,7 @@ class Fill:
         if flight.client_left:
             give_back(response.body)
         else:
-            flight.answer(self._for_client(ctx, response))
-
-    def _for_client(self, ctx: Context, response: Response) -> Response:
-        """The 304 for a client whose condition we kept from the origin, where it holds; else the response."""
-        if not ctx.request.fields.mask & CONDITIONAL:
-            return response
-        mine = conditioned(ctx, response)
-        if mine is not response:
-            give_back(response.body)
-        return mine
+            flight.answer(conditioned(ctx, response))
 
     def _answer_failure(self, ctx: Context, place: Place, flight: Flight) -> Response:
         """The fetch this request waited for failed: fail the same way, without asking the origin again."""
@@ -425,6 +423,9 @@ def _with_body(response: Response, body: Stream) -> Response:
 
 
 def _broken_off(error: BaseException) -> EdgeError:
+    """What clients are told of an error that ended their fetch."""
+    if isinstance(error, EdgeError):
+        return error
     if isinstance(error, CancelledError):
         return EdgeError(503, Side.EDGE, Fault.DRAINING, "the worker stopped")
     return EdgeError(500, Side.EDGE, Fault.INTERNAL, repr(error))

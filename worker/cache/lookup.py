@@ -7,6 +7,8 @@ else (directives, conditions, stale answers) is weighed only when a bit says tha
 from collections.abc import Sequence
 
 from shmcache.core import FRESH, STALE_WHILE_REVALIDATE, Cache, Hit
+from worker.cache.byte_range import ranged
+from worker.cache.collapse import give_back
 from worker.cache.control import RequestControl, request_control
 from worker.cache.entry import (
     ENCODING_ONLY,
@@ -34,6 +36,7 @@ from worker.fields import (
     IF_NONE_MATCH,
     IF_UNMODIFIED_SINCE,
     PRAGMA,
+    RANGE,
     UPGRADE,
     Fields,
 )
@@ -43,7 +46,9 @@ from worker.settings import CacheSettings
 
 CONDITIONAL = IF_NONE_MATCH | IF_MODIFIED_SINCE
 _FOR_THE_ORIGIN = IF_MATCH | IF_UNMODIFIED_SINCE  # not applicable to a cache (RFC 9111 4.3.2)
-_WEIGHED = CONDITIONAL | _FOR_THE_ORIGIN | CACHE_CONTROL | PRAGMA
+_HIT = Outcome.HIT  # an enum's member costs 0.2 us to look up in CPython 3.11: once is enough
+_NO_PLAIN_HIT = MARKS | NO_CACHE
+_WEIGHED = CONDITIONAL | RANGE | _FOR_THE_ORIGIN | CACHE_CONTROL | PRAGMA
 
 
 class Place:
@@ -90,20 +95,19 @@ class Lookup:
         if (
             hit is not None
             and hit.verdict == FRESH
-            and not hit.flags & (MARKS | NO_CACHE)
+            and not hit.flags & _NO_PLAIN_HIT
             and not fields.mask & _WEIGHED
         ):
             meta = hit.meta
             birth_ns, status, length = PREFIX.unpack_from(meta)
-            size = hit.size
             response = Response(
                 status,
                 Fields.trusted(meta[PREFIX_BYTES : PREFIX_BYTES + length]),
                 hit.body if method == b"GET" else None,
-                size,
+                hit.size,
             )
             response.settled = hit.flags & SETTLED != 0
-            ctx.outcome = Outcome.HIT
+            ctx.outcome = _HIT
             ctx.age_s = (now_ns - birth_ns) // SECOND_NS
             ctx.ttl_s = (hit.fresh_until_ns - now_ns) // SECOND_NS
             return response
@@ -189,23 +193,24 @@ def answer(ctx: Context, hit: Hit, stored: Stored, outcome: Outcome, now_ns: int
 
 
 def conditioned(ctx: Context, response: Response) -> Response:
-    """`response`, or the 304 a client asked for that has it already (RFC 9110 13.2.2).
+    """`response`, or what the client asked for instead: 304 if it has it already, 206 for a part of it.
 
-    The caller gives back the body of a response that it does not get back. Only a 200 has a condition
-    evaluated (RFC 9110 13.2.1).
+    In the order of RFC 9110 13.2.2, and for a 200 only (13.2.1). Gives the body back when it is not needed.
     """
     request_fields = ctx.request.fields
-    if not request_fields.mask & CONDITIONAL or response.status != 200:
+    mask = request_fields.mask
+    if not mask & (CONDITIONAL | RANGE) or response.status != 200:
         return response
     fields = response.fields
-    if not is_not_modified(
+    if not mask & CONDITIONAL or not is_not_modified(
         request_fields,
         etag=fields.get(b"etag"),
         last_modified=fields.get(b"last-modified"),
         date=fields.get(b"date"),
         now_s=ctx.now_s,
     ):
-        return response
+        return ranged(request_fields, response) if mask & RANGE else response
+    give_back(response.body)
     not_modified = Response(304, not_modified_fields(fields), None, response.length)
     not_modified.settled = True
     return not_modified

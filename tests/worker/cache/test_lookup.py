@@ -129,7 +129,7 @@ REQUEST_DIRECTIVES = [  # on a response of age 30 with a lifetime of 60
         Forward.REQUEST,
         id="so is If-Unmodified-Since",
     ),
-    pytest.param([(b"Range", b"bytes=0-1")], Outcome.HIT, None, id="a range may get the whole"),
+    pytest.param([(b"Range", b"bytes=0-1")], Outcome.HIT, None, id="a part of it"),
     pytest.param([(b"Authorization", b"Basic eDp5")], Outcome.HIT, None, id="stored for everybody"),
     pytest.param([(b"Cookie", b"a=b")], Outcome.HIT, None, id="cookies say nothing without Vary"),
 ]
