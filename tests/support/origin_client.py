@@ -1,4 +1,4 @@
-"""What tests of the origin client share: requests, request bodies, and a fetch that must leave nothing open."""
+"""What tests of the origin client share: requests, their bodies, a fetch that must leave nothing open."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -110,12 +110,12 @@ async def read_all(body: Body) -> bytes:
         return body or b""
     assert not hasattr(body, "views")
     pieces = []
-    while piece := await body.read():  # type: ignore[union-attr]
+    while piece := await body.read():
         pieces.append(piece)
     return b"".join(pieces)
 
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until `condition` holds, while the loop runs."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110 - counters have no event to wait for
         await asyncio.sleep(0.005)

@@ -215,21 +215,38 @@ class ScriptedOrigin:
         self.loop = asyncio.get_running_loop()
         self.gate, self.stop = asyncio.Event(), asyncio.Event()
         tasks: set[asyncio.Task[None]] = set()
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        with socket.create_server((self.host, self.port), family=family, backlog=1024) as listener:
+            listener.setblocking(False)
+            self.port = listener.getsockname()[1]
+            self.ready.set()  # the kernel accepts from here on
+            self.loop.add_reader(listener, self._accept, listener, tasks)
+            await self.stop.wait()
+            self.loop.remove_reader(listener)
+            await asyncio.sleep(0.01)  # lets the last tasks begin, so that they can clean up
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0.01)  # aborted transports let go of their sockets a turn later
 
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = self.loop.create_task(self._connection(reader, writer))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+    def _accept(self, listener: socket.socket, tasks: set[asyncio.Task[None]]) -> None:
+        try:
+            accepted, _ = listener.accept()
+        except OSError:  # gone again
+            return
+        accepted.setblocking(False)
+        task = self.loop.create_task(self._serve_socket(accepted))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
-        server = await asyncio.start_server(accept, self.host, self.port, ssl=self.tls, backlog=1024)
-        self.port = server.sockets[0].getsockname()[1]
-        self.ready.set()
-        await self.stop.wait()
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
+    async def _serve_socket(self, accepted: socket.socket) -> None:
+        reader = asyncio.StreamReader(loop=self.loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=self.loop)
+        try:
+            transport, _ = await self.loop.connect_accepted_socket(lambda: protocol, accepted, ssl=self.tls)
+        except OSError:  # a failed TLS handshake
+            return
+        await self._connection(reader, asyncio.StreamWriter(transport, protocol, reader, self.loop))
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with self.changed:

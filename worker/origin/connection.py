@@ -103,6 +103,7 @@ class Connection(asyncio.Protocol):
         self.transport.write(head)
         if body is not None:
             self.upload = self.loop.create_task(self._send_body(body))
+            self.upload.add_done_callback(lambda _: body.close())  # also of a task that never began
         return answer
 
     async def _send_body(self, body: Stream) -> None:
@@ -115,29 +116,31 @@ class Connection(asyncio.Protocol):
         except Exception as error:
             self.upload = None
             self.fail(EdgeError(500, Side.EDGE, Fault.INTERNAL, f"reading the request body: {error!r}"))
-        finally:
-            body.close()
+        else:
             self.upload = None
 
     async def _send_pieces(self, body: Stream) -> None:
-        write = self.transport.write
+        length = body.length
         sent = 0
-        while piece := await body.read():
+        while length is None or sent < length:
+            piece = await body.read()
             sent += len(piece)
-            if body.length is None:
-                self.transport.writelines((b"%x\r\n" % len(piece), piece, b"\r\n"))
-            elif sent > body.length:
+            if not piece:
                 break
+            if length is None:
+                self.transport.writelines((b"%x\r\n" % len(piece), piece, b"\r\n"))
+            elif sent <= length:
+                self.transport.write(piece)
             else:
-                write(piece)
+                break
             self.active_ns = monotonic_ns()
             if self.drained is not None:
                 await self.drained
-        if body.length is None:
-            trailers = body.trailers
-            write(b"0\r\n%b\r\n" % (b"" if trailers is None else forwardable_trailers(trailers).encode()))
-        elif sent != body.length:
-            detail = f"the request body has {'more' if sent > body.length else 'fewer'} bytes than announced"
+        if length is None:
+            trailers = b"" if body.trailers is None else forwardable_trailers(body.trailers).encode()
+            self.transport.write(b"0\r\n%b\r\n" % trailers)
+        elif sent != length:
+            detail = f"the request body has {'more' if sent > length else 'fewer'} bytes than announced"
             raise EdgeError(400, Side.CLIENT, Fault.BAD_REQUEST, detail)
         self.sent_ns = self.active_ns = monotonic_ns()
 

@@ -73,7 +73,8 @@ def test_http_1_0_with_keep_alive_is_used_again():
             for _ in range(2):
                 assert (await fetch(context())).body == b"x"
 
-    with ScriptedOrigin([b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\nx"]) as origin:
+    reply = b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\nx"
+    with ScriptedOrigin([reply]) as origin:
         run(main())
     assert origin.connections == 1
 
@@ -200,7 +201,8 @@ def test_get_may_be_asked_for_head():
 def test_validators_replace_the_clients_own_conditions():
     async def main():
         async with fetching(origin.url) as fetch:
-            ctx = context(fields=[(b"If-None-Match", b'"theirs"'), (b"Range", b"bytes=0-1"), (b"Accept", b"*/*")])
+            theirs = [(b"If-None-Match", b'"theirs"'), (b"Range", b"bytes=0-1"), (b"Accept", b"*/*")]
+            ctx = context(fields=theirs)
             extra = Fields.of([(b"If-None-Match", b'"ours"')])
             assert (await fetch(ctx, extra, (b"if-none-match", b"range"))).status == 304
 
@@ -411,7 +413,7 @@ def test_early_hints_are_told_and_the_final_answer_follows():
     async def main():
         async with fetching(origin.url) as fetch:
             told: list[tuple[int, list[tuple[bytes, bytes]]]] = []
-            response = await fetch(context(), inform=lambda status, fields: told.append((status, fields.items())))
+            response = await fetch(context(), inform=lambda *hint: told.append((hint[0], hint[1].items())))
             assert response.body == b"ok"
             assert told == [(103, [(b"Link", b"</a.css>")])]
             assert (await fetch(context())).body == b"ok"
@@ -563,7 +565,8 @@ def test_a_request_that_was_here_before_is_refused():
         async with fetching(origin.url) as fetch:
             with pytest.raises(EdgeError) as caught:
                 await fetch(context(fields=[(b"CDN-Loop", b"other, edge-test; id=1")]))
-            assert (caught.value.status, caught.value.side, caught.value.fault) == (508, Side.CLIENT, Fault.LOOP)
+            error = caught.value
+            assert (error.status, error.side, error.fault) == (508, Side.CLIENT, Fault.LOOP)
             await fetch(context(fields=[(b"CDN-Loop", b"other")]))
 
     with ScriptedOrigin([answer()]) as origin:

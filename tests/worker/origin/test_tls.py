@@ -1,0 +1,140 @@
+"""TLS origins: verified by default, refused for the right reason, never cut without notice."""
+
+import socket
+import ssl
+import threading
+
+import pytest
+import trustme
+
+from tests.support.origin_client import Upload, context, fetching, read_all, run
+from tests.support.scripted_origin import ScriptedOrigin, Wire, answer, script
+from worker.errors import EdgeError
+from worker.reasons import Fault, Side
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def ca_file(authority, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)
+
+
+def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(tls)
+    return tls
+
+
+async def failure(fetch, ctx=None) -> EdgeError:
+    with pytest.raises(EdgeError) as caught:
+        await read_all((await fetch(ctx or context())).body)
+    assert caught.value.side is Side.ORIGIN
+    return caught.value
+
+
+def test_a_verified_origin_is_asked_over_kept_connections(authority, ca_file):
+    async def main():
+        async with fetching(origin.url, ca_file=ca_file) as fetch:
+            for _ in range(3):
+                assert (await fetch(context())).body == b"secret"
+
+    with ScriptedOrigin([answer(b"secret")], tls=server_context(authority, "127.0.0.1")) as origin:
+        run(main())
+    assert origin.connections == 1
+
+
+def test_the_server_name_is_sent_and_verified(authority, ca_file):
+    asked: list[str] = []
+    tls = server_context(authority, "origin.example")
+    tls.sni_callback = lambda _, name, __: asked.append(name)
+
+    async def main():
+        async with fetching(origin.url, ca_file=ca_file, server_name="origin.example") as fetch:
+            assert (await fetch(context())).body == b"secret"
+        async with fetching(origin.url, ca_file=ca_file, server_name="other.example", retries=2) as fetch:
+            ctx = context()
+            error = await failure(fetch, ctx)
+            assert (error.status, error.fault) == (502, Fault.TLS_CERTIFICATE)
+            assert ctx.retries == 0  # it will not be better at once
+
+    with ScriptedOrigin([answer(b"secret")], tls=tls) as origin:
+        run(main())
+    assert asked == ["origin.example", "other.example"]
+    assert len(origin.requests) == 1
+
+
+def test_an_unknown_authority_is_refused_unless_verification_is_off(authority):
+    async def main():
+        async with fetching(origin.url) as fetch:
+            error = await failure(fetch)
+            assert (error.status, error.fault, error.retryable) == (502, Fault.TLS_CERTIFICATE, True)
+        async with fetching(origin.url, verify=False) as fetch:
+            assert (await fetch(context())).body == b"secret"
+
+    with ScriptedOrigin([answer(b"secret")], tls=server_context(authority, "127.0.0.1")) as origin:
+        run(main())
+    assert len(origin.requests) == 1
+
+
+@pytest.mark.parametrize("reply", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""], ids=["plain", "hung-up"])
+def test_what_does_not_speak_tls_is_a_tls_error(reply):
+    async def main():
+        async with fetching(f"https://127.0.0.1:{listener.getsockname()[1]}", retries=0) as fetch:
+            error = await failure(fetch)
+            assert (error.status, error.fault, error.retryable) == (502, Fault.TLS, True)
+
+    def speak() -> None:
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(65536)
+            peer.sendall(reply)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=speak)
+        thread.start()
+        run(main())
+        thread.join(30)
+
+
+def test_large_bodies_pass_both_ways_unchanged(authority, ca_file):
+    async def main():
+        async with fetching(origin.url, ca_file=ca_file) as fetch:
+            upload = Upload([data[at : at + 50_000] for at in range(0, len(data), 50_000)], len(data))
+            response = await fetch(context(b"PUT", body=upload))
+            assert await read_all(response.body) == data
+            assert (await fetch(context())).status == 200
+
+    data = bytes(range(256)) * (8 * MIB // 256)
+    tls = server_context(authority, "127.0.0.1")
+    with ScriptedOrigin(lambda request: answer(request.body), tls=tls) as origin:
+        run(main())
+    assert origin.requests[0].body == data
+    assert origin.connections == 1
+
+
+def test_an_answer_without_a_length_must_end_with_close_notify(authority, ca_file):
+    async def main():
+        async with fetching(origin.url, ca_file=ca_file) as fetch:
+            assert await read_all((await fetch(context())).body) == b"hello"
+            error = await failure(fetch)
+            assert (error.status, error.fault) == (502, Fault.INCOMPLETE)
+
+    unbounded = b"HTTP/1.1 200 OK\r\n\r\nhello"
+
+    async def cut(wire: Wire) -> None:
+        await wire.write(unbounded)
+        await wire.pause(0.05)
+        wire.writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        await wire.stall()
+
+    tls = server_context(authority, "127.0.0.1")
+    with ScriptedOrigin([script(unbounded, "close"), cut], tls=tls) as origin:
+        run(main())
