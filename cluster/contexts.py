@@ -62,10 +62,10 @@ def _make_one(pair: CertificateSettings) -> ssl.SSLContext:
 
     try:
         return make_context(pair.certificate, pair.key)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+    except (OSError, ValueError) as error:
         raise BootError(
-            f"cannot use the certificate {pair.certificate} with the key {pair.key}: {error}; "
-            "both must be PEM files, the chain beginning with the server's own certificate, and fit together"
+            f"cannot serve https: {error}; certificate and key must be PEM files that belong together, "
+            "the chain beginning with the server's own certificate"
         ) from error
 
 

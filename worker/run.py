@@ -26,7 +26,9 @@ from worker.start import Exit, WorkerStart, tell_failure, tell_ready
 log = logging.getLogger("edgecluster.worker")
 
 TICK_S = 0.25  # sweep of the timeouts, flush of the log, heartbeat
+TICKS_PER_PROTOCOL_SWEEP = 4
 SETTLE_S = 0.25  # from the last accept until its connection is made
+SETTLE_TLS_S = 1.0  # the same with a handshake in between
 LINGER_S = 1.0  # what a draining worker waits for one more request on an idle connection
 CLOSE_S = 2.0  # what closing may take after the drain, before the loop ends regardless
 
@@ -74,6 +76,7 @@ class Worker:
         self.servers: list[asyncio.AbstractServer] = []
         self.note_stall = LoopStalls(start.segment.statistics)
         self.next_tick_s = 0.0
+        self.ticks = 0
         self.timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
@@ -116,18 +119,18 @@ class Worker:
         now_ns = time.monotonic_ns()
         self.start.segment.beat(now_ns)
         self.composed.sweep(now_ns)
-        for protocol in self.protocols:
-            protocol.sweep(now_ns)
+        if self.ticks % TICKS_PER_PROTOCOL_SWEEP == 0:  # it looks at every connection
+            for protocol in self.protocols:
+                protocol.sweep(now_ns)
+        self.ticks += 1
         self.composed.flush()
         self.next_tick_s = now_s + TICK_S
         self.timer = self.loop.call_at(self.next_tick_s, self.tick)
 
     async def drain(self) -> None:
         """Stop accepting, let what runs finish for up to `drain_timeout_s`, cut the rest."""
-        for server in self.servers:
-            server.close()
         timeout_s = self.start.settings.drain_timeout_s
-        await asyncio.sleep(min(SETTLE_S, timeout_s))
+        await self._stop_accepting(timeout_s)
         await self._wait_empty(min(LINGER_S, timeout_s))
         for protocol in self.protocols:
             protocol.drain()
@@ -142,6 +145,19 @@ class Worker:
                 await self.composed.close()
         if self.timer is not None:
             self.timer.cancel()
+
+    async def _stop_accepting(self, timeout_s: float) -> None:
+        """Take no new connection, and let those already taken get as far as their first request."""
+        settle_s = SETTLE_S
+        for listening, server in zip(self.start.listening, self.servers, strict=True):
+            if listening.context is None:
+                server.close()
+            else:  # to close this one now would cut the handshakes under way
+                self.loop.remove_reader(listening.socket)
+                settle_s = SETTLE_TLS_S
+        await asyncio.sleep(min(settle_s, timeout_s))
+        for server in self.servers:
+            server.close()
 
     async def _wait_empty(self, timeout_s: float) -> None:
         """Until no connection and no background task is left, `timeout_s` at most.

@@ -1,0 +1,124 @@
+"""TLS contexts: made once, kept across reloads, chosen by the name the client asks for."""
+
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography import x509
+
+from cluster.contexts import Contexts
+from cluster.errors import BootError
+from cluster.settings import CertificateSettings, ClusterSettings
+from tests.support.cluster import settings
+
+Issue = Callable[..., CertificateSettings]
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def issue(authority: trustme.CA, tmp_path: Path) -> Issue:
+    def issue(*names: str, stem: str = "") -> CertificateSettings:
+        leaf = authority.issue_cert(*names)
+        files = (
+            tmp_path / f"{stem or names[0].strip('*.')}.pem",
+            tmp_path / f"{stem or names[0].strip('*.')}.key",
+        )
+        leaf.cert_chain_pems[0].write_to_path(os.fspath(files[0]))
+        leaf.private_key_pem.write_to_path(os.fspath(files[1]))
+        return CertificateSettings(*files)
+
+    return issue
+
+
+def https(tmp_path: Path, *certificates: CertificateSettings) -> ClusterSettings:
+    return replace(settings(tmp_path, schemes=("http", "https")), certificates=certificates)
+
+
+def names_served(context: ssl.SSLContext, authority: trustme.CA, asked: str | None) -> list[str]:
+    """The names in the certificate a client gets that asks for `asked`, over a real handshake."""
+    trust = ssl.create_default_context()
+    trust.check_hostname = False
+    authority.configure_trust(trust)
+    near, far = socket.socketpair()
+
+    def serve() -> None:
+        with context.wrap_socket(far, server_side=True) as served:
+            served.recv(1)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with trust.wrap_socket(near, server_hostname=asked) as client:
+        leaf = x509.load_der_x509_certificate(client.getpeercert(binary_form=True) or b"")
+        client.send(b"x")
+        thread.join()
+    return leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
+        x509.DNSName
+    )
+
+
+def test_without_https_listeners_there_is_no_context(tmp_path: Path) -> None:
+    assert Contexts().of(settings(tmp_path)) is None
+
+
+def test_unchanged_files_keep_the_context_and_its_ticket_keys(tmp_path: Path, issue: Issue) -> None:
+    contexts = Contexts()
+    asked = https(tmp_path, issue("a.test"))
+    first = contexts.of(asked)
+    assert first is not None
+    assert contexts.of(replace(asked, workers=5)) is first
+    issue("a.test")
+    assert contexts.of(asked) is not first
+
+
+@pytest.mark.parametrize(
+    ("asked", "served"),
+    [
+        ("a.test", "a.test"),
+        ("b.test", "b.test"),
+        ("B.TEST", "b.test"),
+        ("x.c.test", "*.c.test"),
+        ("x.y.c.test", "a.test"),
+        ("unknown.test", "a.test"),
+        (None, "a.test"),
+    ],
+)
+def test_the_certificate_is_chosen_by_name_and_else_the_first(
+    tmp_path: Path, issue: Issue, authority: trustme.CA, asked: str | None, served: str
+) -> None:
+    context = Contexts().of(https(tmp_path, issue("a.test"), issue("b.test"), issue("*.c.test")))
+    assert context is not None
+    assert names_served(context, authority, asked) == [served]
+
+
+def test_without_a_certificate_the_local_authority_issues_one(tmp_path: Path) -> None:
+    contexts = Contexts()
+    first = contexts.of(https(tmp_path))
+    assert first is not None
+    assert contexts.of(https(tmp_path)) is first
+
+
+def test_a_key_of_another_certificate_is_refused(tmp_path: Path, issue: Issue) -> None:
+    mixed = CertificateSettings(issue("a.test").certificate, issue("b.test").key)
+    with pytest.raises(BootError, match=r"cannot serve https: .*b\.test\.key.*a\.test\.pem"):
+        Contexts().of(https(tmp_path, mixed))
+
+
+def test_a_file_that_is_no_certificate_is_refused(tmp_path: Path, issue: Issue) -> None:
+    (tmp_path / "text.pem").write_text("hello")
+    with pytest.raises(BootError, match=r"text\.pem holds no certificate"):
+        Contexts().of(https(tmp_path, CertificateSettings(tmp_path / "text.pem", issue("a.test").key)))
+
+
+def test_a_missing_file_is_refused(tmp_path: Path, issue: Issue) -> None:
+    with pytest.raises(BootError, match=r"cannot read the TLS file .*none\.pem: No such file"):
+        Contexts().of(https(tmp_path, CertificateSettings(tmp_path / "none.pem", issue("a.test").key)))

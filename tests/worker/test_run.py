@@ -1,0 +1,260 @@
+"""The real worker under the real supervisor: drain, reload, deaths, heartbeat, the shared cache."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from tests.support.cluster import PATIENCE_S, Cluster, settings, wait_until, with_worker
+from tests.support.scripted_origin import ScriptedOrigin, answer, script
+from worker.settings import LogSettings
+
+CACHEABLE = answer(b"the page", headers="Cache-Control: max-age=600")
+
+
+@pytest.fixture
+def origin() -> Iterator[ScriptedOrigin]:
+    with ScriptedOrigin(lambda _request: CACHEABLE) as origin:
+        yield origin
+
+
+@pytest.fixture
+def edge(tmp_path: Path, origin: ScriptedOrigin) -> Iterator[Cluster]:
+    with Cluster(settings(tmp_path, origin=origin.url)) as cluster:
+        yield cluster
+
+
+def connect(url: str, context: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    if parts.scheme == "https":
+        return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=PATIENCE_S, context=context)
+    return http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE_S)
+
+
+def get(
+    url: str, path: str = "/", context: ssl.SSLContext | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    """Status, fields (names in lower case) and body of one request on a connection of its own."""
+    with contextlib.closing(connect(url, context)) as connection:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        fields = {name.lower(): value for name, value in response.getheaders()}
+        return response.status, fields, response.read()
+
+
+@contextlib.contextmanager
+def clients(url: str, *, keep_alive: bool, count: int = 4) -> Iterator[list[object]]:
+    """Ask without pause, on one connection as long as the edge keeps it; statuses and errors."""
+    seen: list[object] = []
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.is_set():
+            with contextlib.closing(connect(url)) as connection:
+                again = True
+                while again and not done.is_set():
+                    try:
+                        connection.request("GET", "/", headers={} if keep_alive else {"Connection": "close"})
+                        response = connection.getresponse()
+                        response.read()
+                        seen.append(response.status)
+                        again = keep_alive and not response.will_close
+                    except Exception as error:
+                        seen.append(error)
+                        again = False
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def serving(edge: Cluster) -> list[int]:
+    """Pids of the workers that hold a client's connection."""
+    port = urlsplit(edge.url).port
+    return [
+        pid
+        for pid in edge.pids
+        for c in psutil.Process(pid).net_connections("tcp")
+        if c.status == psutil.CONN_ESTABLISHED and c.laddr[1] == port
+    ]
+
+
+def test_what_one_worker_stored_every_worker_serves(edge: Cluster, origin: ScriptedOrigin) -> None:
+    assert get(edge.url)[2] == b"the page"
+    for pid in edge.pids:
+        os.kill(pid, signal.SIGKILL)  # nor does it matter who stored it
+    for _ in range(20):
+        status, fields, body = get(edge.url)
+        assert (status, body) == (200, b"the page")
+        assert "hit" in fields["cache-status"]
+    assert len(origin.requests) == 1
+
+
+@pytest.mark.parametrize("keep_alive", [False, True], ids=["connection-each", "keep-alive"])
+def test_reload_drops_no_request(edge: Cluster, keep_alive: bool) -> None:
+    with clients(edge.url, keep_alive=keep_alive) as seen:
+        for _ in range(3):
+            before = edge.pids
+            assert edge.reload()["ok"]
+            wait_until(lambda before=before: len(edge.workers) == 2 and not set(before) & set(edge.pids))
+            reached = len(seen)
+            wait_until(lambda reached=reached: len(seen) > reached + 50)
+    assert set(seen) == {200}, [error for error in seen if error != 200][:5]
+
+
+def test_the_cache_outlives_a_reload(edge: Cluster, origin: ScriptedOrigin) -> None:
+    get(edge.url)
+    assert edge.reload()["ok"]
+    assert "hit" in get(edge.url)[1]["cache-status"]
+    assert len(origin.requests) == 1
+
+
+def test_a_stop_lets_a_fetch_under_way_finish(tmp_path: Path) -> None:
+    with ScriptedOrigin(lambda _request: script("stall", answer(b"late"))) as origin:
+        with Cluster(settings(tmp_path, origin=origin.url)) as edge:
+            answers: list[tuple[int, dict[str, str], bytes]] = []
+            thread = threading.Thread(target=lambda: answers.append(get(edge.url)))
+            thread.start()
+            origin.wait_for(lambda origin: len(origin.requests) == 1)
+            edge.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: "stopping" in edge.output)
+            origin.release()
+            assert edge.wait() == 0
+            thread.join()
+        assert [(status, body) for status, _, body in answers] == [(200, b"late")]
+
+
+def test_what_does_not_finish_in_the_drain_timeout_is_cut(tmp_path: Path) -> None:
+    with ScriptedOrigin(lambda _request: script("stall")) as origin:
+        with Cluster(settings(tmp_path, origin=origin.url, drain_timeout_s=1.0)) as edge:
+            with contextlib.closing(connect(edge.url)) as connection:
+                connection.request("GET", "/")
+                origin.wait_for(lambda origin: len(origin.requests) == 1)
+                assert edge.stop() == 0
+                with pytest.raises((http.client.HTTPException, ConnectionError)):
+                    connection.getresponse()
+
+
+def test_an_idle_connection_does_not_hold_up_a_stop(edge: Cluster) -> None:
+    with contextlib.closing(connect(edge.url)) as connection:
+        connection.request("GET", "/")
+        connection.getresponse().read()
+        assert edge.stop() == 0
+
+
+def test_connections_of_other_workers_feel_nothing_of_a_death(edge: Cluster) -> None:
+    with contextlib.ExitStack() as stack:
+        kept = [stack.enter_context(contextlib.closing(connect(edge.url))) for _ in range(8)]
+        for connection in kept:
+            connection.request("GET", "/")
+            assert connection.getresponse().read() == b"the page"
+        victim = edge.pids[0]
+        lost = serving(edge).count(victim)
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: victim not in edge.pids and len(edge.pids) == 2)
+        alive = 0
+        for connection in kept:
+            with contextlib.suppress(ConnectionError, http.client.HTTPException):
+                connection.request("GET", "/")
+                alive += connection.getresponse().read() == b"the page"
+        assert alive == 8 - lost
+
+
+def test_a_stopped_worker_is_replaced_while_the_other_serves(tmp_path: Path, origin: ScriptedOrigin) -> None:
+    with Cluster(settings(tmp_path, origin=origin.url, heartbeat_timeout_s=2.0)) as edge:
+        victim = edge.pids[0]
+        os.kill(victim, signal.SIGSTOP)
+        wait_until(lambda: victim not in edge.pids and len(edge.pids) == 2)
+        for _ in range(20):
+            assert get(edge.url)[0] == 200
+
+
+def test_a_worker_whose_log_cannot_be_opened_says_so_and_ends_the_start(tmp_path: Path) -> None:
+    asked = with_worker(settings(tmp_path), log=LogSettings(path=str(tmp_path / "no" / "such" / "dir.log")))
+    cluster = Cluster(asked)
+    cluster.launch()
+    try:
+        assert cluster.wait() == 1
+    finally:
+        cluster.destroy()
+    assert "could not boot" in cluster.output
+    assert str(tmp_path / "no" / "such" / "dir.log") in cluster.output.splitlines()[-1]
+
+
+def test_a_rotated_log_is_reopened_and_no_line_is_lost(tmp_path: Path, origin: ScriptedOrigin) -> None:
+    path = tmp_path / "access.log"
+    with Cluster(settings(tmp_path, origin=origin.url, log=LogSettings(path=str(path)))) as edge:
+        get(edge.url, "/before")
+        path.rename(tmp_path / "access.log.1")
+        edge.process.send_signal(signal.SIGUSR1)
+        wait_until(path.exists)
+        get(edge.url, "/after")
+    lines = [line for file in (tmp_path / "access.log.1", path) for line in file.read_text().splitlines()]
+    assert len(lines) == 2
+    assert all(json.loads(line) for line in lines)
+
+
+def test_titles_and_cores(edge: Cluster) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    for lane, pid in enumerate(edge.pids):
+        assert psutil.Process(pid).cmdline()[0] == f"edgecluster: worker {lane}"
+        if len(cores) >= 2:
+            assert os.sched_getaffinity(pid) == {cores[lane]}
+    assert psutil.Process(edge.status["control_pid"]).cmdline()[0] == "edgecluster: control"
+    assert psutil.Process(edge.process.pid).cmdline()[0] == "edgecluster: supervisor"
+
+
+def test_https_is_served_with_a_certificate_of_the_local_authority(
+    tmp_path: Path, origin: ScriptedOrigin
+) -> None:
+    with Cluster(settings(tmp_path, origin=origin.url, schemes=("http", "https"))) as edge:
+        trust = ssl.create_default_context(cafile=tmp_path / "tls" / "ca.pem")
+        secure = edge.urls[1]
+        assert secure.startswith("https://")
+        assert get(secure, context=trust)[2] == b"the page"
+        assert edge.reload()["ok"]
+        assert get(secure, context=trust)[2] == b"the page"
+
+
+def test_a_tls_session_is_resumed_with_any_worker_of_any_generation(
+    tmp_path: Path, origin: ScriptedOrigin
+) -> None:
+    with Cluster(settings(tmp_path, origin=origin.url, schemes=("https",))) as edge:
+        trust = ssl.create_default_context(cafile=tmp_path / "tls" / "ca.pem")
+
+        def session_of(session: ssl.SSLSession | None) -> tuple[ssl.SSLSession, bool]:
+            parts = urlsplit(edge.url)
+            with contextlib.closing(http.client.HTTPSConnection("127.0.0.1", parts.port, context=trust)) as c:
+                c.connect()
+                raw = c.sock
+                if session is not None:
+                    plain = __import__("socket").create_connection(("127.0.0.1", parts.port))
+                    raw = trust.wrap_socket(plain, server_hostname="127.0.0.1", session=session)
+                with raw:
+                    raw.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+                    while raw.recv(65536):
+                        pass
+                    assert raw.session is not None
+                    return raw.session, bool(raw.session_reused)
+
+        first, _ = session_of(None)
+        assert all(session_of(first)[1] for _ in range(8))
+        assert edge.reload()["ok"]
+        wait_until(lambda: len(edge.workers) == 2)
+        assert session_of(first)[1]
