@@ -47,6 +47,7 @@ cdef extern from "segment.h" nogil:
     struct shm:
         uint8_t *base
         size_t size
+        uint64_t now_ns
         header *header
         member *members
         void *statistics
@@ -68,6 +69,11 @@ cdef extern from "counter.h" nogil:
         COUNTER_USER
         CORE_COUNTERS
     enum core_counter:
+        CORE_LOCK_TIMEOUTS
+        CORE_REAPS
+        CORE_REAPED_PINS
+        CORE_REAPED_FILLS
+        CORE_REAPED_LEASES
         CORE_LEASES_TAKEN_OVER
         CORE_LEASE_TABLE_FULL
         CORE_BUCKET_TABLE_FULL
@@ -113,6 +119,108 @@ cdef extern from "bucket.h" nogil:
     int64_t bucket_take(const bucket_table *table, uint64_t hash, uint64_t now_ns, uint64_t interval_ns,
                         uint64_t burst, uint64_t cost)
     size_t bucket_active(const bucket_table *table, uint64_t now_ns)
+
+
+cdef extern from "table.h" nogil:
+    enum:
+        NOBODY "UINT32_MAX"
+    struct c_key "key":
+        const uint8_t *bytes
+        uint32_t len
+        uint32_t stripe
+    void key_make(const shm *map, c_key *key, const uint8_t *bytes, size_t len)
+
+
+cdef extern from "read.h" nogil:
+    enum:
+        VERDICT_FRESH
+        VERDICT_SWR
+        VERDICT_SIE
+        VERDICT_EXPIRED
+        READ_HIT
+        READ_MISS
+        READ_DROP
+    struct found:
+        uint32_t entry
+        uint64_t ctl
+        uint64_t size
+        uint32_t meta_at
+        uint32_t meta_len
+        uint32_t body_at
+        int64_t fresh_until_ns
+        uint8_t flags
+        uint8_t verdict
+        uint8_t large
+    int read_find(shm *map, const c_key *key, int64_t now_ns, found *found)
+    void read_copy(const shm *map, const found *found, uint32_t at, void *to, size_t size)
+    bint read_same(const shm *map, const found *found)
+    bint read_pin(shm *map, const found *found)
+    void read_unpin(shm *map, uint32_t entry)
+    uint64_t read_run(const shm *map, uint32_t entry, uint64_t size, uint64_t at, const uint8_t **bytes)
+
+
+cdef extern from "fill.h" nogil:
+    enum:
+        STORE_DONE
+        STORE_BUSY
+        STORE_NO_ROOM
+        STORE_TOO_LARGE
+        STORE_PURGED
+        STORE_GONE
+        STORE_WRONG_SIZE
+    struct note:
+        const uint8_t *meta
+        uint32_t meta_len
+        const uint32_t *tags
+        uint32_t tag_count
+        int64_t fresh_until_ns
+        int64_t keep_until_ns
+        int64_t swr_ns
+        int64_t sie_ns
+        uint64_t born
+        uint8_t flags
+    struct fill:
+        c_key key
+        note note
+        uint64_t max_bytes
+        uint64_t filled
+        bint open
+    uint32_t tag_slot(const shm *map, const uint8_t *bytes, size_t size)
+    int store_body(shm *map, const c_key *key, const note *note, const uint8_t *body, uint64_t size,
+                   int64_t patience_ns)
+    bint fill_open(shm *map, fill *fill, uint64_t announced, uint64_t max_bytes)
+    int fill_write(shm *map, fill *fill, const uint8_t *bytes, size_t size)
+    int fill_publish(shm *map, fill *fill, int64_t patience_ns)
+    void fill_abort(shm *map, fill *fill)
+    int store_freshen(shm *map, const c_key *key, const note *note, int64_t patience_ns)
+    int store_delete(shm *map, const c_key *key, int64_t patience_ns)
+    void store_drop(shm *map, const c_key *key, uint32_t entry, uint64_t ctl)
+    uint64_t purge_all(shm *map)
+    uint64_t purge_slot(shm *map, uint32_t slot)
+    uint64_t purge_generation(const shm *map)
+
+
+cdef extern from "repair.h" nogil:
+    enum:
+        WRITE_PATIENCE_NS
+    struct reaped:
+        uint32_t pins
+        uint32_t fills
+        uint32_t zombies
+        uint32_t skipped
+    void reap_member(shm *map, int member, reaped *reaped)
+
+
+cdef extern from "audit.h" nogil:
+    struct c_occupancy "occupancy":
+        uint64_t pages_total
+        uint64_t pages_used
+        uint64_t entries_total
+        uint64_t entries_used
+        uint64_t bytes_stored
+        uint64_t objects
+    size_t c_audit "audit" (shm *map, char *out, size_t size)
+    void c_take_occupancy "occupancy" (const shm *map, c_occupancy *occupancy)
 
 
 cdef class Mapping:

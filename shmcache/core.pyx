@@ -5,14 +5,25 @@ Nothing of Python is made or freed while a stripe is locked: a garbage collectio
 and wait for the lock it stands in. So every bytes object a call returns exists before the lock is taken.
 """
 
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 from posix.unistd cimport getpid
 
 from shmcache.errors import LayoutMismatch, SegmentError
 
 MEMBERS = SHM_MEMBERS
 LAYOUT_VERSION = SHM_LAYOUT_VERSION
+
+cdef enum:
+    _COPY_BYTES = 32768  # what one chunk can hold
+    _READS = 64  # optimistic copies tried before a constantly rewritten key counts as missed
+    _AUDIT_BYTES = 1 << 20
+    _DELETE_PATIENCE_NS = 2000000000
 
 
 # --- the mapping -----------------------------------------------------------------------------------------
@@ -92,7 +103,7 @@ cdef class Segment:
 
     cdef int _open(self) except -1:
         """Make the faces of the regions."""
-        self.cache = None
+        self.cache = Cache(self.mapping)
         self.leases = Leases(self.mapping, self.doorbells)
         self.buckets = TokenBuckets(self.mapping)
         self.statistics = Statistics(self.mapping)
@@ -124,9 +135,393 @@ cdef class Segment:
         return MemberInfo(member, place.pid, place.epoch, bool(place.joined), place.started_ns,
                           place.heartbeat_ns)
 
+    def reap(self, int member):
+        cdef shm *map = self._map()
+        cdef reaped given
+        if not 0 <= member < SHM_MEMBERS:
+            raise ValueError(f"member {member} is outside 0..{SHM_MEMBERS - 1}")
+        if member == map.member:
+            raise ValueError(f"member {member} is this very process: only the dead are reaped")
+        given.pins = given.fills = given.zombies = given.skipped = 0
+        epoch = map.members[member].epoch
+        with nogil:
+            reap_member(map, member, &given)
+        leases = (<Leases>self.leases).reap(member, epoch)
+        (<Statistics>self.statistics).retire(member)
+        counter_add(map.statistics, map.member, CORE_REAPS, 1)
+        counter_add(map.statistics, map.member, CORE_REAPED_PINS, given.pins)
+        counter_add(map.statistics, map.member, CORE_REAPED_FILLS, given.fills)
+        counter_add(map.statistics, map.member, CORE_REAPED_LEASES, leases)
+        return {"pins": given.pins, "fills": given.fills, "zombies": given.zombies, "leases": leases,
+                "skipped_stripes": given.skipped}
+
+    def audit(self):
+        cdef shm *map = self._map()
+        cdef char *out = <char *>malloc(_AUDIT_BYTES)
+        cdef size_t faults
+        if out is NULL:
+            raise MemoryError
+        try:
+            with nogil:
+                faults = c_audit(map, out, _AUDIT_BYTES)
+            found = (<bytes>out).decode().splitlines()
+        finally:
+            free(out)
+        if faults > <size_t>len(found):
+            found.append(f"and {faults - len(found)} more")
+        return found
+
+    def occupancy(self):
+        cdef c_occupancy taken
+        c_take_occupancy(self._map(), &taken)
+        return {"pages_total": taken.pages_total, "pages_used": taken.pages_used,
+                "entries_total": taken.entries_total, "entries_used": taken.entries_used,
+                "bytes_stored": taken.bytes_stored, "objects": taken.objects}
+
     def close(self):
         if self.mapping is not None and self.mapping.map.base is not NULL:
             segment_close(&self.mapping.map)
+
+
+# --- cache (read.h, fill.h) ----------------------------------------------------------------------------------
+
+COPY_BYTES = _COPY_BYTES
+
+FRESH = VERDICT_FRESH
+STALE_WHILE_REVALIDATE = VERDICT_SWR
+STALE_IF_ERROR = VERDICT_SIE
+EXPIRED = VERDICT_EXPIRED
+
+
+@cython.final
+cdef class _Run:
+    """Bytes of a pinned body that lie in one piece, as a read-only buffer."""
+
+    cdef PinnedBody body
+    cdef const uint8_t *bytes
+    cdef Py_ssize_t size
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, <void *>self.bytes, self.size, 1, flags)
+        self.body.exports += 1
+
+    def __releasebuffer__(self, Py_buffer *view):
+        self.body.exports -= 1
+        self.body._settle()
+
+
+@cython.final
+@cython.freelist(32)
+cdef class PinnedBody:
+    cdef Mapping mapping
+    cdef uint64_t size
+    cdef uint32_t entry
+    cdef uint32_t epoch
+    cdef int member
+    cdef int exports
+    cdef bint pinned
+    cdef bint released
+
+    def __dealloc__(self):
+        self.exports = 0
+        self.released = True
+        self._settle()
+
+    def __len__(self):
+        return self.size
+
+    def views(self, start=0, stop=None):
+        """Read-only views that together are the body from `start` up to `stop`."""
+        cdef uint64_t at, end
+        cdef _Run run
+        if not self.pinned or self.released:
+            raise ValueError("the body was released")
+        at, end, _ = slice(start, stop).indices(self.size)
+        runs = []
+        while at < end:
+            run = _Run.__new__(_Run)
+            run.body = self
+            run.size = min(read_run(&self.mapping.map, self.entry, self.size, at, &run.bytes), end - at)
+            at += run.size
+            runs.append(memoryview(run))
+        return runs
+
+    def release(self):
+        """Give the body back once no view of it is left. Safe to call twice."""
+        self.released = True
+        self._settle()
+
+    cdef int _settle(self) noexcept:
+        """Let go when it was released and nobody looks any more."""
+        cdef shm *map
+        if not (self.pinned and self.released) or self.exports:
+            return 0
+        self.pinned = False
+        map = &self.mapping.map
+        if map.base is not NULL and map.member == self.member and map.epoch == self.epoch:
+            read_unpin(map, self.entry)
+        return 0
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Hit:
+    cdef readonly int verdict
+    cdef readonly int flags
+    cdef readonly bytes meta
+    cdef readonly object body
+    cdef readonly uint64_t size
+    cdef readonly int64_t fresh_until_ns
+
+
+@cython.final
+cdef class Fill:
+    cdef Mapping mapping
+    cdef fill fill
+    cdef uint32_t *tags
+    cdef bytes key
+    cdef bytes meta
+
+    def __dealloc__(self):
+        if self.mapping is not None and self.mapping.map.base is not NULL:
+            fill_abort(&self.mapping.map, &self.fill)
+        free(self.tags)
+
+    @property
+    def filled(self):
+        """Bytes written so far."""
+        return self.fill.filled
+
+    cdef bint _usable(self):
+        return self.fill.open and self.mapping.map.member >= 0
+
+    def write(self, data):
+        cdef Py_buffer view
+        cdef int answer
+        if not self._usable():
+            return False
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        answer = fill_write(&self.mapping.map, &self.fill, <const uint8_t *>view.buf, view.len)
+        PyBuffer_Release(&view)
+        return answer == STORE_DONE
+
+    def publish(self):
+        cdef shm *map = &self.mapping.map
+        cdef int answer
+        if not self._usable():
+            return False
+        answer = fill_publish(map, &self.fill, 0)
+        if answer == STORE_BUSY:
+            with nogil:
+                answer = fill_publish(map, &self.fill, WRITE_PATIENCE_NS)
+            if answer == STORE_BUSY:
+                counter_add(map.statistics, map.member, CORE_LOCK_TIMEOUTS, 1)
+                fill_abort(map, &self.fill)
+        return answer == STORE_DONE
+
+    def abort(self):
+        if self._usable():
+            fill_abort(&self.mapping.map, &self.fill)
+
+
+cdef int _copy_pinned(shm *map, uint32_t entry, uint64_t size, uint8_t *to) noexcept:
+    cdef uint64_t at = 0, run
+    cdef const uint8_t *bytes
+    while at < size:
+        run = read_run(map, entry, size, at, &bytes)
+        memcpy(to + at, bytes, run)
+        at += run
+    return 0
+
+
+@cython.final
+cdef class Cache:
+    cdef Mapping mapping
+
+    def __cinit__(self, Mapping mapping):
+        self.mapping = mapping
+
+    cdef shm *_joined(self) except NULL:
+        if self.mapping.map.member < 0:
+            if self.mapping.map.base is NULL:
+                raise SegmentError("the segment is closed")
+            raise SegmentError("join the segment before using its cache")
+        return &self.mapping.map
+
+    cdef shm *_open(self) except NULL:
+        if self.mapping.map.base is NULL:
+            raise SegmentError("the segment is closed")
+        return &self.mapping.map
+
+    cdef uint32_t *_slots(self, tags, note *noted) except? NULL:
+        """The tags' slots in a block the caller frees (NULL for none), also named in the note."""
+        cdef Py_ssize_t count = len(tags)
+        cdef uint32_t *slots
+        noted.tags = NULL
+        noted.tag_count = <uint32_t>count
+        if not count:
+            return NULL
+        if count > SHM_TAGS_MAX:
+            raise ValueError(f"{count} tags given, an entry may carry {SHM_TAGS_MAX}")
+        slots = <uint32_t *>malloc(count * sizeof(uint32_t))
+        if slots is NULL:
+            raise MemoryError
+        try:
+            for i in range(count):
+                tag = <bytes?>tags[i]
+                slots[i] = tag_slot(&self.mapping.map, <const uint8_t *><char *>tag, len(tag))
+        except BaseException:
+            free(slots)
+            raise
+        noted.tags = slots
+        return slots
+
+    cdef int _note(self, note *noted, bytes meta, int64_t fresh_until_ns, int64_t keep_until_ns, int64_t swr_ns,
+                   int64_t sie_ns, uint8_t flags, uint64_t born) noexcept:
+        noted.meta = <const uint8_t *>PyBytes_AS_STRING(meta)
+        noted.meta_len = <uint32_t>min(len(meta), 0xffffffff)
+        noted.fresh_until_ns = fresh_until_ns
+        noted.keep_until_ns = keep_until_ns
+        noted.swr_ns = swr_ns if swr_ns > 0 else 0
+        noted.sie_ns = sie_ns if sie_ns > 0 else 0
+        noted.flags = flags
+        noted.born = born if born else purge_generation(&self.mapping.map)
+        noted.tags = NULL
+        noted.tag_count = 0
+        return 0
+
+    def get(self, bytes key not None, int64_t now_ns):
+        cdef shm *map = self._joined()
+        cdef c_key sought
+        cdef found seen
+        cdef int answer
+        cdef Hit hit
+        cdef PinnedBody pinned
+        cdef int attempt
+        key_make(map, &sought, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        for attempt in range(_READS):
+            answer = read_find(map, &sought, now_ns, &seen)
+            if answer != READ_HIT:
+                if answer == READ_DROP:
+                    store_drop(map, &sought, seen.entry, seen.ctl)
+                return None
+            hit = Hit.__new__(Hit)
+            hit.meta = PyBytes_FromStringAndSize(NULL, seen.meta_len)
+            hit.verdict = seen.verdict
+            hit.flags = seen.flags
+            hit.size = seen.size
+            hit.fresh_until_ns = seen.fresh_until_ns
+            if not seen.large:
+                body = PyBytes_FromStringAndSize(NULL, seen.size)
+                hit.body = body
+                if seen.meta_len:
+                    read_copy(map, &seen, seen.meta_at, PyBytes_AS_STRING(hit.meta), seen.meta_len)
+                if seen.size:
+                    read_copy(map, &seen, seen.body_at, PyBytes_AS_STRING(body), seen.size)
+                if read_same(map, &seen):
+                    return hit
+                continue
+            body = PyBytes_FromStringAndSize(NULL, seen.size) if seen.size <= _COPY_BYTES else None
+            pinned = PinnedBody.__new__(PinnedBody)
+            if not read_pin(map, &seen):
+                continue
+            pinned.mapping = self.mapping
+            pinned.entry = seen.entry
+            pinned.size = seen.size
+            pinned.member = map.member
+            pinned.epoch = map.epoch
+            pinned.pinned = True
+            if seen.meta_len:
+                read_copy(map, &seen, seen.meta_at, PyBytes_AS_STRING(hit.meta), seen.meta_len)
+            if not read_same(map, &seen):
+                continue
+            hit.body = pinned
+            if body is not None:
+                _copy_pinned(map, seen.entry, seen.size, <uint8_t *>PyBytes_AS_STRING(body))
+                hit.body = body
+            return hit
+        return None
+
+    def put(self, bytes key not None, bytes meta not None, bytes body not None, *, int64_t now_ns,
+            int64_t fresh_until_ns, int64_t keep_until_ns, int64_t swr_ns=0, int64_t sie_ns=0, uint8_t flags=0,
+            tags=(), uint64_t born=0):
+        cdef shm *map = self._joined()
+        cdef c_key sought
+        cdef note noted
+        cdef int answer
+        cdef uint32_t *slots
+        cdef const uint8_t *bytes_ = <const uint8_t *>PyBytes_AS_STRING(body)
+        cdef uint64_t size = PyBytes_GET_SIZE(body)
+        map.now_ns = now_ns
+        key_make(map, &sought, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        self._note(&noted, meta, fresh_until_ns, keep_until_ns, swr_ns, sie_ns, flags, born)
+        slots = self._slots(tags, &noted) if tags else NULL
+        answer = store_body(map, &sought, &noted, bytes_, size, 0)
+        if answer == STORE_BUSY:
+            with nogil:
+                answer = store_body(map, &sought, &noted, bytes_, size, WRITE_PATIENCE_NS)
+            if answer == STORE_BUSY:
+                counter_add(map.statistics, map.member, CORE_LOCK_TIMEOUTS, 1)
+        free(slots)
+        return answer == STORE_DONE
+
+    def begin(self, bytes key not None, bytes meta not None, size, *, int64_t now_ns, int64_t fresh_until_ns,
+              int64_t keep_until_ns, int64_t swr_ns=0, int64_t sie_ns=0, uint8_t flags=0, tags=(),
+              uint64_t born=0, uint64_t max_bytes=0):
+        cdef shm *map = self._joined()
+        cdef Fill filling = Fill.__new__(Fill)
+        cdef uint64_t announced = 0xffffffffffffffff if size is None else size
+        map.now_ns = now_ns
+        filling.key = key
+        filling.meta = meta
+        self._note(&filling.fill.note, meta, fresh_until_ns, keep_until_ns, swr_ns, sie_ns, flags, born)
+        filling.tags = self._slots(tags, &filling.fill.note) if tags else NULL
+        key_make(map, &filling.fill.key, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        filling.mapping = self.mapping
+        if not fill_open(map, &filling.fill, announced, max_bytes):
+            return None
+        return filling
+
+    def freshen(self, bytes key not None, bytes meta not None, *, int64_t now_ns, int64_t fresh_until_ns,
+                int64_t keep_until_ns, int64_t swr_ns=0, int64_t sie_ns=0, uint8_t flags=0):
+        cdef shm *map = self._joined()
+        cdef c_key sought
+        cdef note noted
+        cdef int answer
+        map.now_ns = now_ns
+        key_make(map, &sought, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        self._note(&noted, meta, fresh_until_ns, keep_until_ns, swr_ns, sie_ns, flags, 0)
+        answer = store_freshen(map, &sought, &noted, 0)
+        if answer == STORE_BUSY:
+            with nogil:
+                answer = store_freshen(map, &sought, &noted, WRITE_PATIENCE_NS)
+            if answer == STORE_BUSY:
+                counter_add(map.statistics, map.member, CORE_LOCK_TIMEOUTS, 1)
+        return answer == STORE_DONE
+
+    def delete(self, bytes key not None):
+        cdef shm *map = self._open()
+        cdef c_key sought
+        cdef int answer
+        key_make(map, &sought, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        answer = store_delete(map, &sought, 0)
+        if answer == STORE_BUSY:
+            with nogil:
+                answer = store_delete(map, &sought, _DELETE_PATIENCE_NS)
+            if answer == STORE_BUSY:
+                counter_add(map.statistics, map.member, CORE_LOCK_TIMEOUTS, 1)
+                raise SegmentError("the entry could not be deleted: its stripe stays locked by a stopped process")
+        return answer == STORE_DONE
+
+    def purge_all(self):
+        return purge_all(self._open())
+
+    def purge_tag(self, bytes tag not None):
+        cdef shm *map = self._open()
+        return purge_slot(map, tag_slot(map, <const uint8_t *>PyBytes_AS_STRING(tag), PyBytes_GET_SIZE(tag)))
+
+    def generation(self):
+        return purge_generation(self._open())
 
 
 # --- leases (lease.h) --------------------------------------------------------------------------------------
@@ -234,11 +629,6 @@ cdef class TokenBuckets:
 
 STATISTICS = COUNTER_SLOTS
 USER_STATISTICS = COUNTER_USER
-CORE_STATISTICS = (  # names of enum core_counter, in its order
-    "repairs", "lock_timeouts", "evictions", "expired", "no_room", "leases_taken_over", "lease_table_full",
-    "bucket_table_full", "reaps", "reaped_pins", "reaped_fills", "reaped_leases", "torn_reads",
-)
-assert len(CORE_STATISTICS) == CORE_COUNTERS
 
 
 cdef class Statistics:

@@ -21,12 +21,12 @@
 enum {
     SHM_MEMBERS = 64,        /* one bit each in a pin word */
     SHM_LEASES = 4096,
-    SHM_LEASE_BYTES = 64,
     SHM_BUCKETS_MAX = 1 << 18,
     SHM_BUCKET_BYTES = 16,
     SHM_PAGE = 65536,
     SHM_UNIT = 64,           /* chunk references count these, from the start of the segment; 0 is none */
     SHM_CLASSES = 24,
+    SHM_CHUNK_MAX = 32768,   /* largest chunk for bytes; the class above it holds page lists only */
     SHM_STRIPES_MAX = 1024,
     SHM_WAYS = 8,            /* slots per index bucket: one cache line */
     SHM_GHOST_WAYS = 4,
@@ -76,6 +76,7 @@ struct header {
     _Atomic uint64_t all_epoch;                /* the last purge of everything */
     /* own line: hints of the allocator */
     _Alignas(64) _Atomic uint32_t free_hand;   /* word of REGION_FREE where the next search begins */
+    _Atomic uint32_t chunk_pages;              /* sum over the stripes, refreshed when one changes */
 };
 _Static_assert(sizeof(struct header) <= 4096, "the header is one page");
 
@@ -111,7 +112,7 @@ struct entry {
     uint8_t pad[11];
     /* second line: written by hits and owners */
     _Alignas(64) _Atomic uint64_t pins; /* bit m: member m has it pinned. Never reset, only own bits are cleared */
-    uint64_t seq;                 /* CLOCK_MONOTONIC ns of entering its queue: merges the stripes' large queues */
+    uint64_t seq;                 /* ns of entering its queue, rising within it: orders it, and merges the stripes' */
     uint32_t prev, next;          /* queue or free list; entry index + 1 */
     uint32_t charge;              /* bytes of chunks and pages, in SHM_UNIT, while queued */
     uint32_t owner_epoch;         /* who fills it */
@@ -141,7 +142,7 @@ struct head {
     uint64_t born;                /* purge epoch when the fetch began */
     uint8_t flags;                /* the caller's */
     uint8_t pad[7];
-    /* u32 tags[], key, meta, body; each begins at a multiple of 8 */
+    /* u32 tags[], key, meta, body; meta and body begin at multiples of 8 */
 };
 _Static_assert(sizeof(struct head) == 64, "head");
 
@@ -160,7 +161,8 @@ _Static_assert(sizeof(struct page) == 16, "page");
 struct queue {
     uint32_t oldest, newest;      /* entry index + 1 */
     uint32_t count;
-    uint32_t charge;              /* SHM_UNIT */
+    _Atomic uint32_t charge;      /* SHM_UNIT */
+    _Atomic uint64_t oldest_seq;  /* UINT64_MAX when empty */
 };
 
 /* One lock and its share of the entries. Guarded by `lock`. */
@@ -171,16 +173,23 @@ struct stripe {
     uint32_t used;                /* entries not FREE */
     _Atomic uint32_t chunk_pages; /* pages held for chunks; read without the lock as a hint */
     _Atomic uint32_t body_pages;  /* pages held for large bodies; likewise */
-    _Atomic uint64_t oldest_large[2]; /* seq of the oldest of the large queues, 0: empty; hints */
-    _Atomic uint32_t large_charge[2]; /* hints */
-    struct queue queue[QUEUES];
+    struct queue queue[QUEUES];   /* oldest_seq and charge are read without the lock as hints */
     uint32_t open_page[SHM_CLASSES];   /* list of pages with a free chunk, page + 1 */
     uint32_t free_chunks[SHM_CLASSES];
     uint64_t bytes;               /* key + meta + body of LIVE entries */
     uint32_t objects;             /* LIVE entries */
-    uint8_t pad[480];
+    uint8_t pad[424];
 };
 _Static_assert(sizeof(struct stripe) % 64 == 0 && sizeof(struct stripe) <= 1024, "stripe");
+
+/* Where the parts of a head chunk begin, bytes from its start. */
+static inline size_t head_key_at(uint32_t tags) { return sizeof(struct head) + 4ull * tags; }
+static inline size_t head_meta_at(uint32_t tags, uint32_t key_len) {
+    return (head_key_at(tags) + key_len + 7) & ~7ull;
+}
+static inline size_t head_body_at(uint32_t tags, uint32_t key_len, uint32_t meta_len) {
+    return (head_meta_at(tags, key_len) + meta_len + 7) & ~7ull;
+}
 
 static inline uint64_t ctl_state(uint64_t ctl) { return ctl & 0xff; }
 static inline uint64_t ctl_with(uint64_t ctl, uint64_t state) { return (ctl & ~0xffull) | state; }

@@ -9,6 +9,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "bucket.h"
+#include "lease.h"
 #include "lock.h"
 
 enum {
@@ -63,8 +65,8 @@ static bool make_plan(struct plan *plan, size_t size, uint32_t stripes, uint32_t
     uint64_t end = OS_PAGE, all = (uint64_t)plan->stripes * plan->per_stripe;
     place(plan, REGION_MEMBERS, &end, SHM_MEMBERS * sizeof(struct member), OS_PAGE);
     place(plan, REGION_STATISTICS, &end, counter_region_bytes(), OS_PAGE);
-    place(plan, REGION_LEASES, &end, SHM_LEASES * SHM_LEASE_BYTES, OS_PAGE);
-    place(plan, REGION_BUCKETS, &end, (uint64_t)plan->bucket_cells * SHM_BUCKET_BYTES, OS_PAGE);
+    place(plan, REGION_LEASES, &end, lease_region_bytes(SHM_LEASES), OS_PAGE);
+    place(plan, REGION_BUCKETS, &end, bucket_region_bytes(plan->bucket_cells), OS_PAGE);
     place(plan, REGION_TAGS, &end, plan->tags * sizeof(uint64_t), OS_PAGE);
     place(plan, REGION_STRIPES, &end, plan->stripes * sizeof(struct stripe), LINE);
     place(plan, REGION_SLOTS, &end, (uint64_t)plan->stripes * plan->buckets * SHM_WAYS * sizeof(uint64_t), LINE);
@@ -97,7 +99,7 @@ static uint32_t shape(void) {
     const uint32_t facts[] = {
         sizeof(struct header), sizeof(struct member), sizeof(struct stripe),  sizeof(struct entry),
         sizeof(struct head),   sizeof(struct page),   sizeof(pthread_mutex_t), SHM_PAGE, SHM_UNIT, SHM_CLASSES,
-        SHM_WAYS, SHM_GHOST_WAYS, SHM_MEMBERS, REGIONS, (uint32_t)counter_region_bytes(), SHM_LEASE_BYTES,
+        SHM_WAYS, SHM_GHOST_WAYS, SHM_MEMBERS, REGIONS, (uint32_t)counter_region_bytes(), (uint32_t)lease_region_bytes(SHM_LEASES), (uint32_t)bucket_region_bytes(1024),
         offsetof(struct header, purge_epoch), offsetof(struct stripe, queue), offsetof(struct entry, npages),
     };
     uint32_t hash = 2166136261u;
@@ -142,6 +144,7 @@ static int init_stripe(struct shm *shm, uint32_t index) {
     for (uint32_t i = 0; i < per_stripe; i++)
         shm->entries[first + i].next = i + 1 < per_stripe ? first + i + 2 : 0;
     stripe->free_entry = first + 1;
+    for (int i = 0; i < QUEUES; i++) stripe->queue[i].oldest_seq = UINT64_MAX;
     return lock_init(&stripe->lock) ? SEGMENT_NO_MEMORY : SEGMENT_OK;
 }
 
@@ -191,9 +194,9 @@ int segment_create(struct shm *shm, int fd, size_t size, const uint8_t *boot_id,
     memset(shm->free_bits, 0, align(plan.pages, 64) / 8);
     for (uint32_t i = 0; i < plan.pages; i++) shm->free_bits[i / 64] |= 1ull << (i % 64);
     counter_init(shm->statistics);
-    /* leases and buckets: an all-zero region is an empty one until their own init says otherwise */
-    memset(segment_region(shm, REGION_LEASES), 0, SHM_LEASES * SHM_LEASE_BYTES);
-    memset(segment_region(shm, REGION_BUCKETS), 0, (size_t)plan.bucket_cells * SHM_BUCKET_BYTES);
+    lease_init(segment_region(shm, REGION_LEASES), SHM_LEASES);
+    bucket_init(segment_region(shm, REGION_BUCKETS), plan.bucket_cells);
+    for (int i = 0; i < SHM_MEMBERS; i++) atomic_store(&shm->members[i].epoch, 1);
     shm->header->magic = SHM_MAGIC;
     atomic_store(&shm->header->state, SEGMENT_READY);
     return SEGMENT_OK;
@@ -226,6 +229,7 @@ void segment_close(struct shm *shm) {
     free(shm->held);
     shm->base = NULL;
     shm->held = NULL;
+    shm->member = -1;
 }
 
 int segment_join(struct shm *shm, int member, int32_t pid, int64_t now_ns) {

@@ -22,6 +22,7 @@ struct shm {
     uint32_t data_page; /* first page of REGION_DATA, counted from the segment's start */
     int member;
     uint32_t epoch;
+    uint64_t now_ns;    /* the latest clock a caller handed in */
     uint16_t *held;     /* pins this process holds on each entry; the shared bit is set while > 0 */
     void *statistics;
 };
@@ -56,6 +57,12 @@ int segment_join(struct shm *shm, int member, int32_t pid, int64_t now_ns);
 
 /* The segment's hash of `size` bytes, seeded: for the regions that need no more than 64 bits. */
 uint64_t segment_hash(const struct shm *shm, const void *key, size_t size);
+
+static inline uint64_t *bitmap_of(const struct shm *shm, uint32_t page) { return shm->bitmaps[page]; }
+
+static inline struct entry *entry_at(const struct shm *shm, uint32_t index) { return &shm->entries[index]; }
+
+static inline uint32_t stripe_of(const struct shm *shm, uint32_t entry) { return entry / shm->header->per_stripe; }
 
 static inline void *segment_region(const struct shm *shm, enum region region) {
     return shm->base + shm->header->region[region];

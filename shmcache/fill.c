@@ -1,0 +1,577 @@
+#include "fill.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "evict.h"
+#include "lock.h"
+#include "repair.h"
+#include "room.h"
+#include "slab.h"
+
+enum {
+    COPY_UNDER_LOCK = 4096,
+    PAGES_AT_ONCE = 16,
+    LIST_FIRST = 30,                   /* page numbers of the smallest list: one chunk of 128 bytes */
+    BUFFER_FIRST = 4096,
+    TAIL_MAX = SHM_CHUNK_MAX - sizeof(struct chunk_header),
+    TAIL_WORTH = SHM_PAGE / 8 * 7,     /* a tail that needs more keeps its page */
+    LARGE_SHARE = 8,                   /* of all pages, one body may take this part */
+};
+
+/* --- purges --------------------------------------------------------------------------------------------------- */
+
+uint32_t tag_slot(const struct shm *shm, const uint8_t *bytes, size_t len) {
+    uint64_t hash = XXH3_64bits_withSeed(bytes, len, shm->header->seed ^ 0x746167ull);
+    return (uint32_t)hash & (shm->header->tags - 1);
+}
+
+/* A key has a slot of its own kind, raised by `delete`; only fetches in flight ask it. */
+static uint32_t key_slot(const struct shm *shm, const struct key *key) {
+    return (uint32_t)(key->lo >> 16 ^ key->hi) & (shm->header->tags - 1);
+}
+
+static void raise_to(_Atomic uint64_t *word, uint64_t value) {
+    uint64_t before = atomic_load(word);
+    while (before < value && !atomic_compare_exchange_weak(word, &before, value)) {}
+}
+
+/* The mark is set before the epoch moves: whoever has seen the new epoch sees the mark. */
+static uint64_t purge_word(struct shm *shm, _Atomic uint64_t *word) {
+    uint64_t epoch = atomic_load(&shm->header->purge_epoch);
+    do {
+        raise_to(word, epoch + 1);
+        FP();
+    } while (!atomic_compare_exchange_strong(&shm->header->purge_epoch, &epoch, epoch + 1));
+    return epoch + 1;
+}
+
+uint64_t purge_all(struct shm *shm) { return purge_word(shm, &shm->header->all_epoch); }
+
+uint64_t purge_slot(struct shm *shm, uint32_t slot) { return purge_word(shm, &shm->tags[slot]); }
+
+uint64_t purge_generation(const struct shm *shm) { return atomic_load(&shm->header->purge_epoch); }
+
+bool born_valid(const struct shm *shm, uint64_t born, const uint32_t *tags, uint32_t count) {
+    if (atomic_load_explicit(&shm->header->purge_epoch, memory_order_acquire) <= born) return true;
+    if (atomic_load_explicit(&shm->header->all_epoch, memory_order_relaxed) > born) return false;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t slot = __atomic_load_n(&tags[i], __ATOMIC_RELAXED) & (shm->header->tags - 1);
+        if (atomic_load_explicit(&shm->tags[slot], memory_order_relaxed) > born) return false;
+    }
+    return true;
+}
+
+static bool note_valid_locked(const struct shm *shm, const struct key *key, const struct note *note) {
+    if (!born_valid(shm, note->born, note->tags, note->tag_count)) return false;
+    return atomic_load(&shm->tags[key_slot(shm, key)]) <= note->born;
+}
+
+/* --- parts ---------------------------------------------------------------------------------------------------- */
+
+uint64_t fill_limit(const struct shm *shm) {
+    uint64_t limit = (uint64_t)(shm->header->pages / LARGE_SHARE) * SHM_PAGE;
+    uint64_t listed = (SHM_PAGE - sizeof(struct chunk_header)) / sizeof(uint32_t) * (uint64_t)SHM_PAGE;
+    return limit < listed ? limit : listed;
+}
+
+static size_t head_bytes(const struct key *key, const struct note *note) {
+    return head_body_at(note->tag_count, key->len, note->meta_len);
+}
+
+static void write_head(struct head *head, uint32_t entry, const struct key *key, const struct note *note) {
+    uint8_t *start = (uint8_t *)head;
+    head->chunk.entry = entry;
+    head->meta_len = note->meta_len;
+    head->key_len = (uint16_t)key->len;
+    head->tags = (uint16_t)note->tag_count;
+    head->fresh_until_ns = note->fresh_until_ns;
+    head->keep_until_ns = note->keep_until_ns;
+    head->swr_ns = note->swr_ns;
+    head->sie_ns = note->sie_ns;
+    head->born = note->born;
+    head->flags = note->flags;
+    if (note->tag_count) memcpy(start + sizeof *head, note->tags, 4ull * note->tag_count);
+    memcpy(start + head_key_at(note->tag_count), key->bytes, key->len);
+    if (note->meta_len) memcpy(start + head_meta_at(note->tag_count, key->len), note->meta, note->meta_len);
+}
+
+static bool is_ours(const struct shm *shm, uint32_t entry, uint64_t ctl) {
+    return atomic_load(&shm->entries[entry].ctl) == ctl;
+}
+
+/* The stripe stayed locked, so a half-made entry cannot be freed now: disown it for the next sweep. */
+static void abandon(struct shm *shm, uint32_t stripe, uint32_t entry) {
+    __atomic_store_n(&entry_at(shm, entry)->owner_epoch, 0, __ATOMIC_RELEASE);
+    FP();
+    atomic_store(&shm->stripes[stripe].sweep_due, 1);
+    segment_count(shm, CORE_LOCK_TIMEOUTS, 1);
+}
+
+/* A chunk for our FILLING entry, leaving and entering the stripe to make room. 0: none, and *held tells
+ * whether the stripe is still locked (when not, the entry is lost to us). */
+static uint32_t chunk_for(struct shm *shm, uint32_t stripe, uint32_t class_, uint32_t entry, bool *held) {
+    for (int attempt = 0; attempt < ROOM_TRIES; attempt++) {
+        uint32_t chunk = room_chunk_locked(shm, stripe, class_, entry, attempt >= ROOM_TRIES / 2);
+        if (chunk) return chunk;
+        stripe_leave(shm, stripe);
+        room_make(shm, true);
+        *held = stripe_enter(shm, stripe, WRITE_PATIENCE_NS);
+        if (!*held) {
+            abandon(shm, stripe, entry);
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* A FILLING entry with a head chunk of `bytes`. On success the stripe is locked, else not. */
+static enum store_answer begin_entry(struct shm *shm, const struct key *key, const struct note *note, size_t bytes,
+                                     int64_t patience_ns, uint32_t *entry) {
+    if (!stripe_enter(shm, key->stripe, patience_ns)) return STORE_BUSY;
+    enum store_answer answer = STORE_PURGED;
+    bool held = true;
+    if (note_valid_locked(shm, key, note)) {
+        answer = STORE_NO_ROOM;
+        *entry = room_entry_locked(shm, key->stripe) ? entry_take_locked(shm, key) : NOBODY;
+        if (*entry != NOBODY) {
+            uint32_t chunk = chunk_for(shm, key->stripe, slab_class((uint32_t)bytes), *entry, &held);
+            if (chunk) {
+                FP();
+                entry_at(shm, *entry)->head = chunk;
+                FP();
+                write_head(chunk_at(shm, chunk), *entry, key, note);
+                return STORE_DONE;
+            }
+            if (held) entry_free_locked(shm, *entry);
+        }
+        segment_count(shm, CORE_NO_ROOM, 1);
+    }
+    if (held) stripe_leave(shm, key->stripe);
+    return answer;
+}
+
+/* --- small bodies: one chunk -------------------------------------------------------------------------------------- */
+
+static enum store_answer store_small(struct shm *shm, const struct key *key, const struct note *note,
+                                     const uint8_t *body, uint32_t len, int64_t patience_ns) {
+    size_t body_at = head_bytes(key, note);
+    uint32_t index;
+    enum store_answer answer = begin_entry(shm, key, note, body_at + len, patience_ns, &index);
+    if (answer != STORE_DONE) return answer;
+    struct entry *entry = entry_at(shm, index);
+    uint8_t *to = (uint8_t *)chunk_at(shm, entry->head) + body_at;
+    if (len <= COPY_UNDER_LOCK) {
+        if (len) memcpy(to, body, len);
+    } else {
+        stripe_leave(shm, key->stripe);
+        FP();
+        memcpy(to, body, len);
+        if (!stripe_enter(shm, key->stripe, WRITE_PATIENCE_NS)) {
+            abandon(shm, key->stripe, index);
+            return STORE_NO_ROOM;
+        }
+        if (!note_valid_locked(shm, key, note)) {
+            entry_free_locked(shm, index);
+            stripe_leave(shm, key->stripe);
+            return STORE_PURGED;
+        }
+    }
+    atomic_store_explicit(&entry->size, len, memory_order_relaxed);
+    FP();
+    entry_publish_locked(shm, key, index);
+    stripe_leave(shm, key->stripe);
+    return STORE_DONE;
+}
+
+/* --- large bodies: pages and a tail ---------------------------------------------------------------------------------- */
+
+static uint32_t *numbers_of(const struct shm *shm, uint32_t list) {
+    return (uint32_t *)((struct chunk_header *)chunk_at(shm, list) + 1);
+}
+
+static uint32_t list_holds(const struct shm *shm, uint32_t list) {
+    return (slab_class_bytes[chunk_class(shm, list)] - (uint32_t)sizeof(struct chunk_header)) / 4;
+}
+
+static enum store_answer begin_large(struct shm *shm, struct fill *fill, int64_t patience_ns) {
+    size_t bytes = head_bytes(&fill->key, &fill->note);
+    uint32_t index;
+    enum store_answer answer = begin_entry(shm, &fill->key, &fill->note, bytes, patience_ns, &index);
+    if (answer != STORE_DONE) return answer;
+    struct entry *entry = entry_at(shm, index);
+    entry->large = 1;
+    fill->ctl = atomic_load(&entry->ctl);
+    fill->entry = index;
+    stripe_leave(shm, fill->key.stripe);
+    return STORE_DONE;
+}
+
+/* Make the list hold `count` numbers. The stripe is locked before; after only if *held. */
+static bool grow_list(struct shm *shm, struct fill *fill, uint32_t count, bool *held) {
+    struct entry *entry = entry_at(shm, fill->entry);
+    uint32_t old = entry->list, holds = old ? list_holds(shm, old) : 0;
+    if (count <= holds) return true;
+    uint32_t wanted = holds * 2 > count ? holds * 2 : count > LIST_FIRST ? count : LIST_FIRST;
+    uint32_t bytes = wanted * 4 + (uint32_t)sizeof(struct chunk_header);
+    uint32_t list = chunk_for(shm, fill->key.stripe, slab_class(bytes < SHM_PAGE ? bytes : SHM_PAGE), fill->entry, held);
+    if (!list) return false;
+    if (holds) memcpy(numbers_of(shm, list), numbers_of(shm, old), atomic_load(&entry->npages) * 4ull);
+    FP();
+    entry->list = list;
+    FP();
+    if (old) chunk_give_locked(shm, fill->key.stripe, old);
+    return true;
+}
+
+/* Up to `wanted` more pages for the entry; at least one, or false. Locks and unlocks. */
+static bool grow_pages(struct shm *shm, struct fill *fill, uint32_t wanted) {
+    struct entry *entry = entry_at(shm, fill->entry);
+    uint32_t stripe = fill->key.stripe, npages = atomic_load(&entry->npages), got = 0;
+    for (int attempt = 0; attempt < ROOM_TRIES && !got; attempt++) {
+        bool held = stripe_enter(shm, stripe, WRITE_PATIENCE_NS);
+        if (!held) {
+            segment_count(shm, CORE_LOCK_TIMEOUTS, 1);
+            return false;
+        }
+        if (!is_ours(shm, fill->entry, fill->ctl) || !grow_list(shm, fill, npages + wanted, &held)) {
+            if (held) stripe_leave(shm, stripe);
+            return false;
+        }
+        uint32_t *numbers = numbers_of(shm, entry->list), page;
+        while (got < wanted && (page = page_take_locked(shm, stripe, PAGE_BODY))) {
+            numbers[npages + got++] = page - 1;
+            FP();
+            atomic_store_explicit(&entry->npages, npages + got, memory_order_release);
+        }
+        stripe_leave(shm, stripe);
+        if (!got && !room_make(shm, false)) break;
+    }
+    return got > 0;
+}
+
+static enum store_answer write_pages(struct shm *shm, struct fill *fill, const uint8_t *bytes, size_t len) {
+    struct entry *entry = entry_at(shm, fill->entry);
+    uint64_t at = atomic_load_explicit(&entry->size, memory_order_relaxed);
+    while (len) {
+        uint32_t page = (uint32_t)(at / SHM_PAGE), offset = (uint32_t)(at % SHM_PAGE);
+        if (page == atomic_load_explicit(&entry->npages, memory_order_relaxed)) {
+            uint64_t wanted = (len + SHM_PAGE - 1) / SHM_PAGE;
+            if (!grow_pages(shm, fill, wanted < PAGES_AT_ONCE ? (uint32_t)wanted : PAGES_AT_ONCE))
+                return STORE_NO_ROOM;
+        }
+        size_t piece = len < SHM_PAGE - offset ? len : SHM_PAGE - offset;
+        memcpy(page_at(shm, numbers_of(shm, entry->list)[page]) + offset, bytes, piece);
+        FP();
+        at += piece;
+        bytes += piece;
+        len -= piece;
+        atomic_store_explicit(&entry->size, at, memory_order_release);
+    }
+    return STORE_DONE;
+}
+
+/* Bytes of the last page that a chunk or two would hold in less room; 0 when the page is better kept. */
+static uint32_t tail_of(uint64_t size) {
+    uint32_t tail = (uint32_t)(size % SHM_PAGE), first = tail < TAIL_MAX ? tail : TAIL_MAX;
+    if (!tail) return 0;
+    uint32_t bytes = slab_class_bytes[slab_class(first + sizeof(struct chunk_header))];
+    if (tail > first) bytes += slab_class_bytes[slab_class(tail - first + sizeof(struct chunk_header))];
+    return bytes <= TAIL_WORTH ? tail : 0;
+}
+
+/* Chunks for the tail, named by the entry but not yet filled. */
+static bool take_tails_locked(struct shm *shm, struct fill *fill, uint32_t tail) {
+    struct entry *entry = entry_at(shm, fill->entry);
+    for (int i = 0; i < 2 && tail; i++) {
+        uint32_t piece = tail < TAIL_MAX ? tail : TAIL_MAX;
+        uint32_t class_ = slab_class(piece + sizeof(struct chunk_header));
+        uint32_t chunk = room_chunk_locked(shm, fill->key.stripe, class_, fill->entry, false);
+        if (!chunk) return false;
+        FP();
+        entry->tail[i] = chunk;
+        tail -= piece;
+    }
+    return true;
+}
+
+static void drop_tails_locked(struct shm *shm, struct fill *fill) {
+    struct entry *entry = entry_at(shm, fill->entry);
+    for (int i = 0; i < 2; i++) {
+        uint32_t chunk = entry->tail[i];
+        entry->tail[i] = 0;
+        FP();
+        if (chunk) chunk_give_locked(shm, fill->key.stripe, chunk);
+    }
+}
+
+/* Move the bytes of the last, partial page into chunks. The stripe is locked before and, if it returns true,
+ * after; in between it is not. */
+static bool trim_tail(struct shm *shm, struct fill *fill) {
+    struct entry *entry = entry_at(shm, fill->entry);
+    uint32_t tail = tail_of(atomic_load(&entry->size)), last = atomic_load(&entry->npages) - 1;
+    if (!tail) return true;
+    if (!take_tails_locked(shm, fill, tail)) {
+        drop_tails_locked(shm, fill);
+        return true;
+    }
+    stripe_leave(shm, fill->key.stripe);
+    uint32_t page = numbers_of(shm, entry->list)[last], first = tail < TAIL_MAX ? tail : TAIL_MAX;
+    memcpy(numbers_of(shm, entry->tail[0]), page_at(shm, page), first);
+    FP();
+    if (tail > first) memcpy(numbers_of(shm, entry->tail[1]), page_at(shm, page) + first, tail - first);
+    if (!stripe_enter(shm, fill->key.stripe, WRITE_PATIENCE_NS)) return false;
+    if (!is_ours(shm, fill->entry, fill->ctl)) return true;
+    atomic_store(&entry->npages, last);
+    FP();
+    page_give_locked(shm, fill->key.stripe, page);
+    return true;
+}
+
+static enum store_answer publish_large(struct shm *shm, struct fill *fill, int64_t patience_ns) {
+    uint32_t stripe = fill->key.stripe;
+    if (!stripe_enter(shm, stripe, patience_ns)) return STORE_BUSY;
+    fill->open = false;
+    if (is_ours(shm, fill->entry, fill->ctl) && !trim_tail(shm, fill)) {
+        abandon(shm, stripe, fill->entry);
+        return STORE_NO_ROOM;
+    }
+    enum store_answer answer = STORE_GONE;
+    if (is_ours(shm, fill->entry, fill->ctl)) {
+        bool valid = note_valid_locked(shm, &fill->key, &fill->note);
+        if (valid) entry_publish_locked(shm, &fill->key, fill->entry);
+        else entry_free_locked(shm, fill->entry);
+        answer = valid ? STORE_DONE : STORE_PURGED;
+    }
+    stripe_leave(shm, stripe);
+    return answer;
+}
+
+/* --- bodies in pieces --------------------------------------------------------------------------------------------------- */
+
+/* Bodies up to here lie in the head chunk; 0 when not even the head fits. */
+static uint32_t small_limit(const struct fill *fill) {
+    size_t head = head_bytes(&fill->key, &fill->note);
+    return head < SHM_CHUNK_MAX ? (uint32_t)(SHM_CHUNK_MAX - head) : 0;
+}
+
+bool fill_open(struct shm *shm, struct fill *fill, uint64_t announced, uint64_t max_bytes) {
+    uint64_t limit = fill_limit(shm);
+    fill->announced = announced;
+    fill->max_bytes = max_bytes && max_bytes < limit ? max_bytes : limit;
+    fill->filled = 0;
+    fill->buffer = NULL;
+    fill->buffer_size = 0;
+    fill->entry = NOBODY;
+    fill->open = small_limit(fill) > 0 && (announced == UINT64_MAX || announced <= fill->max_bytes);
+    return fill->open;
+}
+
+static bool buffer_bytes(struct fill *fill, const uint8_t *bytes, size_t len) {
+    size_t needed = fill->filled + len;
+    if (needed > fill->buffer_size) {
+        size_t size = fill->buffer_size ? fill->buffer_size * 2ull : BUFFER_FIRST;
+        if (size < needed) size = needed;
+        uint8_t *larger = realloc(fill->buffer, size);
+        if (!larger) return false;
+        fill->buffer = larger;
+        fill->buffer_size = (uint32_t)size;
+    }
+    memcpy(fill->buffer + fill->filled, bytes, len);
+    return true;
+}
+
+/* From buffer to pages. */
+static enum store_answer spill(struct shm *shm, struct fill *fill) {
+    enum store_answer answer = begin_large(shm, fill, WRITE_PATIENCE_NS);
+    if (answer == STORE_DONE && fill->filled) answer = write_pages(shm, fill, fill->buffer, fill->filled);
+    free(fill->buffer);
+    fill->buffer = NULL;
+    return answer;
+}
+
+static enum store_answer append(struct shm *shm, struct fill *fill, const uint8_t *bytes, size_t len) {
+    if (fill->entry == NOBODY) {
+        bool small = fill->filled + len <= small_limit(fill);
+        if (fill->announced != UINT64_MAX && fill->announced > small_limit(fill)) small = false;
+        if (small) return buffer_bytes(fill, bytes, len) ? STORE_DONE : STORE_NO_ROOM;
+        enum store_answer answer = spill(shm, fill);
+        if (answer != STORE_DONE) return answer;
+    }
+    return write_pages(shm, fill, bytes, len);
+}
+
+enum store_answer fill_write(struct shm *shm, struct fill *fill, const uint8_t *bytes, size_t len) {
+    uint64_t total = fill->filled + len;
+    enum store_answer answer = STORE_DONE;
+    if (total > fill->max_bytes) answer = STORE_TOO_LARGE;
+    else if (total > fill->announced) answer = STORE_WRONG_SIZE;
+    else if (len) answer = append(shm, fill, bytes, len);
+    if (answer == STORE_DONE) fill->filled = total;
+    else fill_abort(shm, fill);
+    return answer;
+}
+
+enum store_answer fill_publish(struct shm *shm, struct fill *fill, int64_t patience_ns) {
+    if (fill->announced != UINT64_MAX && fill->announced != fill->filled) {
+        fill_abort(shm, fill);
+        return STORE_WRONG_SIZE;
+    }
+    if (fill->entry != NOBODY) return publish_large(shm, fill, patience_ns);
+    enum store_answer answer =
+        store_small(shm, &fill->key, &fill->note, fill->buffer, (uint32_t)fill->filled, patience_ns);
+    if (answer != STORE_BUSY) fill_abort(shm, fill);
+    return answer;
+}
+
+void fill_abort(struct shm *shm, struct fill *fill) {
+    free(fill->buffer);
+    fill->buffer = NULL;
+    if (!fill->open) return;
+    fill->open = false;
+    if (fill->entry == NOBODY) return;
+    if (!stripe_enter(shm, fill->key.stripe, WRITE_PATIENCE_NS)) {
+        if (is_ours(shm, fill->entry, fill->ctl)) abandon(shm, fill->key.stripe, fill->entry);
+        return;
+    }
+    if (is_ours(shm, fill->entry, fill->ctl)) entry_free_locked(shm, fill->entry);
+    stripe_leave(shm, fill->key.stripe);
+}
+
+enum store_answer store_body(struct shm *shm, const struct key *key, const struct note *note, const uint8_t *body,
+                             uint64_t len, int64_t patience_ns) {
+    size_t head = head_bytes(key, note);
+    if (head > SHM_CHUNK_MAX) return STORE_TOO_LARGE;
+    if (head + len <= SHM_CHUNK_MAX) return store_small(shm, key, note, body, (uint32_t)len, patience_ns);
+    struct fill fill = {.key = *key, .note = *note};
+    fill_open(shm, &fill, len, 0);
+    if (len > fill.max_bytes) return STORE_TOO_LARGE;
+    enum store_answer answer = begin_large(shm, &fill, patience_ns);
+    if (answer != STORE_DONE) return answer;
+    answer = write_pages(shm, &fill, body, len);
+    if (answer == STORE_DONE) answer = publish_large(shm, &fill, WRITE_PATIENCE_NS);
+    fill_abort(shm, &fill);
+    return answer == STORE_BUSY ? STORE_NO_ROOM : answer;
+}
+
+/* --- freshening -------------------------------------------------------------------------------------------------------- */
+
+/* Swap the head chunk of a large entry; its body stays where it is. */
+static void swap_head_locked(struct shm *shm, uint32_t stripe, uint32_t index, uint32_t chunk) {
+    struct entry *entry = entry_at(shm, index);
+    struct stripe *it = &shm->stripes[stripe];
+    uint32_t old = entry->head, queue = entry->queue;
+    uint64_t ctl = atomic_load(&entry->ctl), moving = ctl_with(ctl + (1 << 8), STATE_MOVING);
+    it->bytes -= entry_bytes(shm, entry);
+    atomic_store(&entry->ctl, moving);
+    FP();
+    __atomic_store_n(&entry->head, chunk, __ATOMIC_RELEASE);
+    FP();
+    atomic_store(&entry->ctl, ctl_with(moving + (1 << 8), STATE_LIVE));
+    FP();
+    chunk_give_locked(shm, stripe, old);
+    it->bytes += entry_bytes(shm, entry);
+    queue_remove_locked(shm, stripe, index);
+    FP();
+    entry->charge = entry_charge(shm, entry);
+    queue_push_locked(shm, stripe, index, queue);
+}
+
+/* The live entry of the key that may still be served; NOBODY otherwise. */
+static uint32_t usable_locked(struct shm *shm, const struct key *key) {
+    _Atomic uint64_t *slot = table_find_locked(shm, key);
+    if (!slot) return NOBODY;
+    uint32_t index = slot_entry(atomic_load(slot));
+    const struct head *head = chunk_at(shm, entry_at(shm, index)->head);
+    return born_valid(shm, head->born, (const uint32_t *)(head + 1), head->tags) ? index : NOBODY;
+}
+
+/* Write the new head into `chunk`, its tags and birth (and a small body) taken from the entry `from`. */
+static void copy_head(struct shm *shm, uint32_t from, uint32_t to, uint32_t chunk, const struct key *key,
+                      struct note note) {
+    struct entry *entry = entry_at(shm, from);
+    const struct head *old = chunk_at(shm, entry->head);
+    uint8_t *start = chunk_at(shm, chunk);
+    note.tags = (const uint32_t *)(old + 1);
+    note.tag_count = old->tags;
+    note.born = old->born;
+    write_head((struct head *)start, to, key, &note);
+    if (entry->large) return;
+    const uint8_t *body = (const uint8_t *)old + head_body_at(old->tags, old->key_len, old->meta_len);
+    memcpy(start + head_bytes(key, &note), body, atomic_load(&entry->size));
+}
+
+/* Bytes the new head chunk of this entry needs. */
+static size_t fresh_bytes(const struct shm *shm, uint32_t index, const struct key *key, const struct note *note) {
+    const struct entry *entry = &shm->entries[index];
+    const struct head *head = chunk_at(shm, entry->head);
+    size_t bytes = head_body_at(head->tags, key->len, note->meta_len);
+    return entry->large ? bytes : bytes + atomic_load(&entry->size);
+}
+
+/* One attempt with the stripe locked. STORE_NO_ROOM asks for another after making room. */
+static enum store_answer freshen_locked(struct shm *shm, const struct key *key, const struct note *note, bool force) {
+    uint32_t stripe = key->stripe;
+    if (!room_entry_locked(shm, stripe)) return STORE_NO_ROOM;
+    uint32_t old = usable_locked(shm, key);
+    if (old == NOBODY) return STORE_GONE;
+    size_t bytes = fresh_bytes(shm, old, key, note);
+    if (bytes > SHM_CHUNK_MAX) return STORE_TOO_LARGE;
+    uint32_t chunk = room_chunk_locked(shm, stripe, slab_class((uint32_t)bytes), old, force);
+    if (!chunk) return STORE_NO_ROOM;
+    if (usable_locked(shm, key) != old) { /* it was the victim that made the room */
+        chunk_give_locked(shm, stripe, chunk);
+        return STORE_GONE;
+    }
+    FP();
+    if (entry_at(shm, old)->large) {
+        copy_head(shm, old, old, chunk, key, *note);
+        FP();
+        swap_head_locked(shm, stripe, old, chunk);
+        return STORE_DONE;
+    }
+    uint32_t fresh = entry_take_locked(shm, key);
+    entry_at(shm, fresh)->head = chunk;
+    FP();
+    copy_head(shm, old, fresh, chunk, key, *note);
+    atomic_store(&entry_at(shm, fresh)->size, atomic_load(&entry_at(shm, old)->size));
+    FP();
+    entry_publish_locked(shm, key, fresh);
+    return STORE_DONE;
+}
+
+enum store_answer store_freshen(struct shm *shm, const struct key *key, const struct note *note, int64_t patience_ns) {
+    enum store_answer answer = STORE_NO_ROOM;
+    for (int attempt = 0; attempt < ROOM_TRIES && answer == STORE_NO_ROOM; attempt++) {
+        if (!stripe_enter(shm, key->stripe, attempt ? WRITE_PATIENCE_NS : patience_ns))
+            return attempt ? STORE_NO_ROOM : STORE_BUSY;
+        answer = freshen_locked(shm, key, note, attempt >= ROOM_TRIES / 2);
+        stripe_leave(shm, key->stripe);
+        if (answer == STORE_NO_ROOM) room_make(shm, true);
+    }
+    if (answer == STORE_NO_ROOM) segment_count(shm, CORE_NO_ROOM, 1);
+    return answer;
+}
+
+/* --- deleting ------------------------------------------------------------------------------------------------------------- */
+
+enum store_answer store_delete(struct shm *shm, const struct key *key, int64_t patience_ns) {
+    if (!stripe_enter(shm, key->stripe, patience_ns)) return STORE_BUSY;
+    purge_slot(shm, key_slot(shm, key));
+    _Atomic uint64_t *slot = table_find_locked(shm, key);
+    if (slot) entry_retire_locked(shm, slot_entry(atomic_load(slot)));
+    stripe_leave(shm, key->stripe);
+    return slot ? STORE_DONE : STORE_GONE;
+}
+
+void store_drop(struct shm *shm, const struct key *key, uint32_t entry, uint64_t ctl) {
+    if (!stripe_enter(shm, key->stripe, 0)) return;
+    if (is_ours(shm, entry, ctl) && ctl_state(ctl) == STATE_LIVE) {
+        segment_count(shm, CORE_EXPIRED, 1);
+        entry_retire_locked(shm, entry);
+    }
+    stripe_leave(shm, key->stripe);
+}

@@ -1,0 +1,86 @@
+/* Writing: whole bodies, bodies in pieces, freshening, deleting, purging. These functions lock by themselves.
+ *
+ * An entry is FILLING, named by no slot, until it is published by one store. Bytes beyond COPY_UNDER_LOCK are
+ * copied while the stripe is not locked: the entry names their room already, and only its filler writes there.
+ */
+#ifndef SHMCACHE_FILL_H
+#define SHMCACHE_FILL_H
+
+#include "segment.h"
+#include "table.h"
+
+enum store_answer {
+    STORE_DONE,
+    STORE_BUSY,      /* the stripe stayed locked; nothing was changed */
+    STORE_NO_ROOM,
+    STORE_TOO_LARGE, /* key and meta over SHM_CHUNK_MAX, or the body over an eighth of all pages */
+    STORE_PURGED,    /* a purge since `born` hit it */
+    STORE_GONE,      /* freshen, delete: no such entry */
+    STORE_WRONG_SIZE,
+};
+
+/* What is stored beside the body. */
+struct note {
+    const uint8_t *meta;
+    uint32_t meta_len;
+    const uint32_t *tags;
+    uint32_t tag_count;
+    int64_t fresh_until_ns, keep_until_ns, swr_ns, sie_ns;
+    uint64_t born; /* purge epoch; never 0 here */
+    uint8_t flags;
+};
+
+/* Slot of a tag in REGION_TAGS. */
+uint32_t tag_slot(const struct shm *shm, const uint8_t *bytes, size_t len);
+
+/* Largest body this segment takes. */
+uint64_t fill_limit(const struct shm *shm);
+
+/* Store a body that lies in one piece. patience_ns bounds the wait for the stripe. */
+enum store_answer store_body(struct shm *shm, const struct key *key, const struct note *note, const uint8_t *body,
+                             uint64_t len, int64_t patience_ns);
+
+/* A body that comes in pieces. `key` and `note` point to memory the caller keeps. */
+struct fill {
+    struct key key;
+    struct note note;
+    uint64_t announced; /* bytes, or UINT64_MAX */
+    uint64_t max_bytes;
+    uint64_t filled;
+    uint8_t *buffer;    /* the first bytes, until it is clear that they need pages */
+    uint32_t buffer_size;
+    uint32_t entry;     /* NOBODY while buffered */
+    uint64_t ctl;       /* of that entry, while it is ours */
+    bool open;
+};
+
+/* False when it could never be stored: larger than the segment takes, or purged already. */
+bool fill_open(struct shm *shm, struct fill *fill, uint64_t announced, uint64_t max_bytes);
+
+/* Append. Anything but STORE_DONE has aborted the fill. */
+enum store_answer fill_write(struct shm *shm, struct fill *fill, const uint8_t *bytes, size_t len);
+
+/* Make it visible. STORE_BUSY leaves it open; every other answer ends it. */
+enum store_answer fill_publish(struct shm *shm, struct fill *fill, int64_t patience_ns);
+
+/* Give everything back. Safe on an ended fill. */
+void fill_abort(struct shm *shm, struct fill *fill);
+
+/* New meta and deadlines for a stored body; tags and birth are kept, note->tags and note->born ignored. */
+enum store_answer store_freshen(struct shm *shm, const struct key *key, const struct note *note, int64_t patience_ns);
+
+/* Unlink a key, and refuse fetches of it that began before. */
+enum store_answer store_delete(struct shm *shm, const struct key *key, int64_t patience_ns);
+
+/* Drop this very entry if it is still the one that was read. Never waits. */
+void store_drop(struct shm *shm, const struct key *key, uint32_t entry, uint64_t ctl);
+
+/* True unless a purge after `born` hit everything or one of the tags. */
+bool born_valid(const struct shm *shm, uint64_t born, const uint32_t *tags, uint32_t count);
+
+/* Make everything, or all that carries a tag of this slot, invisible; the new generation. O(1), no lock. */
+uint64_t purge_all(struct shm *shm);
+uint64_t purge_slot(struct shm *shm, uint32_t slot);
+uint64_t purge_generation(const struct shm *shm);
+
+#endif

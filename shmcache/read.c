@@ -1,0 +1,198 @@
+#include "read.h"
+
+#include <string.h>
+
+#include "evict.h"
+#include "fill.h"
+#include "lock.h"
+#include "repair.h"
+#include "slab.h"
+
+enum { SEARCHES = 256, HELD_MAX = UINT16_MAX }; /* searches: longer than moving one chunk takes */
+
+/* --- word loads of bytes another process may be changing; every part begins at a multiple of 8 ------------------ */
+
+static uint64_t load_word(const uint8_t *from) {
+    return __atomic_load_n((const uint64_t *)from, __ATOMIC_RELAXED);
+}
+
+static void copy_words(uint8_t *to, const uint8_t *from, size_t len) {
+    for (; len >= 32; len -= 32, to += 32, from += 32) {
+        uint64_t words[4] = {load_word(from), load_word(from + 8), load_word(from + 16), load_word(from + 24)};
+        memcpy(to, words, 32);
+    }
+    for (; len >= 8; len -= 8, to += 8, from += 8) {
+        uint64_t word = load_word(from);
+        memcpy(to, &word, 8);
+    }
+    if (len) { /* the rest of the word is inside the chunk */
+        uint64_t word = load_word(from);
+        memcpy(to, &word, len);
+    }
+}
+
+/* The key follows u32 tags, so it may begin in the middle of a word. */
+static bool same_bytes(const uint8_t *shared, const uint8_t *key, size_t len) {
+    while (len && (uintptr_t)shared % 8) {
+        if (__atomic_load_n(shared++, __ATOMIC_RELAXED) != *key++) return false;
+        len--;
+    }
+    for (; len >= 8; len -= 8, shared += 8, key += 8) {
+        uint64_t word;
+        memcpy(&word, key, 8);
+        if (load_word(shared) != word) return false;
+    }
+    if (!len) return true;
+    uint64_t word = load_word(shared);
+    return memcmp(&word, key, len) == 0;
+}
+
+#define LOAD(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
+
+/* --- finding ----------------------------------------------------------------------------------------------------- */
+
+bool read_same(const struct shm *shm, const struct found *found) {
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load_explicit(&shm->entries[found->entry].ctl, memory_order_relaxed) == found->ctl;
+}
+
+static uint8_t judge(int64_t now_ns, int64_t fresh_until_ns, int64_t swr_ns, int64_t sie_ns) {
+    if (now_ns < fresh_until_ns) return VERDICT_FRESH;
+    uint64_t stale_ns = (uint64_t)now_ns - (uint64_t)fresh_until_ns;
+    if (stale_ns < (uint64_t)swr_ns) return VERDICT_SWR;
+    if (stale_ns < (uint64_t)sie_ns) return VERDICT_SIE;
+    return VERDICT_EXPIRED;
+}
+
+enum look { LOOK_OTHER, LOOK_CHANGED, LOOK_FOUND };
+
+/* Is this slot's entry the key's? Fills in a snapshot, not yet confirmed by read_same. */
+static enum look look_at(const struct shm *shm, const struct key *key, uint64_t slot, struct found *found) {
+    uint32_t index = slot_entry(slot);
+    if (index / shm->header->per_stripe != key->stripe) return LOOK_OTHER;
+    const struct entry *entry = &shm->entries[index];
+    uint64_t ctl = atomic_load_explicit(&entry->ctl, memory_order_acquire);
+    if (ctl_state(ctl) != STATE_LIVE || (ctl_life(ctl) & 0xff) != slot_life(slot)) return LOOK_CHANGED;
+    found->entry = index;
+    found->ctl = ctl;
+    if (LOAD(entry->hash_lo) != key->lo || LOAD(entry->hash_hi) != key->hi)
+        return read_same(shm, found) ? LOOK_OTHER : LOOK_CHANGED;
+    found->head = LOAD(entry->head);
+    found->size = atomic_load_explicit(&entry->size, memory_order_relaxed);
+    found->large = LOAD(entry->large);
+    const struct head *head = chunk_at(shm, found->head);
+    uint32_t key_len = LOAD(head->key_len);
+    found->tags = LOAD(head->tags);
+    if (!read_same(shm, found)) return LOOK_CHANGED; /* before lengths are trusted */
+    if (key_len != key->len || !same_bytes((const uint8_t *)head + head_key_at(found->tags), key->bytes, key->len))
+        return read_same(shm, found) ? LOOK_OTHER : LOOK_CHANGED;
+    found->meta_len = LOAD(head->meta_len);
+    found->meta_at = (uint32_t)head_meta_at(found->tags, key_len);
+    found->body_at = (uint32_t)head_body_at(found->tags, key_len, found->meta_len);
+    return LOOK_FOUND;
+}
+
+static enum look search(const struct shm *shm, const struct key *key, struct found *found) {
+    enum look worst = LOOK_OTHER;
+    for (int which = 0; which < 2; which++) {
+        _Atomic uint64_t *slots = slots_of(shm, key->stripe, key->bucket[which]);
+        for (int way = 0; way < SHM_WAYS; way++) {
+            uint64_t slot = atomic_load_explicit(&slots[way], memory_order_acquire);
+            if (!slot || slot_tag(slot) != key->tag) continue;
+            enum look look = look_at(shm, key, slot, found);
+            if (look == LOOK_FOUND) return look;
+            if (look == LOOK_CHANGED) worst = look;
+        }
+    }
+    return worst;
+}
+
+/* Dates and purges of what was found; READ_MISS when it changed meanwhile. */
+static enum read_answer examine(struct shm *shm, const struct key *key, int64_t now_ns, struct found *found) {
+    const struct head *head = chunk_at(shm, found->head);
+    int64_t keep_until_ns = LOAD(head->keep_until_ns), swr_ns = LOAD(head->swr_ns), sie_ns = LOAD(head->sie_ns);
+    found->fresh_until_ns = LOAD(head->fresh_until_ns);
+    found->born = LOAD(head->born);
+    found->flags = LOAD(head->flags);
+    uint64_t epoch = atomic_load_explicit(&shm->header->purge_epoch, memory_order_acquire);
+    bool valid = born_valid(shm, found->born, (const uint32_t *)(head + 1), found->tags);
+    if (!read_same(shm, found)) return READ_MISS;
+    if (!valid || now_ns >= keep_until_ns) return READ_DROP;
+    if (found->tags && epoch > found->born) read_confirm(shm, key, found, epoch);
+    found->verdict = judge(now_ns, found->fresh_until_ns, swr_ns, sie_ns);
+    return READ_HIT;
+}
+
+enum read_answer read_find(struct shm *shm, const struct key *key, int64_t now_ns, struct found *found) {
+    for (int i = 0; i < SEARCHES; i++) {
+        enum look look = search(shm, key, found);
+        if (look == LOOK_OTHER) return READ_MISS;
+        if (look == LOOK_FOUND) {
+            enum read_answer answer = examine(shm, key, now_ns, found);
+            if (answer == READ_HIT) evict_touch(entry_at(shm, found->entry));
+            if (answer != READ_MISS) return answer;
+        }
+        segment_count(shm, CORE_TORN_READS, 1);
+    }
+    return READ_MISS;
+}
+
+void read_copy(const struct shm *shm, const struct found *found, uint32_t at, void *to, size_t len) {
+    copy_words(to, (const uint8_t *)chunk_at(shm, found->head) + at, len);
+}
+
+void read_confirm(struct shm *shm, const struct key *key, const struct found *found, uint64_t epoch) {
+    if (!stripe_enter(shm, key->stripe, 0)) return;
+    if (read_same(shm, found)) {
+        struct head *head = chunk_at(shm, found->head);
+        if (head->born < epoch) __atomic_store_n(&head->born, epoch, __ATOMIC_RELAXED);
+    }
+    stripe_leave(shm, key->stripe);
+}
+
+/* --- pinning ------------------------------------------------------------------------------------------------------- */
+
+bool read_pin(struct shm *shm, const struct found *found) {
+    struct entry *entry = entry_at(shm, found->entry);
+    if (shm->held[found->entry] == HELD_MAX) return false;
+    if (!shm->held[found->entry]++) atomic_fetch_or(&entry->pins, 1ull << shm->member);
+    FP();
+    if (atomic_load(&entry->ctl) == found->ctl) return true;
+    read_unpin(shm, found->entry);
+    return false;
+}
+
+void read_unpin(struct shm *shm, uint32_t index) {
+    struct entry *entry = entry_at(shm, index);
+    uint64_t bit = 1ull << shm->member;
+    if (--shm->held[index]) return;
+    uint64_t others = atomic_fetch_and(&entry->pins, ~bit) & ~bit;
+    FP();
+    if (others || ctl_state(atomic_load(&entry->ctl)) != STATE_ZOMBIE) return;
+    uint32_t stripe = stripe_of(shm, index);
+    if (!stripe_enter(shm, stripe, 0)) { /* never wait in here: the next to enter sweeps */
+        atomic_store(&shm->stripes[stripe].sweep_due, 1);
+        return;
+    }
+    if (ctl_state(atomic_load(&entry->ctl)) == STATE_ZOMBIE && !atomic_load(&entry->pins)) entry_free_locked(shm, index);
+    stripe_leave(shm, stripe);
+}
+
+uint64_t read_run(const struct shm *shm, uint32_t index, uint64_t size, uint64_t at, const uint8_t **bytes) {
+    const struct entry *entry = &shm->entries[index];
+    uint64_t paged = (uint64_t)atomic_load_explicit(&entry->npages, memory_order_relaxed) * SHM_PAGE;
+    if (at < paged) {
+        const uint32_t *numbers = (const uint32_t *)((const struct chunk_header *)chunk_at(shm, entry->list) + 1);
+        uint64_t first = at / SHM_PAGE, last = first, end = (paged < size ? paged : size);
+        while ((last + 1) * SHM_PAGE < end && numbers[last + 1] == numbers[last] + 1) last++;
+        *bytes = page_at(shm, numbers[first]) + at % SHM_PAGE;
+        uint64_t stop = (last + 1) * SHM_PAGE < end ? (last + 1) * SHM_PAGE : end;
+        return stop - at;
+    }
+    uint64_t within = at - paged, left = size - at, first = SHM_CHUNK_MAX - sizeof(struct chunk_header);
+    uint32_t which = within >= first;
+    if (which) within -= first;
+    else if (left > first - within) left = first - within;
+    *bytes = (const uint8_t *)((const struct chunk_header *)chunk_at(shm, entry->tail[which]) + 1) + within;
+    return left;
+}

@@ -1,0 +1,232 @@
+#include "table.h"
+
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "evict.h"
+#include "lock.h"
+#include "slab.h"
+
+void key_make(const struct shm *shm, struct key *key, const uint8_t *bytes, size_t len) {
+    const struct header *header = shm->header;
+    XXH128_hash_t hash = XXH3_128bits_withSeed(bytes, len, header->seed);
+    key->bytes = bytes;
+    key->len = (uint32_t)len;
+    key->lo = hash.low64;
+    key->hi = hash.high64;
+    key->stripe = (uint32_t)hash.low64 & (header->stripes - 1);
+    key->bucket[0] = (uint32_t)(hash.low64 >> 32) & (header->buckets - 1);
+    key->bucket[1] = (uint32_t)hash.high64 & (header->buckets - 1);
+    key->tag = (uint32_t)(hash.high64 >> 40);
+}
+
+/* --- index -------------------------------------------------------------------------------------------------- */
+
+static bool names_key_locked(struct shm *shm, uint64_t slot, const struct key *key) {
+    const struct entry *entry = entry_at(shm, slot_entry(slot));
+    if (entry->hash_lo != key->lo || entry->hash_hi != key->hi) return false;
+    if (ctl_state(atomic_load_explicit(&entry->ctl, memory_order_relaxed)) != STATE_LIVE) return false;
+    const struct head *head = chunk_at(shm, entry->head);
+    return head->key_len == key->len && memcmp((const uint8_t *)head + head_key_at(head->tags), key->bytes, key->len) == 0;
+}
+
+_Atomic uint64_t *table_find_locked(struct shm *shm, const struct key *key) {
+    for (int which = 0; which < 2; which++) {
+        _Atomic uint64_t *slots = slots_of(shm, key->stripe, key->bucket[which]);
+        for (int way = 0; way < SHM_WAYS; way++) {
+            uint64_t slot = atomic_load_explicit(&slots[way], memory_order_relaxed);
+            if (slot && slot_tag(slot) == key->tag && names_key_locked(shm, slot, key)) return &slots[way];
+        }
+    }
+    return NULL;
+}
+
+/* The part of a key that the entry's hash gives back: enough to find its slot. */
+static struct key key_of(const struct shm *shm, uint32_t index) {
+    const struct entry *entry = entry_at(shm, index);
+    uint32_t mask = shm->header->buckets - 1;
+    return (struct key){
+        .stripe = stripe_of(shm, index),
+        .bucket = {(uint32_t)(entry->hash_lo >> 32) & mask, (uint32_t)entry->hash_hi & mask},
+        .tag = (uint32_t)(entry->hash_hi >> 40),
+    };
+}
+
+_Atomic uint64_t *table_slot_of_locked(struct shm *shm, uint32_t index) {
+    struct key key = key_of(shm, index);
+    uint64_t wanted = slot_word(key.tag, atomic_load_explicit(&entry_at(shm, index)->ctl, memory_order_relaxed), index);
+    for (int which = 0; which < 2; which++) {
+        _Atomic uint64_t *slots = slots_of(shm, key.stripe, key.bucket[which]);
+        for (int way = 0; way < SHM_WAYS; way++)
+            if (atomic_load_explicit(&slots[way], memory_order_relaxed) == wanted) return &slots[way];
+    }
+    return NULL;
+}
+
+static uint32_t empty_ways(_Atomic uint64_t *slots, _Atomic uint64_t **empty) {
+    uint32_t count = 0;
+    for (int way = 0; way < SHM_WAYS; way++)
+        if (!atomic_load_explicit(&slots[way], memory_order_relaxed) && !count++) *empty = &slots[way];
+    return count;
+}
+
+/* The slot of the least used of the sixteen, its entry retired. */
+static _Atomic uint64_t *displace_locked(struct shm *shm, const struct key *key) {
+    _Atomic uint64_t *coldest = NULL;
+    uint64_t least = UINT64_MAX;
+    for (int i = 0; i < 2 * SHM_WAYS; i++) {
+        _Atomic uint64_t *slot = &slots_of(shm, key->stripe, key->bucket[i / SHM_WAYS])[i % SHM_WAYS];
+        const struct entry *entry = entry_at(shm, slot_entry(atomic_load_explicit(slot, memory_order_relaxed)));
+        uint64_t heat = (uint64_t)atomic_load_explicit(&entry->freq, memory_order_relaxed) << 62 | entry->seq >> 2;
+        if (heat >= least) continue;
+        least = heat;
+        coldest = slot;
+    }
+    segment_count(shm, CORE_EVICTIONS, 1);
+    entry_retire_locked(shm, slot_entry(atomic_load_explicit(coldest, memory_order_relaxed)));
+    return coldest;
+}
+
+static _Atomic uint64_t *room_in_index_locked(struct shm *shm, const struct key *key) {
+    _Atomic uint64_t *empty[2] = {NULL, NULL};
+    uint32_t first = empty_ways(slots_of(shm, key->stripe, key->bucket[0]), &empty[0]);
+    uint32_t second = empty_ways(slots_of(shm, key->stripe, key->bucket[1]), &empty[1]);
+    if (!first && !second) return displace_locked(shm, key);
+    return first >= second ? empty[0] : empty[1];
+}
+
+/* --- the life of an entry ------------------------------------------------------------------------------------ */
+
+bool filler_lives(const struct shm *shm, const struct entry *entry) {
+    if (entry->owner >= SHM_MEMBERS) return false;
+    return atomic_load(&shm->members[entry->owner].epoch) == entry->owner_epoch;
+}
+
+uint32_t entry_take_locked(struct shm *shm, const struct key *key) {
+    struct stripe *stripe = &shm->stripes[key->stripe];
+    if (!stripe->free_entry) return NOBODY;
+    uint32_t index = stripe->free_entry - 1;
+    struct entry *entry = entry_at(shm, index);
+    stripe->free_entry = entry->next;
+    FP();
+    stripe->used++;
+    entry->hash_lo = key->lo;
+    entry->hash_hi = key->hi;
+    atomic_store_explicit(&entry->size, 0, memory_order_relaxed);
+    entry->head = entry->list = entry->tail[0] = entry->tail[1] = 0;
+    atomic_store_explicit(&entry->npages, 0, memory_order_relaxed);
+    entry->large = 0;
+    entry->queue = QUEUE_NONE;
+    entry->charge = 0;
+    entry->owner = (uint8_t)shm->member;
+    entry->owner_epoch = shm->epoch;
+    atomic_store_explicit(&entry->freq, 0, memory_order_relaxed);
+    FP();
+    uint64_t life = ctl_life(atomic_load_explicit(&entry->ctl, memory_order_relaxed)) + 1;
+    atomic_store_explicit(&entry->ctl, life << 32 | STATE_FILLING, memory_order_release);
+    atomic_thread_fence(memory_order_seq_cst); /* readers of the old life see it ended before its bytes change */
+    FP();
+    return index;
+}
+
+uint64_t entry_bytes(const struct shm *shm, const struct entry *entry) {
+    const struct head *head = chunk_at(shm, entry->head);
+    return head->key_len + (uint64_t)head->meta_len + atomic_load_explicit(&entry->size, memory_order_relaxed);
+}
+
+static uint32_t chunk_units(const struct shm *shm, uint32_t chunk) {
+    return chunk ? slab_class_bytes[chunk_class(shm, chunk)] / SHM_UNIT : 0;
+}
+
+uint32_t entry_charge(const struct shm *shm, const struct entry *entry) {
+    return sizeof(struct entry) / SHM_UNIT + chunk_units(shm, entry->head) + chunk_units(shm, entry->list) +
+           chunk_units(shm, entry->tail[0]) + chunk_units(shm, entry->tail[1]) +
+           atomic_load_explicit(&entry->npages, memory_order_relaxed) * (SHM_PAGE / SHM_UNIT);
+}
+
+void entry_publish_locked(struct shm *shm, const struct key *key, uint32_t index) {
+    struct entry *entry = entry_at(shm, index);
+    struct stripe *stripe = &shm->stripes[key->stripe];
+    _Atomic uint64_t *slot = table_find_locked(shm, key);
+    uint32_t old = slot ? slot_entry(atomic_load_explicit(slot, memory_order_relaxed)) : NOBODY;
+    if (!slot) slot = room_in_index_locked(shm, key);
+    entry->charge = entry_charge(shm, entry);
+    if (old == NOBODY) admit_locked(shm, key->stripe, index);
+    else inherit_locked(shm, key->stripe, index, old);
+    FP();
+    uint64_t ctl = ctl_with(atomic_load_explicit(&entry->ctl, memory_order_relaxed), STATE_LIVE);
+    atomic_store_explicit(&entry->ctl, ctl, memory_order_release);
+    FP();
+    atomic_store_explicit(slot, slot_word(key->tag, ctl, index), memory_order_release);
+    FP();
+    stripe->objects++;
+    stripe->bytes += entry_bytes(shm, entry);
+    if (old != NOBODY) entry_retire_locked(shm, old);
+}
+
+void entry_retire_locked(struct shm *shm, uint32_t index) {
+    struct entry *entry = entry_at(shm, index);
+    uint32_t at = stripe_of(shm, index);
+    struct stripe *stripe = &shm->stripes[at];
+    _Atomic uint64_t *slot = table_slot_of_locked(shm, index);
+    if (slot) atomic_store_explicit(slot, 0, memory_order_release);
+    FP();
+    stripe->objects--;
+    stripe->bytes -= entry_bytes(shm, entry);
+    queue_remove_locked(shm, at, index);
+    FP();
+    /* seq_cst, before the pins are read: whoever pins after that finds no LIVE entry and lets go */
+    uint64_t ctl = ctl_with(atomic_load_explicit(&entry->ctl, memory_order_relaxed), STATE_ZOMBIE);
+    atomic_store(&entry->ctl, ctl);
+    FP();
+    if (!atomic_load(&entry->pins)) entry_free_locked(shm, index);
+}
+
+static void give_pages_locked(struct shm *shm, uint32_t stripe, uint32_t list, uint32_t npages) {
+    if (!list || !npages) return;
+    const uint32_t *numbers = (const uint32_t *)((const struct chunk_header *)chunk_at(shm, list) + 1);
+    for (uint32_t i = 0; i < npages; i++) {
+        if (numbers[i] < shm->header->pages &&
+            atomic_load(&shm->pages[numbers[i]].owner) == page_owner(PAGE_BODY, stripe))
+            page_give_locked(shm, stripe, numbers[i]);
+        FP();
+    }
+}
+
+void entry_free_locked(struct shm *shm, uint32_t index) {
+    struct entry *entry = entry_at(shm, index);
+    uint32_t at = stripe_of(shm, index);
+    struct stripe *stripe = &shm->stripes[at];
+    uint32_t chunks[] = {entry->head, entry->tail[0], entry->tail[1], entry->list};
+    uint32_t npages = atomic_load_explicit(&entry->npages, memory_order_relaxed);
+    /* the names go first: see slab.h */
+    uint64_t ctl = ctl_with(atomic_load_explicit(&entry->ctl, memory_order_relaxed), STATE_FREE);
+    atomic_store(&entry->ctl, ctl);
+    FP();
+    give_pages_locked(shm, at, entry->list, npages);
+    for (int i = 0; i < 4; i++) {
+        FP();
+        if (chunks[i]) chunk_give_locked(shm, at, chunks[i]);
+    }
+    entry->next = stripe->free_entry;
+    FP();
+    stripe->free_entry = index + 1;
+    stripe->used--;
+}
+
+void table_sweep_locked(struct shm *shm, uint32_t stripe, uint32_t *zombies, uint32_t *fills) {
+    uint32_t per_stripe = shm->header->per_stripe;
+    for (uint32_t index = stripe * per_stripe; index < (stripe + 1) * per_stripe; index++) {
+        struct entry *entry = entry_at(shm, index);
+        uint64_t state = ctl_state(atomic_load(&entry->ctl));
+        if (state == STATE_ZOMBIE && !atomic_load(&entry->pins)) {
+            entry_free_locked(shm, index);
+            ++*zombies;
+        } else if (state == STATE_FILLING && !filler_lives(shm, entry)) {
+            entry_free_locked(shm, index);
+            ++*fills;
+        }
+    }
+}

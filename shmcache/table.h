@@ -1,0 +1,63 @@
+/* The index and the life of an entry: find, publish, retire, free. Everything here needs the stripe's lock.
+ *
+ * An index slot is {tag 24 | life 8 | entry + 1 32}; a key has two candidate buckets of one cache line each.
+ * Replacing a key swings its slot by one store, so a reader sees the old body or the new one.
+ */
+#ifndef SHMCACHE_TABLE_H
+#define SHMCACHE_TABLE_H
+
+#include "segment.h"
+
+/* A key and where it belongs. */
+struct key {
+    const uint8_t *bytes;
+    uint32_t len;
+    uint32_t stripe;
+    uint32_t bucket[2]; /* within the stripe */
+    uint32_t tag;       /* 24 bits */
+    uint64_t lo, hi;    /* XXH3-128, seeded */
+};
+
+void key_make(const struct shm *shm, struct key *key, const uint8_t *bytes, size_t len);
+
+/* The slots of a bucket. */
+static inline _Atomic uint64_t *slots_of(const struct shm *shm, uint32_t stripe, uint32_t bucket) {
+    return shm->slots + ((size_t)stripe * shm->header->buckets + bucket) * SHM_WAYS;
+}
+
+static inline uint64_t slot_word(uint32_t tag, uint64_t ctl, uint32_t entry) {
+    return (uint64_t)tag << 40 | (ctl_life(ctl) & 0xff) << 32 | (entry + 1);
+}
+static inline uint32_t slot_entry(uint64_t slot) { return (uint32_t)slot - 1; }
+static inline uint32_t slot_tag(uint64_t slot) { return (uint32_t)(slot >> 40); }
+static inline uint32_t slot_life(uint64_t slot) { return (uint32_t)(slot >> 32) & 0xff; }
+
+/* The slot that names the live entry of this key; NULL when there is none. */
+_Atomic uint64_t *table_find_locked(struct shm *shm, const struct key *key);
+
+/* The slot that names this live entry; NULL when none does. */
+_Atomic uint64_t *table_slot_of_locked(struct shm *shm, uint32_t entry);
+
+/* A FILLING entry of this member, all references empty; NOBODY when none is free. */
+uint32_t entry_take_locked(struct shm *shm, const struct key *key);
+
+/* Make a FILLING entry, fully written, the one of its key; an older one is retired. */
+void entry_publish_locked(struct shm *shm, const struct key *key, uint32_t entry);
+
+/* Take a live entry out of index and queue; its room is given back now, or when its last pin goes. */
+void entry_retire_locked(struct shm *shm, uint32_t entry);
+
+/* Give back all an entry names, and the entry. It must be in no slot and no queue. */
+void entry_free_locked(struct shm *shm, uint32_t entry);
+
+/* Free the zombies without pins and the half-made entries of the dead; how many of each. */
+void table_sweep_locked(struct shm *shm, uint32_t stripe, uint32_t *zombies, uint32_t *fills);
+
+/* True while the process that fills this entry is alive as far as the member table knows. */
+bool filler_lives(const struct shm *shm, const struct entry *entry);
+
+/* Bytes of key, meta and body; what the entry takes of the segment, in SHM_UNIT. */
+uint64_t entry_bytes(const struct shm *shm, const struct entry *entry);
+uint32_t entry_charge(const struct shm *shm, const struct entry *entry);
+
+#endif
