@@ -46,6 +46,8 @@ from worker.settings import CacheSettings
 
 CONDITIONAL = IF_NONE_MATCH | IF_MODIFIED_SINCE
 _FOR_THE_ORIGIN = IF_MATCH | IF_UNMODIFIED_SINCE  # not applicable to a cache (RFC 9111 4.3.2)
+_unpack_prefix = PREFIX.unpack_from
+_trusted = Fields.trusted
 _HIT = Outcome.HIT  # an enum's member costs 0.2 us to look up in CPython 3.11: once is enough
 _NO_PLAIN_HIT = MARKS | NO_CACHE
 _WEIGHED = CONDITIONAL | RANGE | _FOR_THE_ORIGIN | CACHE_CONTROL | PRAGMA
@@ -92,26 +94,20 @@ class Lookup:
         if hit is not None and hit.flags & ENCODING_ONLY:
             reduced = self._codings.reduce(fields)
             hit = self._get(encoding_variant_key(key, hit.meta[:SERIAL_BYTES], reduced), now_ns)
-        if (
-            hit is not None
-            and hit.verdict == FRESH
-            and not hit.flags & _NO_PLAIN_HIT
-            and not fields.mask & _WEIGHED
-        ):
-            meta = hit.meta
-            birth_ns, status, length = PREFIX.unpack_from(meta)
-            response = Response(
-                status,
-                Fields.trusted(meta[PREFIX_BYTES : PREFIX_BYTES + length]),
-                hit.body if method == b"GET" else None,
-                hit.size,
-            )
-            response.settled = hit.flags & SETTLED != 0
-            ctx.outcome = _HIT
-            ctx.age_s = (now_ns - birth_ns) // SECOND_NS
-            ctx.ttl_s = (hit.fresh_until_ns - now_ns) // SECOND_NS
-            return response
-        return self._weigh(ctx, self.find(request, key, now_ns))
+        if hit is None or hit.verdict != FRESH or fields.mask & _WEIGHED:
+            return self._weigh(ctx, self.find(request, key, now_ns))
+        flags = hit.flags
+        if flags & _NO_PLAIN_HIT:
+            return self._weigh(ctx, self.find(request, key, now_ns))
+        meta = hit.meta
+        birth_ns, status, length = _unpack_prefix(meta)
+        block = meta[PREFIX_BYTES : PREFIX_BYTES + length]
+        response = Response(status, _trusted(block), hit.body if method == b"GET" else None, hit.size)
+        response.settled = flags & SETTLED != 0
+        ctx.outcome = _HIT
+        ctx.age_s = (now_ns - birth_ns) // SECOND_NS
+        ctx.ttl_s = (hit.fresh_until_ns - now_ns) // SECOND_NS
+        return response
 
     def find(self, request: Request, key: bytes, now_ns: int) -> Place:
         """Where the response to `request` lies; `key` is its primary key."""
