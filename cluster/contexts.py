@@ -6,13 +6,15 @@ its session with whichever worker it meets.
 
 import hashlib
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 
+from cryptography import x509
+
+from cluster.certificates import local_certificate
 from cluster.errors import BootError
 from cluster.settings import CertificateSettings, ClusterSettings
-
-MakeContext = Callable[[Path, Path], ssl.SSLContext]
+from cluster.sni import choose_by_name
+from worker.protocol.tls import make_context
 
 
 class Contexts:
@@ -34,8 +36,6 @@ class Contexts:
 
 
 def _local(settings: ClusterSettings) -> CertificateSettings:
-    from cluster.certificates import local_certificate
-
     return CertificateSettings(*local_certificate(settings.state_dir, settings.local_names))
 
 
@@ -52,14 +52,13 @@ def _digest(pair: CertificateSettings) -> bytes:
 
 def _make(pairs: tuple[CertificateSettings, ...]) -> ssl.SSLContext:
     contexts = [_make_one(pair) for pair in pairs]
-    if len(contexts) > 1:
-        contexts[0].sni_callback = _Choice(pairs, contexts)
-    return contexts[0]
+    if len(contexts) == 1:
+        return contexts[0]
+    names = [_names(pair.certificate) for pair in pairs]
+    return choose_by_name(list(zip(names, contexts, strict=True)))
 
 
 def _make_one(pair: CertificateSettings) -> ssl.SSLContext:
-    from worker.protocol.tls import make_context
-
     try:
         return make_context(pair.certificate, pair.key)
     except (OSError, ValueError) as error:
@@ -69,28 +68,8 @@ def _make_one(pair: CertificateSettings) -> ssl.SSLContext:
         ) from error
 
 
-class _Choice:
-    """Picks the certificate whose names fit what the client asks for (SNI); the first when none does."""
-
-    def __init__(self, pairs: tuple[CertificateSettings, ...], contexts: list[ssl.SSLContext]) -> None:
-        self._by_name: dict[str, ssl.SSLContext] = {}
-        for pair, context in zip(pairs, contexts, strict=True):
-            for name in _names(pair.certificate):
-                self._by_name.setdefault(name, context)
-
-    def __call__(self, connection: ssl.SSLObject, name: str | None, _first: ssl.SSLContext) -> None:
-        if name is None:
-            return
-        name = name.lower()
-        chosen = self._by_name.get(name) or self._by_name.get("*." + name.partition(".")[2])
-        if chosen is not None:
-            connection.context = chosen
-
-
 def _names(certificate: Path) -> list[str]:
     """The certificate's DNS names, lower-case (RFC 9525: the subject's CN counts for nothing)."""
-    from cryptography import x509
-
     leaf = x509.load_pem_x509_certificate(certificate.read_bytes())
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
