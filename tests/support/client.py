@@ -1,0 +1,66 @@
+"""A plain HTTP/1.1 client that reports what really came: also the half of an answer that was cut."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+PATIENCE_S = 60.0
+
+
+@dataclass(slots=True)
+class Answer:
+    """One answer as it arrived."""
+
+    status: int
+    fields: dict[str, str] = field(default_factory=dict)  # names in lower case
+    body: bytes = b""
+    whole: bool = True  # False: the connection ended before the announced end of the body
+
+
+async def ask(
+    port: int, path: str, *, fields: str = "", method: str = "GET", host: str = "127.0.0.1"
+) -> Answer:
+    """One request on a connection of its own. `fields`: ready-made lines, each ended by CRLF."""
+    async with asyncio.timeout(PATIENCE_S):
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(
+                f"{method} {path} HTTP/1.1\r\nHost: edge.test\r\nConnection: close\r\n{fields}\r\n".encode()
+            )
+            return await _read(reader, method)
+        finally:
+            writer.close()
+
+
+async def ask_many(port: int, path: str, count: int, *, fields: str = "") -> list[Answer]:
+    """`count` requests for the same path at the same time, each on its own connection."""
+    return await asyncio.gather(*(ask(port, path, fields=fields) for _ in range(count)))
+
+
+async def _read(reader: asyncio.StreamReader, method: str) -> Answer:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    status, *lines = head.rstrip().split("\r\n")
+    named = (line.partition(":") for line in lines)
+    answer = Answer(int(status.split(" ")[1]), {name.lower(): value.strip() for name, _, value in named})
+    if method == "HEAD" or answer.status in (204, 304):
+        return answer
+    if answer.fields.get("transfer-encoding") == "chunked":
+        await _read_chunked(reader, answer)
+        return answer
+    length = int(answer.fields["content-length"]) if "content-length" in answer.fields else -1
+    try:
+        answer.body = await (reader.read(-1) if length < 0 else reader.readexactly(length))
+    except asyncio.IncompleteReadError as error:
+        answer.body, answer.whole = error.partial, False
+    except ConnectionResetError:
+        answer.whole = False
+    return answer
+
+
+async def _read_chunked(reader: asyncio.StreamReader, answer: Answer) -> None:
+    try:
+        while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+            answer.body += await reader.readexactly(size)
+            await reader.readexactly(2)
+        await reader.readuntil(b"\r\n")
+    except (asyncio.IncompleteReadError, ConnectionResetError):
+        answer.whole = False
