@@ -32,43 +32,54 @@ def give_back(body: Body) -> None:
 class Flight:
     """One running fetch, ours or another worker's, as this worker's waiters see it."""
 
-    __slots__ = ("_landed", "client_left", "deadline_ns", "error", "head", "is_ours", "key", "ticket")
+    __slots__ = ("_ending", "_landed", "_left", "deadline_ns", "error", "head", "is_ours", "key", "ticket")
 
     def __init__(self, key: bytes, ticket: int | None, deadline_ns: int, *, is_ours: bool) -> None:
-        loop = asyncio.get_running_loop()
         self.key = key
         self.ticket = ticket  # None: the lease table was full
         self.deadline_ns = deadline_ns  # monotonic; after it nobody waits any longer
         self.is_ours = is_ours
         self.error: EdgeError | None = None  # why it failed, known only for our own
-        self.client_left = False  # the client whose request leads is gone (or there never was one)
-        self.head: asyncio.Future[Response] = loop.create_future()  # the leading client's answer
-        self._landed: asyncio.Future[int] = loop.create_future()
+        self._left = False
+        self.head: asyncio.Future[Response] = (
+            asyncio.get_running_loop().create_future()
+        )  # the leading client's answer
+        self._ending = PENDING
+        self._landed: asyncio.Future[int] | None = None  # made for the first who waits
+
+    @property
+    def client_left(self) -> bool:
+        """Is the client whose request leads gone (or was there never one)?"""
+        return self._left or self.head.cancelled()
 
     @property
     def has_landed(self) -> bool:
-        return self._landed.done()
+        return self._ending != PENDING
 
     async def wait_landed(self) -> int:
         """How it ended: one of the segment's endings."""
+        if self._ending != PENDING:
+            return self._ending
+        if self._landed is None:
+            self._landed = asyncio.get_running_loop().create_future()
         return await asyncio.shield(self._landed)
 
     async def wait_head(self) -> Response:
         """The leading client's answer; raises what the fetch raised. If cancelled, the fetch goes on."""
         try:
-            return await asyncio.shield(self.head)
+            return await self.head  # nobody else awaits it, so it may be cancelled with us
         except asyncio.CancelledError:
             self.leave()
             raise
 
     def leave(self) -> None:
         """The leading client is gone: nobody will take its answer."""
-        self.client_left = True
+        self._left = True
         if self.head.done() and not self.head.cancelled() and self.head.exception() is None:
             give_back(self.head.result().body)
 
     def answer(self, response: Response) -> None:
-        """Give the leading client its answer."""
+        """Give the leading client its answer; only while it is there."""
         self.head.set_result(response)
 
     def fail(self, error: Exception) -> None:
@@ -77,7 +88,10 @@ class Flight:
             self.head.set_exception(error)
 
     def land(self, ending: int) -> None:
-        if not self._landed.done():
+        if self._ending != PENDING:
+            return
+        self._ending = ending
+        if self._landed is not None:
             self._landed.set_result(ending)
 
 

@@ -38,7 +38,7 @@ _NOT_STORED = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stored:
     """What is kept of one response beside its body."""
 
@@ -83,7 +83,7 @@ def stored_block(fields: Fields) -> bytes:
     return kept.encode()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VaryRecord:
     """Lies under the primary key of a response that has variants."""
 

@@ -24,7 +24,16 @@ from worker.cache.tee import Tee
 from worker.cache.validate import CONDITIONS, freshened, selects, validation_fields
 from worker.context import Context
 from worker.errors import EdgeError
-from worker.fields import ACCEPT_ENCODING, Fields
+from worker.fields import (
+    ACCEPT_ENCODING,
+    IF_MATCH,
+    IF_MODIFIED_SINCE,
+    IF_NONE_MATCH,
+    IF_RANGE,
+    IF_UNMODIFIED_SINCE,
+    RANGE,
+    Fields,
+)
 from worker.message import Response, Stream
 from worker.pipeline import Filter
 from worker.reasons import Fault, NotStorable, Outcome, Side
@@ -32,6 +41,11 @@ from worker.settings import CacheSettings
 
 _ROUNDS = 4  # elections a request takes part in before it goes alone
 _FAILURES = frozenset({500, 502, 503, 504})  # RFC 5861 4
+
+
+# What a client says about its own copy: dropped from a request whose answer is for everybody.
+_CLIENTS_OWN = (*CONDITIONS, b"range")
+_ASKS_FOR_LESS = IF_NONE_MATCH | IF_MODIFIED_SINCE | IF_MATCH | IF_UNMODIFIED_SINCE | IF_RANGE | RANGE
 
 
 class OriginFetch(Protocol):
@@ -47,7 +61,7 @@ class OriginFetch(Protocol):
     ) -> Awaitable[Response]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Obtained:
     """An answer, and what is to become of it."""
 
@@ -247,11 +261,13 @@ class Fill:
 
     async def _ask(self, ctx: Context, stored: Stored | None, *, whole: bool) -> tuple[Response, Arrival]:
         request = ctx.request
+        fields = request.fields
+        mask = fields.mask
+        drop = _CLIENTS_OWN if whole and mask & _ASKS_FOR_LESS else ()
         extra: list[tuple[bytes, bytes]] = []
-        drop: tuple[bytes, ...] = (*CONDITIONS, b"range") if whole else ()
-        if request.fields.mask & ACCEPT_ENCODING:  # what is asked is what the variant is filed by
-            reduced = self._codings.reduce(request.fields)
-            if reduced != request.fields.joined(b"accept-encoding"):
+        if mask & ACCEPT_ENCODING:  # what is asked is what the variant is filed by
+            reduced = self._codings.reduce(fields)
+            if reduced != fields.joined(b"accept-encoding"):
                 drop = (*drop, b"accept-encoding")
                 if reduced:
                     extra.append((b"Accept-Encoding", reduced))

@@ -6,6 +6,7 @@ No heuristics (4.2.2): the edge never invents a lifetime.
 import re
 from calendar import timegm
 from dataclasses import dataclass
+from functools import lru_cache
 from time import gmtime
 
 from worker.cache.control import DELTA_MAX, ResponseControl, delta_seconds
@@ -35,13 +36,17 @@ def http_date(value: bytes, now_s: float) -> int | None:
 
     `now_s` (wall clock) resolves the two-digit year of RFC 850: one more than 50 years ahead is past.
     """
+    return _http_date(value, gmtime(now_s).tm_year)
+
+
+@lru_cache(maxsize=1024)  # the same few dates come again and again, and each costs microseconds
+def _http_date(value: bytes, this_year: int) -> int | None:
     match = _IMF_FIXDATE.fullmatch(value) or _ASCTIME.fullmatch(value) or _RFC850.fullmatch(value)
     if match is None:
         return None
     year, month, day = int(match["year"]), _MONTHS[match["month"]], int(match["day"])
     hour, minute, second = int(match["hour"]), int(match["minute"]), int(match["second"])
     if match.re is _RFC850:
-        this_year = gmtime(now_s).tm_year
         year += (this_year + 50 - year) // 100 * 100  # the latest such year at most 50 years ahead
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
     days = 28 if month == 2 and not leap else _DAYS_IN_MONTH[month - 1]
@@ -94,7 +99,7 @@ def initial_age(fields: Fields, *, delay_s: float, date_s: int, received_s: floa
     return max(apparent, int(age_of(fields) + delay_s))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deadlines:
     """Until when a response is good for what, in seconds from its reception; negative is past."""
 

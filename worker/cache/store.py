@@ -37,7 +37,7 @@ from worker.settings import CacheSettings
 _HIT_FOR_MISS_NS = 10 * SECOND_NS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Arrival:
     """When a response was asked for and came."""
 
@@ -47,7 +47,7 @@ class Arrival:
     generation: int  # of the cache's purges when it was asked for
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
     """How a storable response is to be kept."""
 
@@ -62,7 +62,7 @@ class Plan:
         return not self.flags & NO_CACHE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Filed:
     """The key a response goes to, and the record that leads there (None: it lies under the primary key)."""
 
