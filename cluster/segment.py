@@ -50,13 +50,18 @@ class NamedSegment:
         holds that directory's lock, so nobody lives in it.
         """
         self.name = segment_name(state_dir)
-        if _unlink(self.name):
-            log.warning(
-                "removed the segment %s left by a supervisor that died; the cache starts empty", self.name
-            )
-        _check_room(size_bytes)
-        memory = posix_ipc.SharedMemory(self.name, posix_ipc.O_CREX, mode=0o600)
-        self.fd: int = memory.fd
+        try:
+            if _unlink(self.name):
+                log.warning(
+                    "removed the segment %s left by a supervisor that died; the cache starts empty", self.name
+                )
+            _check_room(size_bytes)
+            self.fd: int = posix_ipc.SharedMemory(self.name, posix_ipc.O_CREX, mode=0o600).fd
+        except (posix_ipc.Error, OSError) as error:
+            raise BootError(
+                f"cannot make the shared segment {SHM}{self.name}: {error}; {SHM} must be a tmpfs we may "
+                "write to, and a file of that name must be ours"
+            ) from error
         self.doorbells: list[int] = []
         try:
             _reserve(self.fd, size_bytes)

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import trustme
 
+from cluster.settings import CertificateSettings
 from tests.support.cluster import PATIENCE_S, Cluster, settings, wait_until, with_worker
 from tests.support.scripted_origin import ScriptedOrigin, answer, script
 from worker.settings import LogSettings
@@ -232,6 +235,25 @@ def test_https_is_served_with_a_certificate_of_the_local_authority(
         assert get(secure, context=trust)[2] == b"the page"
 
 
+def test_each_name_gets_its_own_certificate(tmp_path: Path, origin: ScriptedOrigin) -> None:
+    authority = trustme.CA()
+    pairs = []
+    for name in ("a.test", "b.test"):
+        leaf = authority.issue_cert(name)
+        leaf.cert_chain_pems[0].write_to_path(os.fspath(tmp_path / f"{name}.pem"))
+        leaf.private_key_pem.write_to_path(os.fspath(tmp_path / f"{name}.key"))
+        pairs.append(CertificateSettings(tmp_path / f"{name}.pem", tmp_path / f"{name}.key"))
+    asked = settings(tmp_path, origin=origin.url, schemes=("https",), certificates=tuple(pairs))
+    with Cluster(asked) as edge:
+        trust = ssl.create_default_context()
+        authority.configure_trust(trust)
+        for name in ("a.test", "b.test"):
+            plain = socket.create_connection(("127.0.0.1", urlsplit(edge.url).port), timeout=PATIENCE_S)
+            with trust.wrap_socket(plain, server_hostname=name) as secure:  # verifies the name
+                secure.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+                assert secure.recv(65536).startswith(b"HTTP/1.1 200")
+
+
 def test_a_tls_session_is_resumed_with_any_worker_of_any_generation(
     tmp_path: Path, origin: ScriptedOrigin
 ) -> None:
@@ -244,7 +266,7 @@ def test_a_tls_session_is_resumed_with_any_worker_of_any_generation(
                 c.connect()
                 raw = c.sock
                 if session is not None:
-                    plain = __import__("socket").create_connection(("127.0.0.1", parts.port))
+                    plain = socket.create_connection(("127.0.0.1", parts.port))
                     raw = trust.wrap_socket(plain, server_hostname="127.0.0.1", session=session)
                 with raw:
                     raw.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
