@@ -45,7 +45,9 @@ LINGER_S = 2.0  # after a refusal: how long the client may go on sending before 
 LINGER_BYTES = 1024 * 1024
 BURST = range(32)  # pipelined requests answered in a row before other connections get their turn
 
-# What a connection does.
+# What a connection does: wait for a request, with nothing of it (IDLE) or something of it in the buffer (HEAD);
+# have one in hand (BUSY); read away the body of one that is answered (DISCARD); read away what a client that
+# was refused still sends (LINGER); nothing more (CLOSED). The order matters.
 IDLE, HEAD, BUSY, DISCARD, LINGER, CLOSED = range(6)
 
 _FRAMING = CONNECTION | CONTENT_LENGTH | TRANSFER_ENCODING | EXPECT
@@ -134,13 +136,13 @@ class H1Protocol(Answering, Connection):
             self._control_reading()
 
     def eof_received(self) -> bool:
-        # A client that ends its side before its answer began is taken to be gone, as nginx does: one that
-        # only half-closes cannot be told from one that left, and work for the latter is what an overloaded
-        # edge can least afford. An answer that has begun is finished, where the transport can do that.
+        # A client that ends its side is taken to be gone, as nginx does: one that only half-closes cannot be
+        # told from one that left, and work for the latter is what an overloaded edge can least afford. A
+        # stored body costs no work: it is sent to its end, where the transport can do that.
         self._eof = True
         if self._body is not None:
             self._body.fail(client_gone("before the end of its body"))
-        if self._responding and self._ctx is not None:
+        if self._pinned is not None:
             self._keep = False
             return not self._client.tls_version
         if self._task is not None:
@@ -188,6 +190,7 @@ class H1Protocol(Answering, Connection):
                 if self._paused:
                     break
             self._buffer = data[at:]
+            self._phase = HEAD
             if not self._paused:
                 self._loop.call_soon(self._continue)
         except (LineError, FieldError, OverflowError) as error:
@@ -301,6 +304,7 @@ class H1Protocol(Answering, Connection):
         if rest:
             self._buffer = rest
             if self._phase == IDLE:
+                self._phase = HEAD
                 self._loop.call_soon(self._continue)
         if rest or self._body is not None:
             self._control_reading()
@@ -420,7 +424,7 @@ class H1Protocol(Answering, Connection):
             return
         body = self._body
         room = body is None or (body.held <= HIGH_WATER_BYTES and body.discarded <= DISCARD_BYTES)
-        if self._buffer and self._phase != HEAD:
+        if self._buffer and (self._phase != HEAD or self._paused):
             limits = self.server.limits
             ahead = self._buffer
             room = room and len(ahead) <= limits.header_bytes and ahead.count(b"\r\n\r\n") < limits.pipelined
@@ -462,7 +466,7 @@ class H1Protocol(Answering, Connection):
         if self.server.draining:
             self._end_connection()
             return
-        self._phase = IDLE
+        self._phase = HEAD if self._buffer else IDLE
         self._task = None
         self._since_ns = self.server.now_ns
         if not self._taking and (self._buffer or not self._reading):

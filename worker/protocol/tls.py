@@ -23,7 +23,7 @@ _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 def make_context(certificate: Path, key: Path, protocols: tuple[str, ...] = ("http/1.1",)) -> ssl.SSLContext:
-    """A server context: TLS 1.2 and 1.3, ALPN for `protocols`, session tickets, no compression or renegotiation.
+    """A server context: TLS 1.2 and 1.3, ALPN `protocols`, tickets, no compression, no renegotiation.
 
     OSError names a file that cannot be read; ValueError says which file holds no usable certificate or key,
     or that the two do not belong together.
