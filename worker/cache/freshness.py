@@ -7,13 +7,14 @@ import re
 from calendar import timegm
 from dataclasses import dataclass
 from functools import lru_cache
-from time import gmtime
 
 from worker.cache.control import DELTA_MAX, ResponseControl, delta_seconds
 from worker.fields import Fields
 
 KEEP_VALIDATABLE_S = 24 * 3600  # how long past freshness a response with a validator is worth its room
 KEEP_FOR_WAITERS_S = 5  # at least, so that whoever waited for a slow fetch finds it, stale on arrival or not
+
+_YEAR_S = 31_556_952  # a Gregorian year on average
 
 _MONTHS = {
     name: number
@@ -36,7 +37,7 @@ def http_date(value: bytes, now_s: float) -> int | None:
 
     `now_s` (wall clock) resolves the two-digit year of RFC 850: one more than 50 years ahead is past.
     """
-    return _http_date(value, gmtime(now_s).tm_year)
+    return _http_date(value, 1970 + int(now_s // _YEAR_S))
 
 
 @lru_cache(maxsize=1024)  # the same few dates come again and again, and each costs microseconds
