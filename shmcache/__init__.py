@@ -1,0 +1,37 @@
+"""One shared-memory cache, its leases, rate decisions and statistics, for all processes of a host.
+
+Knows keys, tags, deadlines and bytes; refuses to know HTTP or any event loop.
+"""
+
+from shmcache.core import (
+    COPY_BYTES,
+    LAYOUT_VERSION,
+    MEMBERS,
+    Cache,
+    Fill,
+    Hit,
+    Leases,
+    MemberInfo,
+    PinnedBody,
+    Segment,
+    Statistics,
+    TokenBuckets,
+)
+from shmcache.errors import LayoutMismatch, SegmentError
+
+__all__ = [
+    "COPY_BYTES",
+    "LAYOUT_VERSION",
+    "MEMBERS",
+    "Cache",
+    "Fill",
+    "Hit",
+    "LayoutMismatch",
+    "Leases",
+    "MemberInfo",
+    "PinnedBody",
+    "Segment",
+    "SegmentError",
+    "Statistics",
+    "TokenBuckets",
+]

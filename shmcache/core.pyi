@@ -9,7 +9,10 @@ carry its number and epoch, so that what a dead process held can be given back e
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, final
+
+from shmcache.errors import LayoutMismatch as LayoutMismatch
+from shmcache.errors import SegmentError as SegmentError
 
 MEMBERS: Final = 64
 COPY_BYTES: int  # bodies up to this size are copied out by `get`, larger ones are pinned
@@ -36,9 +39,6 @@ FAILED: int  # the fetch failed: waiters may answer with that failure
 OWNER_DIED: int  # elect a new owner
 TOO_SLOW: int  # its deadline passed: elect a new owner
 UNKNOWN: int  # the cell was reused meanwhile: look up and claim again
-
-class SegmentError(Exception): ...
-class LayoutMismatch(SegmentError): ...
 
 class MemberInfo:
     member: int
@@ -83,7 +83,9 @@ class Segment:
         """Give back all that the dead process behind `member` held, and free its place.
 
         Pins, half-made entries, leases (ended as OWNER_DIED, waiters woken), statistics folded.
-        Counts of each, for the log. Call only once the process is known to be gone.
+        Counts for the log: pins, fills, zombies, leases, and skipped_stripes, those that a stopped
+        process kept locked (not 0: reap again once that one is gone). Idempotent; may itself die and be
+        repeated. Call only once the process is known to be gone.
         """
     def audit(self) -> list[str]:
         """Check that every page, chunk, entry, slot and pin is counted exactly once; the faults found.
@@ -95,13 +97,21 @@ class Segment:
     def close(self) -> None:
         """Unmap. Only for the last user in this process; every object from here on is dead."""
 
+@final
 class PinnedBody:
-    """A stored body lent out; implements worker.message.Pinned. Dropping the last reference releases it."""
+    """A stored body lent out; implements worker.message.Pinned. Dropping the last reference releases it.
+
+    The bytes stay unchanged, whatever becomes of the entry, until `release` was called and the last view
+    is gone: a view keeps them as long as it lives. The kernel must have copied them by then (`send`,
+    `sendmsg`; not `sendfile` or MSG_ZEROCOPY).
+    """
 
     def __len__(self) -> int: ...
-    def views(self, start: int = 0, stop: int | None = None) -> list[memoryview]: ...
+    def views(self, start: int = 0, stop: int | None = None) -> list[memoryview]:
+        """One read-only view per contiguous run; `start` and `stop` as in a slice. ValueError once released."""
     def release(self) -> None: ...
 
+@final
 class Hit:
     """One stored response as `get` found it; a snapshot."""
 
@@ -112,6 +122,7 @@ class Hit:
     size: int
     fresh_until_ns: int
 
+@final
 class Fill:
     """An entry being written. It becomes visible at `publish`, at once and whole, or never."""
 
@@ -127,6 +138,7 @@ class Fill:
     def abort(self) -> None:
         """Give everything back; safe to call twice and after `publish`."""
 
+@final
 class Cache:
     """Byte strings under byte-string keys, with deadlines. Full keys are compared, never hashes alone."""
 
@@ -151,7 +163,8 @@ class Cache:
 
         `swr_ns`, `sie_ns`: lengths of the windows after `fresh_until_ns`. `flags`: 0..255, the caller's
         own, handed back by `get`. `born`: `generation()` when the fetch began, so that a purge during
-        it wins; 0 means now. `tags` are labels for `purge_tag`.
+        it wins; 0 means now. `tags` are labels for `purge_tag`, at most 4096 of them. False as well when a
+        purge since `born` hit it, when key, tags and meta are over 32 KiB, or the body over an eighth of the pages.
         """
     def begin(
         self,
@@ -175,9 +188,18 @@ class Cache:
         swr_ns: int = 0, sie_ns: int = 0, flags: int = 0,
     ) -> bool:
         """New meta and deadlines for a stored body, the body kept (RFC 9111 4.3.4). False when it is gone."""
-    def delete(self, key: bytes) -> bool: ...
+    def delete(self, key: bytes) -> bool:
+        """Remove one entry; whether there was one. A fetch of that key that began before cannot be stored.
+
+        SegmentError if its stripe stays locked for two seconds (by a stopped process).
+        """
     def purge_all(self) -> int:
         """Make everything stored so far invisible, O(1); the new generation."""
+    def purge_tag(self, tag: bytes) -> int:
+        """Make everything that carries this tag invisible, O(1); the new generation.
+
+        Tags are told apart by a hash, 2**20 values in a large segment: a collision costs a miss.
+        """
     def generation(self) -> int:
         """Counter of purges: read when a fetch starts, given back as `born`."""
 

@@ -16,18 +16,17 @@ static uint64_t load_word(const uint8_t *from) {
     return __atomic_load_n((const uint64_t *)from, __ATOMIC_RELAXED);
 }
 
+typedef uint64_t __attribute__((may_alias, aligned(1))) any_word; /* a private word, wherever it lies */
+
 static void copy_words(uint8_t *to, const uint8_t *from, size_t len) {
-    for (; len >= 32; len -= 32, to += 32, from += 32) {
-        uint64_t words[4] = {load_word(from), load_word(from + 8), load_word(from + 16), load_word(from + 24)};
-        memcpy(to, words, 32);
-    }
-    for (; len >= 8; len -= 8, to += 8, from += 8) {
+    const uint8_t *end = from + (len & ~(size_t)7);
+    for (; from + 64 <= end; from += 64, to += 64)
+#pragma GCC unroll 8
+        for (int i = 0; i < 64; i += 8) *(any_word *)(to + i) = load_word(from + i);
+    for (; from < end; from += 8, to += 8) *(any_word *)to = load_word(from);
+    if (len & 7) { /* the rest of the word is inside the chunk */
         uint64_t word = load_word(from);
-        memcpy(to, &word, 8);
-    }
-    if (len) { /* the rest of the word is inside the chunk */
-        uint64_t word = load_word(from);
-        memcpy(to, &word, len);
+        memcpy(to, &word, len & 7);
     }
 }
 

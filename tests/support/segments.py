@@ -1,0 +1,119 @@
+"""Segments for tests of the cache core, children that die in it, and the core built with fault points."""
+
+import importlib.util
+import os
+import platform
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from shmcache import core
+from shmcache.core import Segment
+
+ROOT = Path(core.__file__).parents[1]
+BOOT_ID = b"the boot of this test"
+NOW_NS = 1_000
+FOREVER_NS = 1 << 60
+
+
+@contextmanager
+def cache_segment(size_bytes: int = 16 << 20, *, module: Any = core, **sizes: int) -> Iterator[Segment]:
+    """A fresh segment, joined as member 0, gone at the end. `sizes`: stripes, entries."""
+    fd = os.memfd_create("segment")
+    try:
+        os.ftruncate(fd, size_bytes)
+        segment = module.Segment(fd, size_bytes, create=True, boot_id=BOOT_ID, **sizes)
+    finally:
+        os.close(fd)
+    try:
+        segment.join(0, NOW_NS)
+        yield segment
+    finally:
+        segment.close()
+
+
+def put(segment: Segment, key: bytes, body: bytes, meta: bytes = b"meta") -> bool:
+    """Store with deadlines far away."""
+    return segment.cache.put(
+        key, meta, body, now_ns=NOW_NS, fresh_until_ns=FOREVER_NS, keep_until_ns=FOREVER_NS
+    )
+
+
+def whole(body: Any) -> bytes:
+    """The bytes of a Hit's body, copied out of the segment when it was pinned."""
+    return body if isinstance(body, bytes) else b"".join(body.views())
+
+
+def get(segment: Segment, key: bytes) -> bytes | None:
+    """The stored body as bytes."""
+    hit = segment.cache.get(key, NOW_NS)
+    return None if hit is None else whole(hit.body)
+
+
+def sealed(seed: int, size: int) -> bytes:
+    """A body of that size which `is_sealed` recognises as whole, different for every seed."""
+    return seed.to_bytes(8, "big") + random.Random(seed).randbytes(size)
+
+
+def is_sealed(body: bytes) -> bool:
+    """Whether these are exactly the bytes `sealed` made."""
+    return body == sealed(int.from_bytes(body[:8], "big"), len(body) - 8)
+
+
+def fork(work: Callable[[], object]) -> int:
+    """Run `work` in a child that leaves no trace in this process; its pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        work()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def was_killed(pid: int) -> bool:
+    """Wait for a child: True if SIGKILL ended it, False if it came to its end; anything else is an error."""
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.waitstatus_to_exitcode(status) == 0
+    return False
+
+
+def build_faulty_core(directory: Path) -> ModuleType:
+    """shmcache.core compiled with fault points, as a module of its own beside the real one."""
+    compiler = shutil.which("cc")
+    if compiler is None or importlib.util.find_spec("Cython") is None:
+        pytest.skip("fault points need a C compiler and Cython: apt-get install gcc; pip install 'Cython>=3.1'")
+    modules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]
+    sources = next(module["sources"] for module in modules if module["name"] == "shmcache.core")
+    generated, library = directory / "core.c", directory / "core.so"
+    cython = [sys.executable, "-m", "cython", "-3", "--module-name", "faulty.core", "-o", str(generated)]
+    subprocess.run([*cython, str(ROOT / sources[0])], check=True, cwd=ROOT)
+    flags = ["-shared", "-fPIC", "-O1", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-DSHM_FAULTS"]
+    flags += ["-mcx16"] if platform.machine() == "x86_64" else []
+    include = [f"-I{sysconfig.get_path('include')}", f"-I{ROOT / 'shmcache'}"]
+    files = [str(ROOT / source) for source in sources[1:]]
+    subprocess.run([compiler, *flags, *include, str(generated), *files, "-lpthread", "-o", str(library)], check=True)
+    spec = importlib.util.spec_from_file_location("faulty.core", library)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
