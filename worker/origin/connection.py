@@ -254,25 +254,34 @@ class Connection(asyncio.Protocol):
             seen = max(0, len(held) - 3)
             held += data
             end = held.find(b"\r\n\r\n", seen) + 4
-        limit = self.keeper.settings.header_bytes
-        size = len(data) if held is None else len(held)
-        if (end if end >= 4 else size) > limit:
-            self.fail(self._error(502, Fault.RESPONSE_HEADER_SIZE, f"the head is larger than {limit} bytes"))
-        elif end >= 4:
-            if held is not None:
-                data = bytes(held)
-                self.held = None
-            head = read_head(data[:end], to_head=self.to_head)
-            if head.status >= 200:
-                self._begin_body(head, data[end:])
-            else:
-                self._take_interim(head)
-                if self.state is State.HEAD and len(data) > end:
-                    self._take_head(data[end:])
+        if end < 4:
+            self._hold(bytearray(data) if held is None else held)
+            return
+        if end > self.keeper.settings.header_bytes:
+            self._fail_too_large()
+            return
+        if held is not None:
+            data = bytes(held)
+            self.held = None
+        head = read_head(data[:end], to_head=self.to_head)
+        if head.status >= 200:
+            self._begin_body(head, data[end:])
         else:
-            self.held = bytearray(data) if held is None else held
-            if is_hopeless(self.held):
-                raise HeadError("not the start of an HTTP/1.1 answer")
+            self._take_interim(head)
+            if len(data) > end:
+                self._take_head(data[end:])
+
+    def _hold(self, held: bytearray) -> None:
+        """The head has not ended yet: wait for more, unless no end could save it."""
+        if is_hopeless(held):
+            raise HeadError("not the start of an HTTP/1.1 answer")
+        if len(held) > self.keeper.settings.header_bytes:
+            self._fail_too_large()
+        self.held = held
+
+    def _fail_too_large(self) -> None:
+        detail = f"the head is larger than {self.keeper.settings.header_bytes} bytes (`header_bytes`)"
+        self.fail(self._error(502, Fault.RESPONSE_HEADER_SIZE, detail))
 
     def _take_interim(self, head: Head) -> None:
         """100 is of no interest, 101 was not asked for, others are passed on (RFC 9110 15.2)."""
@@ -338,7 +347,8 @@ class Connection(asyncio.Protocol):
             self.state = State.CLOSED
             self._cut()
         elif self.keep:
-            self.resume()
+            if self.paused:
+                self.resume()
             self.state = State.IDLE
             self.reused = True
             self.keeper.give_back(self)

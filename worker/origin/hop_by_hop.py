@@ -17,10 +17,13 @@ _NOT_IN_TRAILERS = (
 )  # fmt: skip
 
 
-def connection_options(fields: Fields) -> list[bytes]:
+_USUAL = {value: (value.lower(),) for value in (b"keep-alive", b"Keep-Alive", b"close", b"Close")}
+
+
+def connection_options(fields: Fields) -> tuple[bytes, ...]:
     """Names listed in Connection, in lower case."""
     value = fields.joined(b"connection") or b""
-    return [option for option in (item.strip().lower() for item in value.split(b",")) if option]
+    return _USUAL.get(value) or tuple(filter(None, (item.strip().lower() for item in value.split(b","))))
 
 
 def forwardable_trailers(trailers: Fields) -> Fields:

@@ -40,10 +40,11 @@ class Pool:
         idle = self.idle
         while idle:
             connection = idle.pop()
-            if connection.state is State.IDLE and not connection.transport.is_closing():
-                if not self._is_expired(connection, now_ns):
-                    return connection
-                connection.close()
+            if connection.state is not State.IDLE or connection.transport.is_closing():
+                continue
+            if not self._is_expired(connection, now_ns):
+                return connection
+            connection.close()
         return None
 
     async def connect(self) -> Connection:
@@ -136,10 +137,10 @@ class Pool:
             emptied.set_result(None)
 
     def _is_expired(self, connection: Connection, now_ns: int) -> bool:
-        limit = self.keepalive_ns
-        if connection.idle_limit_ns:
-            limit = min(limit, connection.idle_limit_ns)
-        return now_ns - connection.active_ns > limit
+        limit_ns = connection.idle_limit_ns
+        if not limit_ns or limit_ns > self.keepalive_ns:
+            limit_ns = self.keepalive_ns
+        return now_ns - connection.active_ns > limit_ns
 
     def _connect_error(self, error: OSError) -> EdgeError:
         """What kept us from connecting, in the words of RFC 9209."""

@@ -4,6 +4,8 @@ Knows no socket. What a client says about who stands behind it is believed only 
 proxy; from anybody else those fields are replaced.
 """
 
+from functools import lru_cache
+
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import CDN_LOOP, CONNECTION, COOKIE, FORWARDED, TE, Fields
@@ -23,6 +25,9 @@ _ABOUT_CLIENT_LINES = (
     b"X-Forwarded-For: %b\r\nX-Real-IP: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n"
     b"Forwarded: %b\r\n"
 )
+
+# Longer names are no names of hosts (RFC 1035 2.3.4 and a port), and are not worth remembering.
+MAX_KNOWN_HOST = 262
 
 # Methods whose meaning anticipates content: without any they carry Content-Length: 0 (RFC 9110 8.6).
 WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
@@ -62,7 +67,8 @@ class RequestHead:
         if client.trusted and mask & FORWARDED:
             about_client = _next_hop(client.address, request)
         else:
-            about_client = _first_hop(client.address, request.scheme, request.host)
+            first_hop = _known_first_hop if len(request.host) <= MAX_KNOWN_HOST else _first_hop
+            about_client = first_hop(client.address, request.scheme, request.host)
         if mask & CDN_LOOP:
             path_taken = self._path_taken(fields, request.version)
         else:
@@ -106,6 +112,9 @@ def _first_hop(address: str, scheme: bytes, host: bytes) -> bytes:
     """Forwarding fields for a client nobody spoke for before us."""
     plain = address.encode("ascii")
     return _ABOUT_CLIENT_LINES % (plain, plain, scheme, host, _forwarded(address, scheme, host))
+
+
+_known_first_hop = lru_cache(maxsize=1024)(_first_hop)  # the same for all requests of a client to a host
 
 
 def _next_hop(address: str, request: Request) -> bytes:

@@ -16,6 +16,7 @@ UNTIL_CLOSE = -2
 MAX_FIELDS = 1024
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
+_USUAL = b"HTTP/1.1 200 OK\r\n"
 _KEEP_ALIVE_TIMEOUT = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*([0-9]{1,6})", re.IGNORECASE)
 
 
@@ -27,18 +28,21 @@ class Head:
     """What the head says: `fields` without framing and hop-by-hop lines.
 
     `size` is how the body is delimited: its bytes, CHUNKED or UNTIL_CLOSE. `length` is what may be told to
-    the client, which for HEAD and 304 is not the size of what follows (RFC 9110 8.6).
+    the client, which for HEAD and 304 is not the size of what follows (RFC 9110 8.6). `keep`: the connection
+    may carry another request; `idle_s`: for how long it may idle, if the origin said so.
     """
 
     __slots__ = ("fields", "idle_s", "keep", "length", "size", "status")
 
-    def __init__(self, status: int, fields: Fields) -> None:
+    def __init__(
+        self, status: int, fields: Fields, size: int, length: int | None, keep: bool, idle_s: int | None
+    ) -> None:
         self.status = status
         self.fields = fields
-        self.size = 0
-        self.length: int | None = None
-        self.keep = True  # the connection may carry another request
-        self.idle_s: int | None = None  # seconds the origin says it keeps an idle connection
+        self.size = size
+        self.length = length
+        self.keep = keep
+        self.idle_s = idle_s
 
 
 def read_head(block: bytes, *, to_head: bool) -> Head:
@@ -46,54 +50,54 @@ def read_head(block: bytes, *, to_head: bool) -> Head:
 
     Raises HeadError for what RFC 9112 4 to 6 forbids.
     """
-    line = _STATUS_LINE.match(block)
-    if line is None:
-        raise HeadError("not an HTTP/1.1 status line")
+    if block.startswith(_USUAL):
+        status, start, old = 200, len(_USUAL), False
+    else:
+        line = _STATUS_LINE.match(block)
+        if line is None:
+            raise HeadError("not an HTTP/1.1 status line")
+        status, start, old = int(line[2]), line.end(), line[1] == b"0"
     try:
-        fields = Fields.parse(block, line.end(), max_fields=MAX_FIELDS)
+        fields = Fields.parse(block, start, max_fields=MAX_FIELDS)
     except FieldError as error:
         raise HeadError(str(error)) from None
-    head = Head(int(line[2]), fields)
-    old = line[1] == b"0"
-    _read_framing(head, fields, old=old, to_head=to_head)
-    _read_connection(head, fields, old=old)
-    return head
-
-
-def _read_framing(head: Head, fields: Fields, *, old: bool, to_head: bool) -> None:
-    """RFC 9112 6.3, rules 1 to 8 without those for CONNECT."""
     mask = fields.mask
-    if mask & TRANSFER_ENCODING:
+    size, length = _framing(status, fields, mask, old, to_head)
+    keep, idle_s = not old, None
+    if mask & CONNECTION:
+        options = connection_options(fields)
+        keep = b"keep-alive" in options if old else b"close" not in options
+        idle_s = _idle_time(fields)
+        fields.remove(*HOP_BY_HOP, *options)
+    else:
+        fields.remove(*HOP_BY_HOP)
+    return Head(status, fields, size, length, keep and size != UNTIL_CLOSE, idle_s)
+
+
+def _framing(status: int, fields: Fields, mask: int, old: bool, to_head: bool) -> tuple[int, int | None]:
+    """Size and length of the body: RFC 9112 6.3, rules 1 to 8 without those for CONNECT."""
+    size = UNTIL_CLOSE
+    length = None
+    if mask & CONTENT_LENGTH:
+        size = length = int(fields.get(b"content-length") or b"")
+    elif mask & TRANSFER_ENCODING:
         if old:
             raise HeadError("Transfer-Encoding in an HTTP/1.0 answer")
         if (fields.joined(b"transfer-encoding") or b"").lower() != b"chunked":
             raise HeadError("a transfer coding other than chunked")
-        head.size = CHUNKED
-    elif mask & CONTENT_LENGTH:
-        head.size = head.length = int(fields.get(b"content-length") or b"")
-    else:
-        head.size = UNTIL_CLOSE
-    if to_head or head.status == 304:
-        head.size = 0
-    elif head.status == 204 or head.status < 200:
-        head.size = 0
-        head.length = None
+        size = CHUNKED
+    if to_head or status == 304:
+        return 0, length
+    if status == 204 or status < 200:
+        return 0, None
+    return size, length
 
 
-def _read_connection(head: Head, fields: Fields, *, old: bool) -> None:
-    """Persistence (RFC 9112 9.3), and removal of what concerns this connection alone."""
-    if fields.mask & CONNECTION:
-        options = connection_options(fields)
-        head.keep = b"keep-alive" in options if old else b"close" not in options
-        timeout = fields.get(b"keep-alive")
-        if timeout is not None and (found := _KEEP_ALIVE_TIMEOUT.search(timeout)):
-            head.idle_s = int(found[1])
-        fields.remove(*HOP_BY_HOP, *options)
-    else:
-        head.keep = not old
-        fields.remove(*HOP_BY_HOP)
-    if head.size == UNTIL_CLOSE:
-        head.keep = False
+def _idle_time(fields: Fields) -> int | None:
+    """Seconds the origin says it keeps an idle connection (the old Keep-Alive field; many still send it)."""
+    value = fields.get(b"keep-alive")
+    found = None if value is None else _KEEP_ALIVE_TIMEOUT.search(value)
+    return None if found is None else int(found[1])
 
 
 def is_hopeless(start: bytes | bytearray) -> bool:
