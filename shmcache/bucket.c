@@ -100,13 +100,3 @@ int64_t bucket_take(const struct bucket_table *table, uint64_t hash, uint64_t no
         }
     }
 }
-
-size_t bucket_active(const struct bucket_table *table, uint64_t now_ns)
-{
-    const struct cell *cells = table->region;
-    size_t active = 0;
-
-    for (size_t i = 0; i < table->cells; i++)
-        active += __atomic_load_n(&cells[i].tat, __ATOMIC_RELAXED) > now_ns;
-    return active;
-}

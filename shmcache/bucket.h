@@ -58,7 +58,4 @@ void bucket_init(void *region, size_t cells);
 int64_t bucket_take(const struct bucket_table *table, uint64_t hash, uint64_t now_ns, uint64_t interval_ns,
                     uint64_t burst, uint64_t cost);
 
-/* Number of cells not yet full again at now_ns: how many keys are being counted. */
-size_t bucket_active(const struct bucket_table *table, uint64_t now_ns);
-
 #endif

@@ -107,7 +107,6 @@ cdef extern from "lease.h" nogil:
     int c_lease_ending "lease_ending" (lease_table *table, uint64_t ticket, uint64_t now_ns)
     bint lease_release(lease_table *table, uint64_t ticket, int ending)
     size_t lease_reap(lease_table *table, int member, uint32_t epoch)
-    size_t lease_live(const lease_table *table)
 
 
 cdef extern from "bucket.h" nogil:
@@ -118,7 +117,6 @@ cdef extern from "bucket.h" nogil:
         size_t cells
     int64_t bucket_take(const bucket_table *table, uint64_t hash, uint64_t now_ns, uint64_t interval_ns,
                         uint64_t burst, uint64_t cost)
-    size_t bucket_active(const bucket_table *table, uint64_t now_ns)
 
 
 cdef extern from "table.h" nogil:

@@ -583,9 +583,6 @@ cdef class Leases:
             raise ValueError(f"{ending} is not an ending of a lease: give PUBLISHED, NOT_STORABLE, FAILED...")
         lease_release(self._table(True), ticket, ending)
 
-    def live(self):
-        return lease_live(self._table(False))
-
     cdef size_t reap(self, int member, uint32_t epoch) except? 0:
         return lease_reap(self._table(False), member, epoch)
 
@@ -618,11 +615,6 @@ cdef class TokenBuckets:
             counter_add(map.statistics, map.member, CORE_BUCKET_TABLE_FULL, 1)
             return 0
         return wait_ns
-
-    def active(self, uint64_t now_ns):
-        if self.mapping.map.base is NULL:
-            raise SegmentError("the segment is closed")
-        return bucket_active(&self.table, now_ns)
 
 
 # --- statistics (counter.h) --------------------------------------------------------------------------------

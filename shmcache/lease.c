@@ -324,12 +324,3 @@ size_t lease_reap(struct lease_table *table, int member, uint32_t epoch)
     ring(table, ~0ull);
     return ended;
 }
-
-size_t lease_live(const struct lease_table *table)
-{
-    size_t live = 0;
-
-    for (size_t i = 0; i < table->cells; i++)
-        live += is_live(load(&cells_of(table)[i].word));
-    return live;
-}

@@ -80,7 +80,4 @@ bool lease_release(struct lease_table *table, uint64_t ticket, enum lease_ending
  */
 size_t lease_reap(struct lease_table *table, int member, uint32_t epoch);
 
-/* Number of live leases. */
-size_t lease_live(const struct lease_table *table);
-
 #endif

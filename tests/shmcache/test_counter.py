@@ -1,6 +1,7 @@
 """Statistics: sums over all members, living and dead, that never go backwards."""
 
 from collections.abc import Iterator
+from functools import partial
 from time import monotonic_ns, sleep
 
 import pytest
@@ -58,7 +59,7 @@ def test_an_index_outside_the_page_is_refused(segment: Segment, index: int) -> N
 
 @pytest.mark.parametrize("member", [-1, MEMBERS])
 def test_a_member_outside_the_segment_is_refused(segment: Segment, member: int) -> None:
-    with pytest.raises(ValueError, match="outside 0..63"):
+    with pytest.raises(ValueError, match=r"outside 0\.\.63"):
         segment.statistics.of(member)
 
 
@@ -71,7 +72,9 @@ def test_a_closed_segment_counts_no_more() -> None:
         statistics.totals()
 
 
-def test_what_the_dead_counted_stays_in_the_totals_and_their_successor_starts_at_zero(segment: Segment) -> None:
+def test_what_the_dead_counted_stays_in_the_totals_and_their_successor_starts_at_zero(
+    segment: Segment,
+) -> None:
     def count(amount: int) -> None:
         def work() -> None:
             segment.join(2, monotonic_ns())
@@ -105,14 +108,14 @@ def test_totals_are_exact_and_never_fall_while_counters_and_reapers_are_killed(s
         while True:
             segment.reap(member)
 
-    pids = {member: spawn(lambda member=member: count_for_ever(member)) for member in members}
+    pids = {member: spawn(partial(count_for_ever, member)) for member in members}
     seen = 0
     try:
         for turn in range(60):
             member = members[turn % len(members)]
             sleep(0.001 * (turn % 5))
             kill(pids.pop(member))
-            reaper = spawn(lambda member=member: reap_for_ever(member))
+            reaper = spawn(partial(reap_for_ever, member))
             sleep(0.0005 * (turn % 4))
             kill(reaper)
             segment.reap(member)
@@ -120,7 +123,7 @@ def test_totals_are_exact_and_never_fall_while_counters_and_reapers_are_killed(s
             total = segment.statistics.total(INDEX)
             assert total >= seen
             seen = total
-            pids[member] = spawn(lambda member=member: count_for_ever(member))
+            pids[member] = spawn(partial(count_for_ever, member))
     finally:
         for pid in pids.values():
             kill(pid)

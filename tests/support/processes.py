@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from time import monotonic, sleep
+from typing import cast
 
 PATIENCE_S = 60.0
 
@@ -66,6 +67,6 @@ def kill(pid: int) -> None:
         os.waitpid(pid, 0)
 
 
-def shared_words(count: int) -> "ctypes.Array[ctypes.c_uint64]":
-    """Zeroed 64-bit words shared with children forked later; each is stored whole, even by a child that dies."""
-    return (ctypes.c_uint64 * count).from_buffer(mmap.mmap(-1, count * 8))
+def shared_words(count: int) -> MutableSequence[int]:
+    """Zeroed 64-bit words shared with children forked later; stored whole, even by a child that dies."""
+    return cast("MutableSequence[int]", (ctypes.c_uint64 * count).from_buffer(mmap.mmap(-1, count * 8)))

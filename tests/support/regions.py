@@ -90,7 +90,7 @@ class FaultyLeases:
         if not library.exists():
             compile_c(library, [SOURCES / "lease.c", FAULT_POINT], "-DSHM_FAULTS", "-shared", "-fPIC")
         self.c = ctypes.CDLL(str(library))
-        self.c.lease_reap.restype = self.c.lease_live.restype = ctypes.c_size_t
+        self.c.lease_reap.restype = ctypes.c_size_t
         self._memory = mmap.mmap(-1, 4096)
         self._bells = (ctypes.c_int * MEMBERS)(*bells)
         region = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
@@ -115,16 +115,15 @@ class FaultyLeases:
         return answer, ticket.value
 
     def ending(self, ticket: int, now_ns: int = 0) -> int:
-        return self.c.lease_ending(ctypes.byref(self.table), ctypes.c_uint64(ticket), ctypes.c_uint64(now_ns))
+        return int(
+            self.c.lease_ending(ctypes.byref(self.table), ctypes.c_uint64(ticket), ctypes.c_uint64(now_ns))
+        )
 
     def release(self, ticket: int, ending: int) -> bool:
         return bool(self.c.lease_release(ctypes.byref(self.table), ctypes.c_uint64(ticket), ending) & 0xFF)
 
     def reap(self, member: int, epoch: int = 1) -> int:
-        return self.c.lease_reap(ctypes.byref(self.table), member, ctypes.c_uint32(epoch))
-
-    def live(self) -> int:
-        return self.c.lease_live(ctypes.byref(self.table))
+        return int(self.c.lease_reap(ctypes.byref(self.table), member, ctypes.c_uint32(epoch)))
 
     def raise_at(self, point: int, number: signal.Signals) -> None:
         """Get that signal at the point-th fault point from now on."""
