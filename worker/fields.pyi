@@ -107,3 +107,10 @@ def read_head(
     complete; the bytes before data[seen] are known to hold no end. Raises LineError, FieldError, and
     OverflowError ("line" or "header") for a part longer than `max_line` or `max_header` bytes.
     """
+
+def is_plain_path(path: bytes) -> bool:
+    """Is the path its own normal form for `security.normalize`, by one look at its bytes?
+
+    True only for visible ASCII that begins with a slash, without "%", backslash, "#" and "?", with no empty
+    segment but the last, and none that begins with a dot. False says nothing: the path needs a closer look.
+    """

@@ -224,6 +224,20 @@ cdef extern from *:
         return found ? (size_t)(found - block) + 4 : 0;
     }
 
+    /* Is the path its own normal form? Visible ASCII, no "%", backslash, "#" or "?", no empty segment, none that begins
+     * with a dot. */
+    static int plain_path(const unsigned char *p, size_t size)
+    {
+        const unsigned char *end = p + size;
+        unsigned char before = 0;
+        if (size == 0 || *p != '/') return 0;
+        for (; p < end; before = *p++) {
+            if (*p <= ' ' || *p >= 0x7f || *p == '%' || *p == '#' || *p == '?' || *p == 0x5c) return 0;
+            if (before == '/' && (*p == '/' || *p == '.')) return 0;
+        }
+        return 1;
+    }
+
     static Py_ssize_t count_lf(const char *block, size_t start, size_t end)
     {
         Py_ssize_t count = 0;
@@ -255,6 +269,7 @@ cdef extern from *:
 
     bint scan_request_line(const char *block, size_t start, size_t end, RequestLine *line) nogil
     size_t head_end(const char *block, size_t begin, size_t size) nogil
+    bint plain_path(const unsigned char *p, size_t size) nogil
 
 fill_token()
 
@@ -680,3 +695,8 @@ def read_head(bytes data not None, Py_ssize_t start, Py_ssize_t seen, Py_ssize_t
         fields.end = end - 2 - <Py_ssize_t>line.end
     fields.index(True, max_fields)
     return end, method, target, path, query, line.minor, fields
+
+
+def is_plain_path(bytes path not None):
+    """Is the path its own normal form, by a look at its bytes?"""
+    return plain_path(<const unsigned char *>PyBytes_AS_STRING(path), PyBytes_GET_SIZE(path))
