@@ -106,10 +106,13 @@ class Answering:
         ):
             self._send_carefully(transport, ctx, response, finish)
             return
+        server = self.server
+        if server.draining:
+            self._keep = False
         keep = self._keep
         message = response.fields.assemble(
             STATUS_LINES.get(status) or status_line(status),
-            self.server.date_line,
+            server.date_line,
             len(body),
             b"" if keep and not self._http10 else self._connection_line(),
             body,
@@ -172,6 +175,8 @@ class Answering:
     def _head(self, status: int, fields: Fields, length: int, framing: bytes = b"") -> bytes:
         """Status line to empty line; no Content-Length where `length` is negative."""
         self._responding = True
+        if self.server.draining:
+            self._keep = False
         body = self._body
         if body is not None and not body.ended:
             # Keep the connection only if what is still to come of the request can be read away cheaply.

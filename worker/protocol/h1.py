@@ -42,12 +42,11 @@ from worker.protocol.server import Connection, ConnectionServer
 from worker.reasons import Fault
 
 LINGER_S = 2.0  # after a refusal: how long the client may go on sending before it may lose the answer
-LINGER_BYTES = 1024 * 1024
+LINGER_BYTES = 64 * 1024 * 1024
 BURST = range(32)  # pipelined requests answered in a row before other connections get their turn
 
-# What a connection does: wait for a request, with nothing of it (IDLE) or something of it in the buffer (HEAD);
-# have one in hand (BUSY); read away the body of one that is answered (DISCARD); read away what a client that
-# was refused still sends (LINGER); nothing more (CLOSED). The order matters.
+# What a connection does: wait for a request, with nothing of it (IDLE) or something of it read (HEAD); have one in hand (BUSY); read away the body of one that is answered (DISCARD); read away what a refused client
+# still sends (LINGER); nothing more (CLOSED). The order matters.
 IDLE, HEAD, BUSY, DISCARD, LINGER, CLOSED = range(6)
 
 _FRAMING = CONNECTION | CONTENT_LENGTH | TRANSFER_ENCODING | EXPECT
@@ -96,8 +95,6 @@ class H1Protocol(Answering, Connection):
         transport.set_write_buffer_limits(high=0)
         self._client = client
         self._transport = transport
-        if self.server.draining:
-            self.drain()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -268,7 +265,7 @@ class H1Protocol(Answering, Connection):
         """
         server = self.server
         self._requests = requests = self._requests + 1
-        self._keep = requests < server.max_requests and not server.draining
+        self._keep = requests < server.max_requests
         self._http10 = not minor
         self._bodiless = method == b"HEAD"
         self._responding = False
