@@ -29,7 +29,7 @@ cdef extern from "layout.h" nogil:
 
 
 cdef extern from "lock.h" nogil:
-    long fault_arm(long n)
+    long fault_arm(long n, int signal_number)
 
 
 cdef extern from "segment.h" nogil:

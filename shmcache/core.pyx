@@ -661,6 +661,6 @@ cdef class Statistics:
         return 0
 
 
-def _arm_fault(long n):
-    """Die at the n-th fault point from now (0: not at all); points passed since the last call, -1 without any."""
-    return fault_arm(n)
+def _arm_fault(long n, int signal_number):
+    """Get that signal at the n-th fault point from now (0: never); points passed since then, -1 without any."""
+    return fault_arm(n, signal_number)

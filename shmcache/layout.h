@@ -77,6 +77,7 @@ struct header {
     /* own line: hints of the allocator */
     _Alignas(64) _Atomic uint32_t free_hand;   /* word of REGION_FREE where the next search begins */
     _Atomic uint32_t chunk_pages;              /* sum over the stripes, refreshed when one changes */
+    _Atomic uint32_t small_used;               /* pages' worth of small entries, refreshed with it */
 };
 _Static_assert(sizeof(struct header) <= 4096, "the header is one page");
 

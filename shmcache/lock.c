@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,24 +52,26 @@ void lock_drop(pthread_mutex_t *lock) { pthread_mutex_unlock(lock); }
 
 #ifdef SHM_FAULTS
 static long fault_at, faults_passed;
+static int fault_signal;
 
 void fault_point(void) {
     faults_passed++;
     if (fault_at > 0 && --fault_at == 0) {
-        kill(getpid(), SIGKILL);
-        for (;;) pause();
+        kill(getpid(), fault_signal);
     }
 }
 
-long fault_arm(long n) {
+long fault_arm(long n, int signal_number) {
     long passed = faults_passed;
     faults_passed = 0;
     fault_at = n;
+    fault_signal = signal_number;
     return passed;
 }
 #else
-long fault_arm(long n) {
+long fault_arm(long n, int signal_number) {
     (void)n;
+    (void)signal_number;
     return -1;
 }
 #endif

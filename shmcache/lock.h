@@ -29,8 +29,8 @@ void fault_point(void);
 #define FP() ((void)0)
 #endif
 
-/* Die (SIGKILL) at the n-th fault point from now; 0 disarms. The points passed since the last call,
- * or -1 when this build has none. */
-long fault_arm(long n);
+/* Get that signal (SIGKILL, SIGSTOP) at the n-th fault point from now; 0 disarms. The points passed since the
+ * last call, or -1 when this build has none. */
+long fault_arm(long n, int signal_number);
 
 #endif

@@ -8,7 +8,7 @@
 #include "repair.h"
 #include "slab.h"
 
-enum { SEARCHES = 256, HELD_MAX = UINT16_MAX }; /* searches: longer than moving one chunk takes */
+enum { SEARCHES = 256, HELP_EVERY = 100, HELD_MAX = UINT16_MAX }; /* searches: longer than moving one chunk takes */
 
 /* --- word loads of bytes another process may be changing; every part begins at a multiple of 8 ------------------ */
 
@@ -122,8 +122,14 @@ static enum read_answer examine(struct shm *shm, const struct key *key, int64_t 
     return READ_HIT;
 }
 
+/* An entry that keeps changing may have been left half-moved by the dead: entering its stripe repairs that. */
+static void help(struct shm *shm, uint32_t stripe) {
+    if (stripe_enter(shm, stripe, 0)) stripe_leave(shm, stripe);
+}
+
 enum read_answer read_find(struct shm *shm, const struct key *key, int64_t now_ns, struct found *found) {
     for (int i = 0; i < SEARCHES; i++) {
+        if (i && i % HELP_EVERY == 0) help(shm, key->stripe);
         enum look look = search(shm, key, found);
         if (look == LOOK_OTHER) return READ_MISS;
         if (look == LOOK_FOUND) {

@@ -107,7 +107,8 @@ static bool may_give_way(const struct shm *shm, uint32_t stripe) {
     const struct header *header = shm->header;
     uint64_t all = atomic_load_explicit(&header->chunk_pages, memory_order_relaxed);
     uint64_t own = atomic_load_explicit(&shm->stripes[stripe].chunk_pages, memory_order_relaxed);
-    return all >= header->small_pages && own && (own + 1) * header->stripes >= all;
+    uint32_t small = atomic_load_explicit(&header->small_used, memory_order_relaxed);
+    return small >= header->small_pages && own && (own + 1) * header->stripes >= all;
 }
 
 uint32_t room_chunk_locked(struct shm *shm, uint32_t stripe, uint32_t class_, uint32_t entry, bool force) {
@@ -171,8 +172,8 @@ static bool evict_small_page(struct shm *shm) {
 }
 
 bool room_make(struct shm *shm, bool for_small) {
-    uint32_t chunk_pages = atomic_load_explicit(&shm->header->chunk_pages, memory_order_relaxed);
-    bool small_gives = chunk_pages > shm->header->small_pages || (!for_small && chunk_pages == shm->header->small_pages);
+    uint32_t small = atomic_load_explicit(&shm->header->small_used, memory_order_relaxed);
+    bool small_gives = small > shm->header->small_pages || (!for_small && small == shm->header->small_pages);
     if (small_gives) return evict_small_page(shm) || evict_large(shm);
     return evict_large(shm) || evict_small_page(shm);
 }

@@ -33,10 +33,15 @@ bool chunk_locate(const struct shm *shm, uint32_t stripe, uint32_t chunk, uint32
 }
 
 void slab_recount(struct shm *shm) {
-    uint32_t sum = 0;
-    for (uint32_t i = 0; i < shm->header->stripes; i++)
-        sum += atomic_load_explicit(&shm->stripes[i].chunk_pages, memory_order_relaxed);
-    atomic_store_explicit(&shm->header->chunk_pages, sum, memory_order_relaxed);
+    uint64_t pages = 0, small = 0;
+    for (uint32_t i = 0; i < shm->header->stripes; i++) {
+        const struct stripe *stripe = &shm->stripes[i];
+        pages += atomic_load_explicit(&stripe->chunk_pages, memory_order_relaxed);
+        small += atomic_load_explicit(&stripe->queue[QUEUE_SMALL_NEW].charge, memory_order_relaxed);
+        small += atomic_load_explicit(&stripe->queue[QUEUE_SMALL_MAIN].charge, memory_order_relaxed);
+    }
+    atomic_store_explicit(&shm->header->chunk_pages, (uint32_t)pages, memory_order_relaxed);
+    atomic_store_explicit(&shm->header->small_used, (uint32_t)(small / (SHM_PAGE / SHM_UNIT)), memory_order_relaxed);
 }
 
 static void count_page(struct shm *shm, uint32_t stripe, uint32_t kind, int change) {

@@ -57,7 +57,7 @@ void page_give_locked(struct shm *shm, uint32_t stripe, uint32_t page);
 void page_list_locked(struct shm *shm, uint32_t stripe, uint32_t page);
 void page_unlist_locked(struct shm *shm, uint32_t stripe, uint32_t page);
 
-/* Sum the stripes' chunk pages again, into the header. */
+/* Sum the stripes' chunk pages and small entries again, into the header. */
 void slab_recount(struct shm *shm);
 
 /* Set the hint bit of every free page: a death between owner word and bit hides one. */

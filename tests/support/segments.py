@@ -13,6 +13,7 @@ import tomllib
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -62,6 +63,7 @@ def get(segment: Segment, key: bytes) -> bytes | None:
     return None if hit is None else whole(hit.body)
 
 
+@lru_cache(maxsize=1_000)
 def sealed(seed: int, size: int) -> bytes:
     """A body of that size which `is_sealed` recognises as whole, different for every seed."""
     return seed.to_bytes(8, "big") + random.Random(seed).randbytes(size)
@@ -105,9 +107,9 @@ def build_faulty_core(directory: Path) -> ModuleType:
     modules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]
     sources = next(module["sources"] for module in modules if module["name"] == "shmcache.core")
     generated, library = directory / "core.c", directory / "core.so"
-    cython = [sys.executable, "-m", "cython", "-3", "--module-name", "faulty.core", "-o", str(generated)]
+    cython = [sys.executable, "-m", "cython", "-3", "--module-name", "shmcache.core", "-o", str(generated)]
     subprocess.run([*cython, str(ROOT / sources[0])], check=True, cwd=ROOT)
-    flags = ["-shared", "-fPIC", "-O1", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-DSHM_FAULTS"]
+    flags = ["-shared", "-fPIC", "-O0", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-DSHM_FAULTS"]
     flags += ["-mcx16"] if platform.machine() == "x86_64" else []
     include = [f"-I{sysconfig.get_path('include')}", f"-I{ROOT / 'shmcache'}"]
     files = [str(ROOT / source) for source in sources[1:]]
