@@ -235,6 +235,12 @@ class Connection(asyncio.Protocol):
     def pause(self) -> None:
         if not self.paused and self.state is State.BODY:
             self.paused = True
+            # Not while the transport is delivering: aiofastnet (1.2.0) would keep records it has taken from
+            # the socket already, and after the resume hand them over only when more arrives: maybe never.
+            self.loop.call_soon(self._pause_reading)
+
+    def _pause_reading(self) -> None:
+        if self.paused and self.state is State.BODY:
             self.transport.pause_reading()
 
     def resume(self) -> None:

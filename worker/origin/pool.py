@@ -128,8 +128,9 @@ class Pool:
     async def wait_closed(self) -> None:
         """Wait until the last connection is gone."""
         while self.connections or self.connecting:
-            self._emptied = asyncio.get_running_loop().create_future()
-            await self._emptied
+            if self._emptied is None or self._emptied.done():
+                self._emptied = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._emptied)  # others may wait for the same
 
     def _tell_if_empty(self) -> None:
         emptied = self._emptied

@@ -1,14 +1,16 @@
 """TLS origins: verified by default, refused for the right reason, never cut without notice."""
 
+import asyncio
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 import trustme
 
 from tests.support.origin_client import Upload, context, fetching, read_all, run
-from tests.support.scripted_origin import ScriptedOrigin, Wire, answer, script
+from tests.support.scripted_origin import Recorded, ScriptedOrigin, Wire, answer, script
 from worker.errors import EdgeError
 from worker.reasons import Fault, Side
 
@@ -118,6 +120,33 @@ def test_large_bodies_pass_both_ways_unchanged(authority, ca_file):
         run(main())
     assert origin.requests[0].body == data
     assert origin.connections == 1
+
+
+def test_the_last_record_arrives_although_reading_was_paused_before_it(authority, ca_file):
+    # aiofastnet takes up to 16 full records from the socket at once and hands them over in one piece.
+    # The answer is made so that the second such piece pauses reading while one small record is left.
+    full = 16 * 16384
+    head = len(answer(bytes(2 * full)).partition(b"\r\n\r\n")[0]) + 4
+    size = 2 * full + 300 - head
+
+    async def main():
+        async with fetching(origin.url, ca_file=ca_file) as fetch:
+            for _ in range(5):
+                warm = await fetch(context())  # opens the window of the connection
+                assert len(await read_all(warm.body)) == 8 * MIB
+                sent = origin.sent_bytes
+                task = asyncio.create_task(fetch(context(path=b"/odd")))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                origin.wait_for(lambda o, sent=sent: o.sent_bytes >= sent + size)
+                time.sleep(0.05)  # noqa: ASYNC251 - the loop must not read before all of it is there
+                assert len(await read_all((await task).body)) == size
+
+    def reply(request: Recorded) -> bytes:
+        return answer(bytes(size if request.target == "/odd" else 8 * MIB))
+
+    with ScriptedOrigin(reply, tls=server_context(authority, "127.0.0.1")) as origin:
+        run(main())
 
 
 def test_an_answer_without_a_length_must_end_with_close_notify(authority, ca_file):
