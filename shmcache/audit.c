@@ -92,19 +92,14 @@ static void check_content(struct report *report, uint32_t stripe, uint32_t index
     uint32_t page, place;
     if (!chunk_locate(shm, stripe, entry->head, &page, &place)) return;
     const struct head *head = chunk_at(shm, entry->head);
-    size_t room = slab_class_bytes[shm->pages[page].class_];
-    uint64_t size = atomic_load(&entry->size), pages = (uint64_t)atomic_load(&entry->npages) * SHM_PAGE;
-    if (head_body_at(head->tags, head->key_len, head->meta_len) + (entry->large ? 0 : size) > room) {
-        fault(report, "entry %u: its head is longer than its chunk", index);
+    if (!entry_fits(shm, entry)) {
+        fault(report, "entry %u: its lengths do not fit its chunks and pages", index);
         return;
     }
     struct key key;
     key_make(shm, &key, (const uint8_t *)head + head_key_at(head->tags), head->key_len);
     if (key.lo != entry->hash_lo || key.hi != entry->hash_hi) fault(report, "entry %u: its key has another hash", index);
     if (key.stripe != stripe) fault(report, "entry %u: its key belongs to stripe %u, not %u", index, key.stripe, stripe);
-    if (!entry->large) return;
-    bool whole = entry->tail[0] ? size > pages && size < pages + SHM_PAGE : size <= pages && size + SHM_PAGE > pages;
-    if (!whole) fault(report, "entry %u: %llu bytes do not fit its pages", index, (unsigned long long)size);
 }
 
 static void check_pins(struct report *report, uint32_t index) {

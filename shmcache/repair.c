@@ -92,7 +92,7 @@ static bool claim_entry(struct shm *shm, uint32_t stripe, uint32_t index) {
     const uint32_t chunks[] = {entry->head, entry->list, entry->tail[0], entry->tail[1]};
     for (int i = 0; i < 4; i++)
         if (chunks[i] && !claim_chunk(shm, stripe, index, chunks[i])) return false;
-    if (!entry->head && state_of(entry) != STATE_FILLING) return false;
+    if (state_of(entry) != STATE_FILLING && !(entry->head && entry_fits(shm, entry))) return false;
     if (!npages) return true;
     if (!entry->list || npages > (slab_class_bytes[chunk_class(shm, entry->list)] - 8) / 4) return false;
     const uint32_t *numbers = (const uint32_t *)((const struct chunk_header *)chunk_at(shm, entry->list) + 1);

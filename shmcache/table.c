@@ -146,6 +146,16 @@ uint32_t entry_charge(const struct shm *shm, const struct entry *entry) {
            atomic_load_explicit(&entry->npages, memory_order_relaxed) * (SHM_PAGE / SHM_UNIT);
 }
 
+bool entry_fits(const struct shm *shm, const struct entry *entry) {
+    const struct head *head = chunk_at(shm, entry->head);
+    uint64_t size = atomic_load_explicit(&entry->size, memory_order_relaxed);
+    uint64_t paged = (uint64_t)atomic_load_explicit(&entry->npages, memory_order_relaxed) * SHM_PAGE;
+    size_t room = slab_class_bytes[chunk_class(shm, entry->head)];
+    if (head_body_at(head->tags, head->key_len, head->meta_len) + (entry->large ? 0 : size) > room) return false;
+    if (!entry->large) return true;
+    return entry->tail[0] ? size > paged && size < paged + SHM_PAGE : size <= paged && size + SHM_PAGE > paged;
+}
+
 void entry_publish_locked(struct shm *shm, const struct key *key, uint32_t index) {
     struct entry *entry = entry_at(shm, index);
     struct stripe *stripe = &shm->stripes[key->stripe];

@@ -35,7 +35,12 @@ def test_a_body_filled_in_pieces_comes_back_as_it_was(segment: Segment, size: in
     body = pieces.randbytes(size)
     key = b"filled %d" % announced
     fill = segment.cache.begin(
-        key, b"m", size if announced else None, now_ns=NOW_NS, fresh_until_ns=FOREVER_NS, keep_until_ns=FOREVER_NS
+        key,
+        b"m",
+        size if announced else None,
+        now_ns=NOW_NS,
+        fresh_until_ns=FOREVER_NS,
+        keep_until_ns=FOREVER_NS,
     )
     assert fill is not None
     at = 0
@@ -52,7 +57,9 @@ def test_a_body_filled_in_pieces_comes_back_as_it_was(segment: Segment, size: in
     segment.cache.delete(key)
 
 
-@pytest.mark.parametrize(("start", "stop"), [(0, None), (0, 0), (5, 5), (65_530, 65_540), (100_000, None), (-7, None)])
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, None), (0, 0), (5, 5), (65_530, 65_540), (100_000, None), (-7, None)]
+)
 def test_views_are_the_bytes_of_a_slice(segment: Segment, start: int, stop: int | None) -> None:
     body = random.Random(1).randbytes(300_123)
     assert put(segment, b"ranges", body)
@@ -93,7 +100,15 @@ def test_a_new_body_replaces_the_old_at_once(segment: Segment) -> None:
 )
 def test_an_entry_grows_stale_by_the_clock(segment: Segment, now_ns: int, verdict: int | None) -> None:
     segment.cache.put(
-        b"dated", b"", b"x", now_ns=0, fresh_until_ns=100, keep_until_ns=1_000, swr_ns=10, sie_ns=50, flags=255
+        b"dated",
+        b"",
+        b"x",
+        now_ns=0,
+        fresh_until_ns=100,
+        keep_until_ns=1_000,
+        swr_ns=10,
+        sie_ns=50,
+        flags=255,
     )
     hit = segment.cache.get(b"dated", now_ns)
     assert (None if hit is None else hit.verdict) == verdict
@@ -106,7 +121,9 @@ def test_freshening_keeps_the_body(segment: Segment, size: int) -> None:
     body = sealed(1, size)
     cache = segment.cache
     assert cache.put(b"aged", b"old", body, now_ns=0, fresh_until_ns=10, keep_until_ns=1_000, tags=(b"t",))
-    assert cache.freshen(b"aged", b"a longer meta" * 20, now_ns=20, fresh_until_ns=500, keep_until_ns=2_000, flags=3)
+    assert cache.freshen(
+        b"aged", b"a longer meta" * 20, now_ns=20, fresh_until_ns=500, keep_until_ns=2_000, flags=3
+    )
     hit = cache.get(b"aged", 400)
     assert hit is not None
     assert (hit.verdict, hit.meta, hit.flags, whole(hit.body)) == (FRESH, b"a longer meta" * 20, 3, body)
@@ -141,7 +158,13 @@ def test_a_tag_takes_all_that_carry_it(segment: Segment) -> None:
     cache = segment.cache
     for number, tags in enumerate([(b"red",), (b"red", b"blue"), (b"blue",), ()]):
         cache.put(
-            b"tagged %d" % number, b"", b"x", now_ns=0, fresh_until_ns=FOREVER_NS, keep_until_ns=FOREVER_NS, tags=tags
+            b"tagged %d" % number,
+            b"",
+            b"x",
+            now_ns=0,
+            fresh_until_ns=FOREVER_NS,
+            keep_until_ns=FOREVER_NS,
+            tags=tags,
         )
     cache.purge_tag(b"red")
     left = [get(segment, b"tagged %d" % number) for number in range(4)]
@@ -160,7 +183,9 @@ def test_a_purge_during_the_fetch_wins(segment: Segment) -> None:
     cache.purge_tag(b"green")
     assert not fill.publish()
     assert not cache.put(b"slow", b"", b"x", tags=(b"green",), born=born, **dates)
-    assert cache.put(b"other", b"", b"x", tags=(b"violet",), born=born, **dates), "another tag is not concerned"
+    assert cache.put(b"other", b"", b"x", tags=(b"violet",), born=born, **dates), (
+        "another tag is not concerned"
+    )
     cache.delete(b"gone")
     assert not cache.put(b"gone", b"", b"x", born=born, **dates), "deleting a key ends fetches of it"
     assert cache.put(b"gone", b"", b"x", born=cache.generation(), **dates)
@@ -170,7 +195,9 @@ def test_a_purge_during_the_fetch_wins(segment: Segment) -> None:
 
 
 @pytest.mark.parametrize("pieces", [[10], [10, 20, 5], [40_000], [40_000, 60_001]])
-def test_a_fill_of_another_length_than_announced_is_not_published(segment: Segment, pieces: list[int]) -> None:
+def test_a_fill_of_another_length_than_announced_is_not_published(
+    segment: Segment, pieces: list[int]
+) -> None:
     fill = segment.cache.begin(
         b"short", b"", 100_000, now_ns=0, fresh_until_ns=FOREVER_NS, keep_until_ns=FOREVER_NS
     )

@@ -7,7 +7,17 @@ import time
 from collections.abc import Callable
 
 from shmcache import COPY_BYTES, PinnedBody, Segment
-from tests.support.segments import FOREVER_NS, NOW_NS, cache_segment, fork, is_sealed, put, sealed, was_killed, whole
+from tests.support.segments import (
+    FOREVER_NS,
+    NOW_NS,
+    cache_segment,
+    fork,
+    is_sealed,
+    put,
+    sealed,
+    was_killed,
+    whole,
+)
 
 KILLS = 80
 VICTIMS = (1, 2, 3)
@@ -116,7 +126,7 @@ def test_a_hot_key_is_never_torn() -> None:
 
 
 def test_a_stopped_lock_holder_costs_writes_not_reads(faulty: object) -> None:
-    """A process stopped inside a stripe: others still read; their writes give up, are counted, and work later."""
+    """A process stopped inside a stripe: others still read; their writes give up, and work later."""
     with cache_segment(4 << 20, module=faulty, stripes=1) as segment:
         assert put(segment, b"key", b"old")
 

@@ -133,7 +133,9 @@ def test_pinned_bodies_are_passed_over_and_refusals_are_counted() -> None:
                 held.append(hit.body)
         assert 4 <= len(held) < 100
         refused = segment.statistics.totals()[4]
-        fill = segment.cache.begin(b"f", b"", None, now_ns=0, fresh_until_ns=FOREVER_NS, keep_until_ns=FOREVER_NS)
+        fill = segment.cache.begin(
+            b"f", b"", None, now_ns=0, fresh_until_ns=FOREVER_NS, keep_until_ns=FOREVER_NS
+        )
         assert fill is not None
         assert refused > 0 or not fill.write(bytes(limit))
         del held, hit, fill

@@ -144,7 +144,12 @@ def test_everything_is_dead_after_close() -> None:
         assert put(segment, b"big", bytes(200_000))
         hit = cache.get(b"big", NOW_NS)
         assert hit is not None
-    for use in (segment.audit, cache.generation, lambda: cache.get(b"big", NOW_NS), lambda: cache.delete(b"big")):
+    for use in (
+        segment.audit,
+        cache.generation,
+        lambda: cache.get(b"big", NOW_NS),
+        lambda: cache.delete(b"big"),
+    ):
         with pytest.raises(SegmentError, match="closed"):
             use()
     del hit  # the pin of a closed segment is dropped without touching it

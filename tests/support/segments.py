@@ -103,7 +103,9 @@ def build_faulty_core(directory: Path) -> ModuleType:
     """shmcache.core compiled with fault points, as a module of its own beside the real one."""
     compiler = shutil.which("cc")
     if compiler is None or importlib.util.find_spec("Cython") is None:
-        pytest.skip("fault points need a C compiler and Cython: apt-get install gcc; pip install 'Cython>=3.1'")
+        pytest.skip(
+            "fault points need a C compiler and Cython: apt-get install gcc; pip install 'Cython>=3.1'"
+        )
     modules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]
     sources = next(module["sources"] for module in modules if module["name"] == "shmcache.core")
     generated, library = directory / "core.c", directory / "core.so"
@@ -113,7 +115,9 @@ def build_faulty_core(directory: Path) -> ModuleType:
     flags += ["-mcx16"] if platform.machine() == "x86_64" else []
     include = [f"-I{sysconfig.get_path('include')}", f"-I{ROOT / 'shmcache'}"]
     files = [str(ROOT / source) for source in sources[1:]]
-    subprocess.run([compiler, *flags, *include, str(generated), *files, "-lpthread", "-o", str(library)], check=True)
+    subprocess.run(
+        [compiler, *flags, *include, str(generated), *files, "-lpthread", "-o", str(library)], check=True
+    )
     spec = importlib.util.spec_from_file_location("faulty.core", library)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
