@@ -45,7 +45,8 @@ LINGER_S = 2.0  # after a refusal: how long the client may go on sending before 
 LINGER_BYTES = 64 * 1024 * 1024
 BURST = range(32)  # pipelined requests answered in a row before other connections get their turn
 
-# What a connection does: wait for a request, with nothing of it (IDLE) or something of it read (HEAD); have one in hand (BUSY); read away the body of one that is answered (DISCARD); read away what a refused client
+# What a connection does: wait for a request, with nothing of it (IDLE) or something of it read (HEAD); have
+# one in hand (BUSY); read away the body of one that is answered (DISCARD); read away what a refused client
 # still sends (LINGER); nothing more (CLOSED). The order matters.
 IDLE, HEAD, BUSY, DISCARD, LINGER, CLOSED = range(6)
 

@@ -1,6 +1,7 @@
 """TLS contexts and serving with them; every party is real."""
 
 import asyncio
+import socket
 import ssl
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import trustme
 
 from tests.support.h1_edge import WAIT_S, H1Edge, Lent, read_response, run
+from tests.support.tls_pair import client_context, write_pair
 from worker.fields import Fields
 from worker.message import Response
 from worker.protocol.tls import make_context
@@ -18,22 +20,6 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
-
-
-def write_pair(authority: trustme.CA, folder: Path, name: str = "a") -> tuple[Path, Path]:
-    pair = authority.issue_cert("localhost", "127.0.0.1")
-    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-    certificate.write_bytes(b"".join(blob.bytes() for blob in pair.cert_chain_pems))
-    key.write_bytes(pair.private_key_pem.bytes())
-    return certificate, key
-
-
-def client_context(authority: trustme.CA, *protocols: str) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    if protocols:
-        context.set_alpn_protocols(list(protocols))
-    return context
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -95,8 +81,6 @@ def test_sessions_are_resumed_by_ticket(authority: trustme.CA, tmp_path: Path) -
         async with H1Edge(tls=make_context(*write_pair(authority, tmp_path))) as edge:
 
             def handshakes() -> list[bool]:
-                import socket
-
                 context = client_context(authority)
                 context.maximum_version = ssl.TLSVersion.TLSv1_2
                 session = None

@@ -1,0 +1,117 @@
+"""Accepting TLS connections when resources run out, and while being closed."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.support.h1_edge import WAIT_S, H1Edge, read_response, run
+from tests.support.tls_pair import client_context, write_pair
+from worker.protocol import accept
+from worker.protocol.tls import make_context
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@contextlib.contextmanager
+def no_file_descriptors() -> Iterator[None]:
+    """As if this process had used up its file descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    taken: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def connect_to(client: socket.socket, port: int) -> None:
+    """Connect without needing anything but the socket that is there already."""
+    client.setblocking(False)
+    client.connect_ex(("127.0.0.1", port))
+
+
+async def talk(client: socket.socket, context: ssl.SSLContext) -> int:
+    """TLS over a connected socket, and one request; its status."""
+    reader, writer = await asyncio.open_connection(sock=client, ssl=context, server_hostname="localhost")
+    writer.write(GET)
+    status = (await read_response(reader))[0]
+    writer.close()
+    return status
+
+
+def test_without_file_descriptors_accepting_pauses_and_goes_on(
+    authority: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with H1Edge(tls=make_context(*write_pair(authority, tmp_path))) as edge:
+            client = socket.socket()
+            with no_file_descriptors():
+                connect_to(client, edge.port)
+                await edge.until(lambda: "accepting pauses" in caplog.text)
+                before = len(caplog.records)
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                assert len(caplog.records) == before
+            assert await asyncio.wait_for(talk(client, client_context(authority)), WAIT_S) == 200
+
+    run(test())
+
+
+def test_too_many_handshakes_wait_for_their_turn(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accept, "HANDSHAKES", 2)
+
+    async def test() -> None:
+        async with H1Edge(tls=make_context(*write_pair(authority, tmp_path))) as edge:
+            silent = [await edge.connect() for _ in range(2)]
+            acceptor = edge.acceptor
+            assert isinstance(acceptor, accept.TlsServer)
+            await edge.until(lambda: len(acceptor._handshakes) == 2)
+            client = socket.socket()
+            connect_to(client, edge.port)
+            await edge.until(lambda: acceptor._full)
+            assert len(acceptor._handshakes) == 2
+            for _reader, writer in silent:
+                writer.close()
+            assert await asyncio.wait_for(talk(client, client_context(authority)), WAIT_S) == 200
+
+    run(test())
+
+
+def test_closing_lets_handshakes_finish(authority: trustme.CA, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with H1Edge(tls=make_context(*write_pair(authority, tmp_path))) as edge:
+            acceptor = edge.acceptor
+            assert isinstance(acceptor, accept.TlsServer)
+            client = socket.socket()
+            connect_to(client, edge.port)
+            await edge.until(lambda: acceptor._handshakes)
+            assert acceptor.is_serving()
+            acceptor.close()
+            assert not acceptor.is_serving()
+            assert await asyncio.wait_for(talk(client, client_context(authority)), WAIT_S) == 200
+            await asyncio.wait_for(acceptor.wait_closed(), WAIT_S)
+            with pytest.raises(ConnectionRefusedError):
+                await edge.connect()
+
+    run(test())
