@@ -58,8 +58,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "active_ns", "answer", "body", "drained", "first_byte_ns", "held", "idle_limit_ns", "inform",
-        "interim", "is_stale", "keep", "keeper", "loop", "paused", "reused", "sent_ns", "state", "to_head",
-        "transport", "unanswered", "upload",
+        "interim", "is_stale", "keep", "keeper", "loop", "over_tls", "paused", "reused", "sent_ns", "state",
+        "to_head", "transport", "unanswered", "upload",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -71,6 +71,7 @@ class Connection(asyncio.Protocol):
         self.reused = False
         self.is_stale = False  # reused, and lost before any byte of an answer
         self.keep = True
+        self.over_tls = False
         self.paused = False
         self.idle_limit_ns = 0  # how long the origin said it keeps an idle connection, 0 when it did not
         self.active_ns = 0  # last byte in or out; since when it is idle
@@ -189,6 +190,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's own class is none of asyncio's
+        self.over_tls = transport.get_extra_info("sslcontext") is not None
         self.state = State.IDLE
         self.active_ns = monotonic_ns()
 
@@ -235,9 +237,13 @@ class Connection(asyncio.Protocol):
     def pause(self) -> None:
         if not self.paused and self.state is State.BODY:
             self.paused = True
-            # Not while the transport is delivering: aiofastnet (1.2.0) would keep records it has taken from
-            # the socket already, and after the resume hand them over only when more arrives: maybe never.
-            self.loop.call_soon(self._pause_reading)
+            if self.over_tls:
+                # Not while the transport is delivering: aiofastnet (1.2.0) would keep records it has taken
+                # from the socket, and after the resume hand them over only when more arrives, maybe never.
+                # It reads at most 256 KiB in one turn, whereas a plain transport would go on for MiB.
+                self.loop.call_soon(self._pause_reading)
+            else:
+                self.transport.pause_reading()
 
     def _pause_reading(self) -> None:
         if self.paused and self.state is State.BODY:
