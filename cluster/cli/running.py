@@ -1,6 +1,7 @@
 """`reload`, `stop` and `status`: verbs about an edge that runs."""
 
-import time
+import os
+import select
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,8 @@ from cluster.cli.options import json_option, state_dir_option
 from cluster.cli.output import answer, duration, say
 from cluster.config.units import show_size
 from cluster.errors import BootError
-from cluster.lock import running_pid
 
 RELOAD_S = 300.0
-POLL_S = 0.05
 
 
 @click.command("reload")
@@ -45,15 +44,24 @@ def stop(state_dir: Path, timeout_s: float, as_json: bool) -> None:
     pid = ask_supervisor(state_dir, "stop")["pid"]
     if not as_json:
         say(f"stopping the edge (pid {pid}): finishing what is under way")
-    deadline = time.monotonic() + timeout_s
-    while running_pid(state_dir) is not None:
-        if time.monotonic() >= deadline:
-            raise BootError(
-                f"the edge (pid {pid}) is still finishing requests after {timeout_s:g} s; "
-                f"wait longer with --timeout, or end it at once with 'kill {pid}'"
-            )
-        time.sleep(POLL_S)
+    if not wait_for_end(pid, timeout_s):
+        raise BootError(
+            f"the edge (pid {pid}) is still finishing requests after {timeout_s:g} s; "
+            f"wait longer with --timeout, or end it at once with 'kill {pid}'"
+        )
     answer(as_json, "stopped", {"pid": pid})
+
+
+def wait_for_end(pid: int, timeout_s: float) -> bool:
+    """Wait until that process has ended; whether it has."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([fd], [], [], timeout_s)[0])
+    finally:
+        os.close(fd)
 
 
 @click.command("status")

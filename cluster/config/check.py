@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -65,9 +66,7 @@ def user(settings: ClusterSettings) -> Finding:
     """Whom the workers will run as."""
     if settings.user is None:
         return Finding("ok", "user", f"workers run as {_user_name(os.geteuid())}")
-    try:
-        pwd.getpwnam(settings.user)
-    except KeyError:
+    if not _is_user(settings.user):
         return Finding("error", "user", f"there is no user '{settings.user}'; create it or name another")
     if os.geteuid() != 0:
         return Finding(
@@ -160,11 +159,29 @@ def access_log(settings: ClusterSettings) -> Finding:
         return Finding("ok", "access log", "standard output" if name else "none")
     path = Path(name)
     target = path if path.exists() else path.parent
-    if path.is_dir() or not target.exists() or not os.access(target, os.W_OK):
-        return Finding(
-            "error", "access log", f"{path} cannot be written: check its directory and permissions"
-        )
+    with _as_worker(settings) as who:
+        writable = os.access(target, os.W_OK, effective_ids=True)
+    if path.is_dir() or not target.exists() or not writable:
+        return Finding("error", "access log", f"{path} cannot be written by {who}: check its directory")
     return Finding("ok", "access log", str(path))
+
+
+@contextmanager
+def _as_worker(settings: ClusterSettings) -> Iterator[str]:
+    """For the length of the block, be whom the workers will run as; the name of that user."""
+    if os.geteuid() != 0 or settings.user is None or not _is_user(settings.user):
+        yield _user_name(os.geteuid())
+        return
+    entry, gid, groups = pwd.getpwnam(settings.user), os.getegid(), os.getgroups()
+    os.initgroups(entry.pw_name, entry.pw_gid)
+    os.setegid(entry.pw_gid)
+    os.seteuid(entry.pw_uid)
+    try:
+        yield entry.pw_name
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
 
 
 def origins(settings: ClusterSettings) -> Iterator[Finding]:
@@ -213,6 +230,14 @@ def _covers(name: str, host: str) -> bool:
     if name == host:
         return True
     return name.startswith("*.") and fnmatchcase(host, name) and host.count(".") == name.count(".")
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _user_name(uid: int) -> str:

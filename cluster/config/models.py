@@ -30,6 +30,7 @@ from worker.settings import (
     WorkerSettings,
 )
 
+MIN_CACHE_BYTES = 4 * 1024**2  # below, the segment's own tables leave no room for responses
 MAX_WORKERS = 30  # the segment has 64 places; a reload has two generations side by side
 
 
@@ -50,9 +51,20 @@ def _positive(value: float) -> float:
     return value
 
 
+def _memory(value: object) -> int:
+    size_bytes = units.size(value)
+    if size_bytes < MIN_CACHE_BYTES:
+        raise ValueError(f"must be at least {units.show_size(MIN_CACHE_BYTES)}")
+    return size_bytes
+
+
 Size = Annotated[
     int, BeforeValidator(lambda value: _positive(units.size(value))),
     Expects("a size such as 512MiB or 64KB"), _text_schema("512MiB", "64KB"),
+]  # fmt: skip
+CacheSize = Annotated[
+    int, BeforeValidator(_memory),
+    Expects("a size such as 512MiB or 2GiB"), _text_schema("512MiB", "2GiB"),
 ]  # fmt: skip
 SizeOrZero = Annotated[
     int, BeforeValidator(units.size),
@@ -154,7 +166,7 @@ class Section(BaseModel):
 class Memory(Section):
     """The cache that all workers share."""
 
-    memory: Size = Field(
+    memory: CacheSize = Field(
         default=256 * 1024**2,
         description="Size of the shared segment: responses, counters and leases together.",
     )

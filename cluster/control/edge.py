@@ -13,8 +13,10 @@ from cluster import wire
 from shmcache.core import Segment
 from worker.cache.key import request_of_url
 from worker.cache.purge import purge_url
+from worker.errors import EdgeError
 from worker.observe.counters import STALL_MAX_US
 from worker.observe.metrics import prometheus, summary
+from worker.security.normalize import Normalizer
 
 ASK_S = 10.0
 RELOAD_S = 300.0  # a new generation has to start, or to fail at it
@@ -26,6 +28,7 @@ class Edge:
     def __init__(self, segment: Segment, supervisor_socket: Path) -> None:
         self.segment = segment
         self.supervisor_socket = supervisor_socket
+        self.normalize = Normalizer()  # as the workers do, so that any spelling of a URL finds its key
 
     async def cluster(self) -> dict[str, Any]:
         """The supervisor's status. Raises wire.WireError."""
@@ -60,8 +63,11 @@ class Edge:
         Raises ValueError when one of them is no URL that could be asked for; then none is purged.
         """
         for url in urls:
-            request_of_url(url)
-        return {url: purge_url(self.segment.cache, url) for url in urls}
+            try:
+                self.normalize(request_of_url(url))
+            except EdgeError as error:
+                raise ValueError(f"URL {url!r}: {error.detail}") from None
+        return {url: purge_url(self.segment.cache, url, normalize=self.normalize) for url in urls}
 
     def purge_all(self) -> None:
         """Forget everything stored so far."""

@@ -165,7 +165,7 @@ async def news(request: web.Request) -> web.StreamResponse:
         f"The news of {minute}",
         f"Fresh for {NEWS_S} seconds. After that the edge does not fetch it again: it asks "
         f"<code>If-None-Match: {html.escape(tag)}</code>, the origin answers <code>304 Not Modified</code> "
-        "without a body, and you get the stored page (<code>X-Cache: revalidated</code>) until the minute is "
+        "without a body, and you get the stored page (<code>X-Cache: REVALIDATED</code>) until the minute is "
         "over.",
     )
     return answer(text, control, ETag=tag)

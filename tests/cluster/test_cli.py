@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,37 @@ class TestCheck:
             ("warning", "none is for the host other.example: clients will refuse it"),
         ]
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+    def test_the_log_must_be_the_workers_to_write(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with tempfile.TemporaryDirectory() as name:  # pytest's own directories are closed to other users
+            directory = Path(name)
+            directory.chmod(0o755)
+            file = directory / "edge.yaml"
+            file.write_text(
+                "listen: http://127.0.0.1:0\nstate_dir: state\nlog: {path: log/a}\nuser: nobody\n"
+                "sites: [{origin: http://127.0.0.1:9}]\n"
+            )
+            (directory / "log").mkdir(mode=0o755)
+            _, found = self.check(capsys, "--config", str(file))
+            assert found["user"] == [("ok", "workers run as nobody")]
+            error = f"{directory}/log/a cannot be written by nobody: check its directory"
+            assert found["access log"] == [("error", error)]
+            (directory / "log").chmod(0o777)
+            _, found = self.check(capsys, "--config", str(file))
+            assert found["access log"] == [("ok", f"{directory}/log/a")]
+            assert os.geteuid() == 0
+
+    def test_an_unknown_user(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        file = tmp_path / "edge.yaml"
+        file.write_text(
+            "listen: http://127.0.0.1:0\nstate_dir: s\nuser: no-one-at-all\nsites: [{origin: http://127.0.0.1}]\n"
+        )
+        code, found = self.check(capsys, "--config", str(file))
+        assert (code, found["user"]) == (
+            1,
+            [("error", "there is no user 'no-one-at-all'; create it or name another")],
+        )
+
     def test_a_wrong_configuration_ends_with_2(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
@@ -256,9 +288,30 @@ class TestRunning:
         assert (code, out, err) == (1, "", "edgecluster: reload failed: edge.yaml:1:1: unknown key 'x'\n")
 
     def test_stop_waits_for_the_end(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-        with answering(supervisor_socket(tmp_path), {"stop": lambda: {"ok": True, "pid": 4711}}):
-            code, out, _ = verb(capsys, "stop", "--state-dir", str(tmp_path))
-        assert (code, out) == (0, "stopping the edge (pid 4711): finishing what is under way\nstopped\n")
+        with subprocess.Popen(["sleep", "600"]) as edge:
+
+            def stop() -> dict[str, Any]:
+                edge.terminate()
+                return {"ok": True, "pid": edge.pid}
+
+            with answering(supervisor_socket(tmp_path), {"stop": stop}):
+                code, out, _ = verb(capsys, "stop", "--state-dir", str(tmp_path))
+        assert (code, out) == (
+            0,
+            f"stopping the edge (pid {edge.pid}): finishing what is under way\nstopped\n",
+        )
+
+    def test_stop_does_not_wait_for_ever(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        with subprocess.Popen(["sleep", "600"]) as edge:
+            answers = {"stop": lambda: {"ok": True, "pid": edge.pid}}
+            with answering(supervisor_socket(tmp_path), answers):
+                code, _, err = verb(capsys, "stop", "--timeout", "0.1", "--state-dir", str(tmp_path))
+            edge.kill()
+        assert code == 1
+        assert err == (
+            f"edgecluster: the edge (pid {edge.pid}) is still finishing requests after 0.1 s; "
+            f"wait longer with --timeout, or end it at once with 'kill {edge.pid}'\n"
+        )
 
     def test_status_without_a_control_process(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path

@@ -323,9 +323,9 @@ class TestErrors:
             ("workers: 31", "2:10: bad value 31 for 'workers' (expects auto or a whole number from 1 to 30)"),
             ("pin_cores: yes", "2:12: bad value 'yes' for 'pin_cores' (expects true or false)"),
             ("cache: {memory: 5XB}", "2:17: bad value '5XB' for 'cache.memory': unknown unit 'XB' "
-             "(expects a size such as 512MiB or 64KB)"),
-            ("cache: {memory: 0}", "2:17: bad value 0 for 'cache.memory': must be more than 0 "
-             "(expects a size such as 512MiB or 64KB)"),
+             "(expects a size such as 512MiB or 2GiB)"),
+            ("cache: {memory: 1MiB}", "2:17: bad value '1MiB' for 'cache.memory': must be at least 4MiB "
+             "(expects a size such as 512MiB or 2GiB)"),
             ("drain_timeout: 5", "2:16: bad value 5 for 'drain_timeout': has no unit, write it like 30s "
              "(expects a duration such as 30s, 5m or 250ms)"),
             ("limits: 3", "2:9: bad value 3 for 'limits' "
@@ -426,7 +426,7 @@ class TestErrors:
         [
             (Flags(workers="0"), "--workers: bad value 0 (expects auto or a whole number from 1 to 30)"),
             (Flags(cache_memory="12"), "--cache-memory: bad value '12': not a number with a unit "
-             "(expects a size such as 512MiB or 64KB)"),
+             "(expects a size such as 512MiB or 2GiB)"),
             (Flags(listen=("http://x:80",)), "--listen: bad value 'http://x:80': 'x' is not a numeric address; "
              "for all of them, use 0.0.0.0 or [::] "
              "(expects a URL with a numeric address such as http://127.0.0.1:8080 or https://[::]:443)"),
