@@ -111,6 +111,9 @@ class H1Protocol(Answering, Connection):
         if self._task is not None:
             self._task.cancel()
             self._task = None
+        if self._ctx is not None and self._body is not None:
+            self._ctx.bytes_in = self._body.received
+        self._ctx = self._body = None  # they refer to this connection, and would keep it until a collection
         self.server.discard(self)
 
     def data_received(self, data: bytes) -> None:
