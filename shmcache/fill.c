@@ -283,13 +283,13 @@ static uint32_t tail_of(uint64_t size) {
     return bytes <= TAIL_WORTH ? tail : 0;
 }
 
-/* Chunks for the tail, named by the entry but not yet filled. */
-static bool take_tails_locked(struct shm *shm, struct fill *fill, uint32_t tail) {
+/* Chunks for the tail, named by the entry but not yet filled. False: no room, or, without *held, all is lost. */
+static bool take_tails(struct shm *shm, struct fill *fill, uint32_t tail, bool *held) {
     struct entry *entry = entry_at(shm, fill->entry);
     for (int i = 0; i < 2 && tail; i++) {
         uint32_t piece = tail < TAIL_MAX ? tail : TAIL_MAX;
         uint32_t class_ = slab_class(piece + sizeof(struct chunk_header));
-        uint32_t chunk = room_chunk_locked(shm, fill->key.stripe, class_, fill->entry, false);
+        uint32_t chunk = chunk_for(shm, fill->key.stripe, class_, fill->entry, held);
         if (!chunk) return false;
         FP();
         entry->tail[i] = chunk;
@@ -309,21 +309,25 @@ static void drop_tails_locked(struct shm *shm, struct fill *fill) {
 }
 
 /* Move the bytes of the last, partial page into chunks. The stripe is locked before and, if it returns true,
- * after; in between it is not. */
+ * after; in between it is not. False: the entry was abandoned. */
 static bool trim_tail(struct shm *shm, struct fill *fill) {
     struct entry *entry = entry_at(shm, fill->entry);
     uint32_t tail = tail_of(atomic_load(&entry->size)), last = atomic_load(&entry->npages) - 1;
     if (!tail) return true;
-    if (!take_tails_locked(shm, fill, tail)) {
-        drop_tails_locked(shm, fill);
-        return true;
+    bool held = true;
+    if (!take_tails(shm, fill, tail, &held)) {
+        if (held) drop_tails_locked(shm, fill);
+        return held;
     }
     stripe_leave(shm, fill->key.stripe);
     uint32_t page = numbers_of(shm, entry->list)[last], first = tail < TAIL_MAX ? tail : TAIL_MAX;
     memcpy(numbers_of(shm, entry->tail[0]), page_at(shm, page), first);
     FP();
     if (tail > first) memcpy(numbers_of(shm, entry->tail[1]), page_at(shm, page) + first, tail - first);
-    if (!stripe_enter(shm, fill->key.stripe, WRITE_PATIENCE_NS)) return false;
+    if (!stripe_enter(shm, fill->key.stripe, WRITE_PATIENCE_NS)) {
+        abandon(shm, fill->key.stripe, fill->entry);
+        return false;
+    }
     if (!is_ours(shm, fill->entry, fill->ctl)) return true;
     atomic_store(&entry->npages, last);
     FP();
@@ -335,10 +339,7 @@ static enum store_answer publish_large(struct shm *shm, struct fill *fill, int64
     uint32_t stripe = fill->key.stripe;
     if (!stripe_enter(shm, stripe, patience_ns)) return STORE_BUSY;
     fill->open = false;
-    if (is_ours(shm, fill->entry, fill->ctl) && !trim_tail(shm, fill)) {
-        abandon(shm, stripe, fill->entry);
-        return STORE_NO_ROOM;
-    }
+    if (is_ours(shm, fill->entry, fill->ctl) && !trim_tail(shm, fill)) return STORE_NO_ROOM;
     enum store_answer answer = STORE_GONE;
     if (is_ours(shm, fill->entry, fill->ctl)) {
         bool valid = note_valid_locked(shm, &fill->key, &fill->note);

@@ -72,6 +72,7 @@ static enum look look_at(const struct shm *shm, const struct key *key, uint64_t 
     const struct entry *entry = &shm->entries[index];
     uint64_t ctl = atomic_load_explicit(&entry->ctl, memory_order_acquire);
     if (ctl_state(ctl) != STATE_LIVE || (ctl_life(ctl) & 0xff) != slot_life(slot)) return LOOK_CHANGED;
+    FP();
     found->entry = index;
     found->ctl = ctl;
     if (LOAD(entry->hash_lo) != key->lo || LOAD(entry->hash_hi) != key->hi)
@@ -82,6 +83,7 @@ static enum look look_at(const struct shm *shm, const struct key *key, uint64_t 
     const struct head *head = chunk_at(shm, found->head);
     uint32_t key_len = LOAD(head->key_len);
     found->tags = LOAD(head->tags);
+    FP();
     if (!read_same(shm, found)) return LOOK_CHANGED; /* before lengths are trusted */
     if (key_len != key->len || !same_bytes((const uint8_t *)head + head_key_at(found->tags), key->bytes, key->len))
         return read_same(shm, found) ? LOOK_OTHER : LOOK_CHANGED;
@@ -143,7 +145,9 @@ enum read_answer read_find(struct shm *shm, const struct key *key, int64_t now_n
 }
 
 void read_copy(const struct shm *shm, const struct found *found, uint32_t at, void *to, size_t len) {
+    FP();
     copy_words(to, (const uint8_t *)chunk_at(shm, found->head) + at, len);
+    FP();
 }
 
 void read_confirm(struct shm *shm, const struct key *key, const struct found *found, uint64_t epoch) {
@@ -160,6 +164,7 @@ void read_confirm(struct shm *shm, const struct key *key, const struct found *fo
 bool read_pin(struct shm *shm, const struct found *found) {
     struct entry *entry = entry_at(shm, found->entry);
     if (shm->held[found->entry] == HELD_MAX) return false;
+    FP();
     if (!shm->held[found->entry]++) atomic_fetch_or(&entry->pins, 1ull << shm->member);
     FP();
     if (atomic_load(&entry->ctl) == found->ctl) return true;

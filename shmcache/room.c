@@ -113,6 +113,7 @@ static bool may_give_way(const struct shm *shm, uint32_t stripe) {
 
 uint32_t room_chunk_locked(struct shm *shm, uint32_t stripe, uint32_t class_, uint32_t entry, bool force) {
     uint32_t chunk = chunk_take_locked(shm, stripe, class_, entry, true);
+    if (!chunk && compact_locked(shm, stripe)) chunk = chunk_take_locked(shm, stripe, class_, entry, true);
     if (chunk || !(force || may_give_way(shm, stripe))) return chunk;
     for (int i = 0; i < EVICTIONS_MAX && !chunk; i++) {
         if (!compact_locked(shm, stripe) && !evict_small_locked(shm, stripe)) break;
@@ -132,20 +133,30 @@ bool room_entry_locked(struct shm *shm, uint32_t stripe) {
 
 /* --- across stripes ------------------------------------------------------------------------------------------------ */
 
+static uint32_t pages_of(const struct shm *shm, uint32_t stripe) {
+    return atomic_load_explicit(&shm->stripes[stripe].chunk_pages, memory_order_relaxed) +
+           atomic_load_explicit(&shm->stripes[stripe].body_pages, memory_order_relaxed);
+}
+
+/* Evict one large entry, if the policy has one at hand; true when that gave a page back. The tails of large
+ * bodies lie in chunks, so it may take a move to get a page out of them. */
+static bool evict_large_locked(struct shm *shm, uint32_t stripe, bool main) {
+    uint32_t victim = victim_large_locked(shm, stripe, main), before = pages_of(shm, stripe);
+    if (victim == NOBODY) return false;
+    segment_count(shm, CORE_EVICTIONS, 1);
+    entry_retire_locked(shm, victim);
+    return pages_of(shm, stripe) < before || compact_locked(shm, stripe);
+}
+
 static bool evict_large(struct shm *shm) {
     uint32_t stripe;
-    bool main;
-    for (int look = 0; look < LARGE_LOOKS && evict_where_large(shm, &stripe, &main); look++) {
+    bool main, gave = false;
+    for (int look = 0; look < LARGE_LOOKS && !gave && evict_where_large(shm, &stripe, &main); look++) {
         if (!stripe_enter(shm, stripe, WRITE_PATIENCE_NS)) continue;
-        uint32_t victim = victim_large_locked(shm, stripe, main);
-        if (victim != NOBODY) {
-            segment_count(shm, CORE_EVICTIONS, 1);
-            entry_retire_locked(shm, victim);
-        }
+        gave = evict_large_locked(shm, stripe, main);
         stripe_leave(shm, stripe);
-        if (victim != NOBODY) return true;
     }
-    return false;
+    return gave;
 }
 
 static uint32_t richest(const struct shm *shm) {

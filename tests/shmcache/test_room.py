@@ -40,11 +40,21 @@ def test_a_full_segment_is_well_used() -> None:
         assert share(segment) > 0.75
 
 
+@pytest.mark.parametrize("size", [33_000, 40_000, 70_000, 90_000])
+def test_tails_do_not_waste_pages(size: int) -> None:
+    """A body that needs a little more than half a page, or than one, does not take the next one whole."""
+    with cache_segment(32 << 20) as segment:
+        fill_up(segment, b"odd", size, 64 << 20)
+        assert share(segment) > 0.75
+
+
 @pytest.mark.parametrize("stripes", [1, 8])
 def test_a_size_that_comes_late_finds_room(stripes: int) -> None:
     """Pages cut for one size are given to another, small to large and back."""
     with cache_segment(16 << 20, stripes=stripes, entries=16_384) as segment:
-        for round_, size in enumerate([500, 20_000, 1_000_000, 130, 70_000, 9_000, 250_000, 1_000]):
+        for round_, size in enumerate(
+            [500, 20_000, 1_000_000, 130, 33_000, 400_000, 70_000, 9_000, 250_000, 1_000]
+        ):
             name = b"round %d" % round_
             total = 32 << 20
             tried = total // size
