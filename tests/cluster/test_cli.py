@@ -25,6 +25,7 @@ from cluster.cli.serving import make_state_dir
 from cluster.config import Flags
 from cluster.errors import BootError
 from cluster.lock import supervisor_socket
+from cluster.version import VERSION
 from tests.support.answering_supervisor import STATUS, answering
 
 VERBS = ("start", "run-demo", "check", "reload", "stop", "status", "purge", "version")
@@ -49,7 +50,7 @@ class TestManners:
     def test_it_runs_as_a_module(self) -> None:
         done = run("version")
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.startswith("edgecluster ")
+        assert done.stdout.startswith(f"edgecluster {VERSION} (Python ")
 
     @pytest.mark.parametrize("name", VERBS)
     def test_every_verb_explains_itself_and_knows_json(self, name: str) -> None:

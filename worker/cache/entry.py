@@ -8,7 +8,7 @@ Also the bits of the cache's flags byte, and the small marks that are not respon
 from dataclasses import dataclass
 from struct import Struct
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 from worker.cache.key import SERIAL_BYTES
 from worker.fields import Fields
