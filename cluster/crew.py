@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from cluster.generation import CONTROL_PLACE, Places, Post
 from cluster.process import Child, Exit, Role, State, User, fork
 from shmcache.core import Segment
+from worker.observe.counters import CONNECTIONS_CLOSED, open_connections
 
 log = logging.getLogger("edgecluster.supervisor")
 
@@ -74,11 +75,17 @@ class Crew:
                 self._listen(child)  # its last words
                 self._close_pipe(child)
                 del self.children[child.pid]
+                self._count_closed(child.member)
                 repaired = {what: count for what, count in self.segment.reap(child.member).items() if count}
                 self._give_back(child.member)
                 code = os.waitstatus_to_exitcode(status)
                 _tell_end(child, code, repaired)
                 yield child, code
+
+    def _count_closed(self, member: int) -> None:
+        """The kernel has closed what a dead process had open; it did not live to count that."""
+        open_at_death = open_connections(self.segment.statistics.of(member))
+        self.segment.statistics.add(CONNECTIONS_CLOSED, open_at_death)
 
     def enter(self, child: Child, state: State, kill_after_ns: int = 0) -> None:
         """`child` is now in `state`, and will be killed if it still lives `kill_after_ns` from now."""

@@ -15,7 +15,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from importlib import metadata
 from typing import Any
 
 import setproctitle
@@ -29,6 +28,7 @@ from cluster.process import Child, ControlStart, Exit, Role, State, User
 from cluster.segment import NamedSegment
 from cluster.settings import ClusterSettings
 from cluster.sockets import Sockets
+from cluster.version import VERSION
 from cluster.wire import Answer, Reply, WireServer
 from worker.start import Listening, WorkerStart
 
@@ -43,14 +43,6 @@ PORT_PATIENCE_S = 3.0  # for the workers of a dead supervisor to let go of the p
 
 Load = Callable[[], ClusterSettings]
 Announce = Callable[[Answer], None]
-
-
-def version() -> str:
-    """The version of the installed package."""
-    try:
-        return metadata.version("edgecluster")
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def ready_line(status: Answer) -> str:
@@ -347,6 +339,8 @@ class Supervisor:
             self.failure = BootError(reason)
             self.stop()
             return
+        if told:
+            log.error("%s", told)
         post.vacate(child, time.monotonic_ns())
         self.announce_when_ready()
 
@@ -525,7 +519,7 @@ class Supervisor:
         ]  # fmt: skip
         return {
             "pid": os.getpid(),
-            "version": version(),
+            "version": VERSION,
             "state": "stopping" if self.stopping else "running" if self.announced else "starting",
             "uptime_s": (now_ns - self.started_ns) / 1e9,
             "generation": self.generation.number,

@@ -18,8 +18,10 @@ import setproctitle
 import uvloop
 
 from worker.compose import Composed
+from worker.observe.connections import ConnectionCounts
 from worker.observe.metrics import LoopStalls
 from worker.protocol import tls
+from worker.protocol.accept import TlsServer
 from worker.protocol.h1 import H1Server
 from worker.start import Exit, WorkerStart, tell_failure, tell_ready
 
@@ -28,7 +30,7 @@ log = logging.getLogger("edgecluster.worker")
 TICK_S = 0.25  # sweep of the timeouts, flush of the log, heartbeat
 TICKS_PER_PROTOCOL_SWEEP = 4
 SETTLE_S = 0.25  # from the last accept until its connection is made
-SETTLE_TLS_S = 1.0  # the same with a handshake in between
+HANDSHAKES_S = 1.0  # what a draining worker waits for TLS handshakes under way
 LINGER_S = 1.0  # what a draining worker waits for one more request on an idle connection
 CLOSE_S = 2.0  # what closing may take after the drain, before the loop ends regardless
 
@@ -55,13 +57,20 @@ async def _live(start: WorkerStart, loop: asyncio.AbstractEventLoop) -> int:
     try:
         await worker.open()
     except Exception as error:
-        log.exception("worker %d could not boot", start.lane)
-        tell_failure(start.ready, f"worker {start.lane} could not boot: {error}")
+        if not isinstance(error, OSError):  # a file or an address is the operator's, the rest is ours
+            log.exception("worker %d could not boot", start.lane)
+        tell_failure(start.ready, f"worker {start.lane} could not boot: {_words(error)}")
         return Exit.COULD_NOT_BOOT
     tell_ready(start.ready)
     await worker.stopping.wait()
     await worker.drain()
     return Exit.DRAINED
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"cannot open {os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error) or repr(error)
 
 
 class Worker:
@@ -72,6 +81,7 @@ class Worker:
         self.loop = loop
         self.stopping = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.counts = ConnectionCounts(start.segment.statistics)
         self.protocols: list[H1Server] = []
         self.servers: list[asyncio.AbstractServer] = []
         self.note_stall = LoopStalls(start.segment.statistics)
@@ -84,7 +94,7 @@ class Worker:
         start, loop = self.start, self.loop
         self.composed = Composed(start.settings, start.segment, self.spawn)
         loop.add_signal_handler(signal.SIGTERM, self.stopping.set)
-        loop.add_signal_handler(signal.SIGUSR1, self.composed.reopen_log)
+        loop.add_signal_handler(signal.SIGUSR1, self.reopen_log)
         loop.add_reader(start.doorbell, self.on_doorbell)
         for listening in start.listening:
             protocol = H1Server(
@@ -93,9 +103,12 @@ class Worker:
                 listening.settings,
                 start.settings.name,
                 trusted=start.settings.trusted_proxies,
+                tally=self.counts,
             )
             self.protocols.append(protocol)
-            self.servers.append(await tls.serve(loop, listening.socket, listening.context, protocol.factory))
+            self.servers.append(
+                await tls.serve(loop, listening.socket, listening.context, protocol.factory, self.counts)
+            )
         self.next_tick_s = loop.time()
         self.tick()
 
@@ -111,6 +124,13 @@ class Worker:
         with contextlib.suppress(BlockingIOError):
             os.read(self.start.doorbell, 8)
         self.composed.on_doorbell()
+
+    def reopen_log(self) -> None:
+        """After a log rotation."""
+        try:
+            self.composed.reopen_log()
+        except OSError as error:
+            log.error("the access log stays where it was: %s", _words(error))
 
     def tick(self) -> None:
         """The loop's own pulse; how late it comes is how long something held the loop."""
@@ -148,16 +168,14 @@ class Worker:
 
     async def _stop_accepting(self, timeout_s: float) -> None:
         """Take no new connection, and let those already taken get as far as their first request."""
-        settle_s = SETTLE_S
-        for listening, server in zip(self.start.listening, self.servers, strict=True):
-            if listening.context is None:
-                server.close()
-            else:  # to close this one now would cut the handshakes under way
-                self.loop.remove_reader(listening.socket)
-                settle_s = SETTLE_TLS_S
-        await asyncio.sleep(min(settle_s, timeout_s))
         for server in self.servers:
             server.close()
+        await asyncio.sleep(min(SETTLE_S, timeout_s))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(HANDSHAKES_S, timeout_s)):
+                for server in self.servers:
+                    if isinstance(server, TlsServer):
+                        await server.wait_closed()
 
     async def _wait_empty(self, timeout_s: float) -> None:
         """Until no connection and no background task is left, `timeout_s` at most.

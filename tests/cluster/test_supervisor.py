@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from cluster.settings import CertificateSettings
 from tests.support.bare_worker import failing_control
 from tests.support.cluster import BARE, PATIENCE_S, Cluster, settings, wait_until, with_worker
 from worker.settings import ListenerSettings
+
+SLOTS_AT = 136 + 6 * 8  # of the segment's header: where the index begins (layout.h)
 
 
 def ask(url: str, path: str = "/") -> dict[str, Any]:
@@ -161,6 +164,18 @@ def test_sigusr1_reaches_every_worker(edge: Cluster) -> None:
     edge.process.send_signal(signal.SIGUSR1)
     for pid in edge.pids:
         wait_until(lambda pid=pid: f"reopened by {pid}\n" in edge.output)
+
+
+def test_audit_finds_nothing_in_a_sound_segment_and_damage_in_a_damaged_one(edge: Cluster) -> None:
+    assert edge.call("audit") == {"ok": True, "faults": []}
+    with edge.segment_file.open("r+b") as segment:
+        segment.seek(SLOTS_AT)
+        (slots,) = struct.unpack("<Q", segment.read(8))
+        segment.seek(slots)
+        segment.write(struct.pack("<Q", 1))  # a slot that leads nowhere
+    answer = edge.call("audit")
+    assert answer["ok"]
+    assert answer["faults"]
 
 
 # --- starts that are refused -------------------------------------------------------------------------

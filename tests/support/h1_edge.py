@@ -94,6 +94,25 @@ def error_page(ctx: Context, error: EdgeError) -> Response:
     return Response(error.status, Fields.of([(b"X-Fault", error.fault.encode())]), body, len(body))
 
 
+class Told:
+    """A tally that remembers what it was told, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def opened(self) -> None:
+        self.told.append("opened")
+
+    def closed(self) -> None:
+        self.told.append("closed")
+
+    def refused(self) -> None:
+        self.told.append("refused")
+
+    def handshake(self, succeeded: bool) -> None:
+        self.told.append("handshake" if succeeded else "failed handshake")
+
+
 class H1Edge:
     """The listener. `gate` answers at once or returns None; then `fetch` answers."""
 
@@ -111,6 +130,7 @@ class H1Edge:
         self.limits = limits or Limits()
         self.tls = tls
         self.trusted = trusted
+        self.tally = Told()
         self.finished: list[Context] = []
         self.tasks: set[asyncio.Task[None]] = set()
         self.writers: list[StreamWriter] = []
@@ -131,8 +151,8 @@ class H1Edge:
         )
         listener = ListenerSettings("https" if self.tls else "http", "127.0.0.1", self.port)
         edge = Edge(self.normalize, lambda ctx: pipeline, pipeline)
-        self.server = H1Server(edge, self.limits, listener, trusted=self.trusted)
-        self.acceptor = await serve(loop, sock, self.tls, self.server.factory)
+        self.server = H1Server(edge, self.limits, listener, trusted=self.trusted, tally=self.tally)
+        self.acceptor = await serve(loop, sock, self.tls, self.server.factory, self.tally)
         return self
 
     async def __aexit__(self, *failure: object) -> None:

@@ -179,6 +179,45 @@ def test_connections_of_other_workers_feel_nothing_of_a_death(edge: Cluster) -> 
         assert alive == 8 - lost
 
 
+def connection_counts(edge: Cluster) -> tuple[int, int]:
+    """Connections from clients as /metrics tells them: ever opened, open now."""
+    lines = dict(line.rsplit(" ", 1) for line in get(edge.admin_url, "/metrics")[2].decode().splitlines())
+    return int(lines["edgecluster_connections_total"]), int(lines["edgecluster_connections_open"])
+
+
+def test_connections_are_counted_also_those_a_killed_worker_had_open(
+    tmp_path: Path, origin: ScriptedOrigin
+) -> None:
+    with (
+        Cluster(settings(tmp_path, origin=origin.url, workers=1, admin=True)) as edge,
+        contextlib.ExitStack() as stack,
+    ):
+        kept = [stack.enter_context(contextlib.closing(connect(edge.url))) for _ in range(3)]
+        for connection in kept:
+            connection.request("GET", "/")
+            connection.getresponse().read()
+        assert connection_counts(edge) == (3, 3)
+        kept[0].close()
+        wait_until(lambda: connection_counts(edge) == (3, 2))
+        (victim,) = edge.pids
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: edge.pids and victim not in edge.pids)
+        assert connection_counts(edge) == (3, 0)
+        get(edge.url)
+        wait_until(lambda: connection_counts(edge) == (4, 0))
+
+
+def test_tls_handshakes_are_counted(tmp_path: Path, origin: ScriptedOrigin) -> None:
+    with Cluster(settings(tmp_path, origin=origin.url, schemes=("https",), admin=True)) as edge:
+        trust = ssl.create_default_context(cafile=tmp_path / "tls" / "ca.pem")
+        get(edge.url, context=trust)
+        with pytest.raises((http.client.HTTPException, ConnectionError)):
+            get(edge.url.replace("https://", "http://"))
+        metrics = get(edge.admin_url, "/metrics")[2].decode()
+    assert "\nedgecluster_tls_handshakes_total 1\n" in metrics
+    assert "\nedgecluster_tls_handshake_failures_total 1\n" in metrics
+
+
 def test_a_stopped_worker_is_replaced_while_the_other_serves(tmp_path: Path, origin: ScriptedOrigin) -> None:
     with Cluster(settings(tmp_path, origin=origin.url, heartbeat_timeout_s=2.0)) as edge:
         victim = edge.pids[0]
@@ -196,8 +235,25 @@ def test_a_worker_whose_log_cannot_be_opened_says_so_and_ends_the_start(tmp_path
         assert cluster.wait() == 1
     finally:
         cluster.destroy()
-    assert "could not boot" in cluster.output
-    assert str(tmp_path / "no" / "such" / "dir.log") in cluster.output.splitlines()[-1]
+    assert "Traceback" not in cluster.output
+    last = cluster.output.splitlines()[-1]
+    assert last.startswith("error: worker ")
+    assert f"could not boot: cannot open {tmp_path}/no/such/dir.log: No such file or directory" in last
+
+
+def test_a_log_that_cannot_be_reopened_stays_in_use_and_says_why(
+    tmp_path: Path, origin: ScriptedOrigin
+) -> None:
+    folder, moved = tmp_path / "log", tmp_path / "moved"
+    folder.mkdir()
+    log = LogSettings(path=str(folder / "access.log"))
+    with Cluster(settings(tmp_path, origin=origin.url, workers=1, log=log)) as edge:
+        folder.rename(moved)
+        edge.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: "the access log stays where it was: cannot open" in edge.output)
+        assert get(edge.url, "/after")[0] == 200
+    assert "Traceback" not in edge.output
+    assert json.loads((moved / "access.log").read_text())["path"] == "/after"
 
 
 def test_a_rotated_log_is_reopened_and_no_line_is_lost(tmp_path: Path, origin: ScriptedOrigin) -> None:

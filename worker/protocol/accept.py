@@ -14,6 +14,8 @@ from socket import socket
 
 import aiofastnet
 
+from worker.protocol.tally import Tally
+
 BACKLOG = 4096
 ACCEPTS = 16  # connections taken before the loop gets its turn: each begins a handshake, which is costly
 HANDSHAKES = 2048  # at a time; above, connections wait in the backlog
@@ -37,11 +39,13 @@ class TlsServer(AbstractServer):
         sock: socket,
         context: ssl.SSLContext,
         make_protocol: Callable[[], asyncio.BaseProtocol],
+        tally: Tally,
     ) -> None:
         self._loop = loop
         self._sock: socket | None = sock
         self._context = context
         self._make_protocol = make_protocol
+        self._tally = tally
         self._handshakes: set[Task[None]] = set()
         self._retry: TimerHandle | None = None
         self._full = False  # not accepting, because there are too many handshakes
@@ -100,6 +104,9 @@ class TlsServer(AbstractServer):
         except OSError as error:  # what is no TLS, fails or takes too long: the transport is closed already
             log.debug("TLS handshake failed: %s", error)
             connection.close()
+            self._tally.handshake(False)
+        else:
+            self._tally.handshake(True)
 
     def close(self) -> None:
         if self._retry is not None:

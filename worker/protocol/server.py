@@ -13,6 +13,7 @@ from worker.errors import EdgeError
 from worker.pipeline import Exchange
 from worker.protocol.head import SecondReader, normal_authority
 from worker.protocol.request_id import request_ids
+from worker.protocol.tally import NoTally, Tally
 from worker.settings import Limits, ListenerSettings, Network
 
 SWEEP_SLICE = 1000  # connections looked at before the loop gets its turn
@@ -62,6 +63,7 @@ class ConnectionServer:
         name: str = "edgecluster",
         *,
         trusted: Sequence[Network] = (),
+        tally: Tally | None = None,
         loop: AbstractEventLoop | None = None,
     ) -> None:
         self.edge = edge
@@ -76,7 +78,7 @@ class ConnectionServer:
         self.trusted = tuple(trusted)
         self.loop = loop or asyncio.get_running_loop()
         self.connections: set[Connection] = set()
-        self.refused = 0  # connections above limits.connections
+        self.tally = tally or NoTally()
         self.draining = False
         self.new_id: Callable[[], bytes] = request_ids().__next__
         self.second_reader = SecondReader()
@@ -137,14 +139,18 @@ class ConnectionServer:
     def admit(self, connection: Connection) -> bool:
         """Take a new connection in; False if there are too many."""
         if len(self.connections) >= self.limits.connections:
-            self.refused += 1
+            self.tally.refused()
             return False
         self.connections.add(connection)
+        self.tally.opened()
         return True
 
     def discard(self, connection: Connection) -> None:
-        """A connection is gone."""
-        self.connections.discard(connection)
+        """A connection is gone; nothing happens if it was never taken in."""
+        if connection not in self.connections:
+            return
+        self.connections.remove(connection)
+        self.tally.closed()
         if not self.connections:
             for waiter in self._emptied:
                 if not waiter.done():

@@ -11,6 +11,7 @@ from pathlib import Path
 from socket import socket
 
 from worker.protocol.accept import BACKLOG, TlsServer
+from worker.protocol.tally import NoTally, Tally
 
 # TLS 1.2 with forward secrecy and AEAD only; TLS 1.3 has no other suites.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -59,10 +60,14 @@ async def serve(
     sock: socket,
     context: ssl.SSLContext | None,
     make_protocol: Callable[[], asyncio.BaseProtocol],
+    tally: Tally | None = None,
 ) -> AbstractServer:
-    """Accept on `sock`, which is bound, with TLS if a context is given. The server closes `sock`."""
+    """Accept on `sock`, which is bound, with TLS if a context is given. The server closes `sock`.
+
+    `tally` is told how handshakes end.
+    """
     if context is None:
         # uvloop's own transport: per small answer it costs about nine tenths of aiofastnet's plain one, which
         # is entered from the loop through a reader callback. Out of file descriptors it refuses what comes.
         return await loop.create_server(make_protocol, sock=sock, backlog=BACKLOG)
-    return TlsServer(loop, sock, context, make_protocol)
+    return TlsServer(loop, sock, context, make_protocol, tally or NoTally())

@@ -331,9 +331,12 @@ def test_connections_above_the_limit_are_refused_and_counted() -> None:
             with pytest.raises(ConnectionError):
                 if await asyncio.wait_for(third.read(), WAIT_S) == b"":
                     raise ConnectionResetError
-            assert edge.server.refused == 1
+            assert edge.tally.told == ["opened", "opened", "refused"]
             for reader, writer in (first, second):
                 writer.write(get())
                 assert (await read_response(reader))[0] == 200
+                writer.close()
+            await edge.until(lambda: not edge.server.connections)
+            assert edge.tally.told[3:] == ["closed", "closed"]
 
     run(test())

@@ -1,0 +1,35 @@
+"""Counts client connections in the shared statistics, as `protocol` tells of them."""
+
+from typing import TYPE_CHECKING
+
+from worker.observe.counters import (
+    CONNECTIONS_CLOSED,
+    CONNECTIONS_OPENED,
+    CONNECTIONS_REFUSED,
+    TLS_FAILURES,
+    TLS_HANDSHAKES,
+)
+
+if TYPE_CHECKING:
+    from shmcache.core import Statistics
+
+
+class ConnectionCounts:
+    """The connections of one worker. What a killed worker had open its supervisor counts as closed."""
+
+    def __init__(self, statistics: "Statistics") -> None:
+        self._add = statistics.add
+
+    def opened(self) -> None:
+        self._add(CONNECTIONS_OPENED)
+
+    def closed(self) -> None:
+        self._add(CONNECTIONS_CLOSED)
+
+    def refused(self) -> None:
+        """Above the limit, so cut at once; neither opened nor closed."""
+        self._add(CONNECTIONS_REFUSED)
+
+    def handshake(self, succeeded: bool) -> None:
+        """A TLS handshake has ended; those that succeed are opened connections as well."""
+        self._add(TLS_HANDSHAKES if succeeded else TLS_FAILURES)

@@ -1,0 +1,37 @@
+"""Whom a protocol tells about its connections. Keeping the numbers is not its business."""
+
+from typing import Protocol
+
+
+class Tally(Protocol):
+    """Told of every client connection as it comes and goes."""
+
+    def opened(self) -> None: ...
+
+    def closed(self) -> None:
+        """One that was opened is gone."""
+        ...
+
+    def refused(self) -> None:
+        """One was cut at once because there are too many."""
+        ...
+
+    def handshake(self, succeeded: bool) -> None:
+        """A TLS handshake has ended."""
+        ...
+
+
+class NoTally:
+    """Keeps no numbers."""
+
+    def opened(self) -> None:
+        pass
+
+    def closed(self) -> None:
+        pass
+
+    def refused(self) -> None:
+        pass
+
+    def handshake(self, succeeded: bool) -> None:
+        pass
