@@ -3,12 +3,14 @@
 import json
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import rich_click as click
@@ -152,6 +154,7 @@ def guide(flags: Flags, status: Mapping[str, Any]) -> str:
     http, https = status["listeners"]
     authority = shlex.quote(f"{status['state_dir']}/tls/ca.pem")
     here = "" if flags.state_dir is None else f" --state-dir {shlex.quote(flags.state_dir)}"
+    command = typed()
     return f"""The demo is running. Open it in a browser:
   {http + "/":<32}the site, through the edge
   {https + "/":<32}the same over TLS, with a certificate of a local authority
@@ -167,8 +170,19 @@ Three things to try, each of them twice:
       Over TLS, and one stored page per language (Vary): ask for fr, and that one is a miss.
 
 Then, from another terminal:
-  edgecluster status{here}
-  edgecluster purge{here} {http}/page
+  {command} status{here}
+  {command} purge{here} {http}/page
 
 Ctrl-C ends it all.
 """
+
+
+def typed() -> str:
+    """What to type for this command here: a shell without our virtual environment does not find its name."""
+    if shutil.which("edgecluster"):
+        return "edgecluster"
+    beside = Path(sys.executable).with_name("edgecluster")
+    if not beside.exists():
+        return f"{shlex.quote(sys.executable)} -m cluster"
+    here = Path.cwd()
+    return shlex.quote(str(beside.relative_to(here) if beside.is_relative_to(here) else beside))

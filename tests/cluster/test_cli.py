@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from cluster.certificates import local_certificate
 from cluster.cli import edgecluster, main
-from cluster.cli.demo import free_port, guide
+from cluster.cli.demo import free_port, guide, typed
 from cluster.cli.output import duration
 from cluster.cli.running import report
 from cluster.cli.serving import make_state_dir
@@ -365,11 +365,25 @@ class TestDemo:
             "choose another --origin-port\n"
         )
 
+    def test_the_guide_says_what_a_shell_finds(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        place = tmp_path / "my venv" / "bin"
+        place.mkdir(parents=True)
+        monkeypatch.setattr(sys, "executable", str(place / "python"))
+        monkeypatch.setenv("PATH", "/nowhere")
+        assert typed() == f"'{place}/python' -m cluster"
+        (place / "edgecluster").write_text("#!/bin/sh\n")
+        (place / "edgecluster").chmod(0o755)
+        assert typed() == f"'{place}/edgecluster'"
+        monkeypatch.chdir(tmp_path)
+        assert typed() == "'my venv/bin/edgecluster'"
+        monkeypatch.setenv("PATH", str(place))
+        assert typed() == "edgecluster"
+
     def test_the_guide_names_the_addresses_in_use(self) -> None:
         flags = Flags(to="http://127.0.0.1:8081", state_dir="/my state")
         text = guide(flags, {**CLUSTER, "admin": "http://127.0.0.1:9180", "state_dir": "/my state"})
         assert text.count("\n  curl ") + text.count("\n  time curl ") == 3
         assert "curl -si http://127.0.0.1:8080/page" in text
         assert "--cacert '/my state/tls/ca.pem' https://127.0.0.1:8443/language" in text
-        assert "edgecluster status --state-dir '/my state'" in text
+        assert f"  {typed()} status --state-dir '/my state'\n" in text
         assert "http://127.0.0.1:9180/metrics" in text

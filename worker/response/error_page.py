@@ -198,7 +198,7 @@ h1 span{color:var(--soft);font-weight:400;margin-right:.5rem}
 ol{display:flex;list-style:none;margin:1.8rem 0;padding:0}
 li{flex:1;text-align:center;position:relative;color:var(--soft);font-size:.9rem}
 li+li::before{content:"";position:absolute;top:.9rem;left:-50%;width:100%;border-top:2px solid var(--line)}
-b{position:relative;display:grid;place-items:center;width:1.9rem;height:1.9rem;margin:0 auto .5rem;
+b{position:relative;z-index:1;display:grid;place-items:center;width:1.9rem;height:1.9rem;margin:0 auto .5rem;
 border-radius:50%;background:var(--line);color:var(--card);font-size:1rem}
 .good b{background:var(--good)}
 .bad b{background:var(--bad)}
