@@ -112,7 +112,7 @@ def prove(peer: Peer, row: Row, origin_url: str) -> None:
 
 
 def measure_row(
-    row: Row, servers: list[Peer], origin_url: str, work: Path, rounds: int, seconds: float
+    row: Row, servers: list[Peer], origin_url: str, work: Path, rounds: int, seconds: int
 ) -> Result:
     """All servers in turn, `rounds` times."""
     script = wrk_script(work / "load.lua", row) if row.zipf or row.browser else None
@@ -121,7 +121,7 @@ def measure_row(
     loads = {peer.name: Load((peer.https if row.tls else peer.http) + row.path, script) for peer in servers}
     for peer in servers:
         prove(peer, row, origin_url)
-        sample(peer.pids, loads[peer.name], 5.0 if row.zipf else 1.0)  # warm: fills the cache
+        sample(peer.pids, loads[peer.name], 5 if row.zipf else 1)  # warm: fills the cache
     for _ in range(rounds):
         for peer in servers:
             taken = sample(peer.pids, loads[peer.name], seconds)
@@ -145,7 +145,7 @@ def table(results: list[Result], names: list[str]) -> str:
     return "\n".join(lines)
 
 
-def run(rounds: int, seconds: float, only: str, out: Path | None) -> list[Result]:
+def run(rounds: int, seconds: int, only: str, out: Path | None) -> list[Result]:
     """Start everything, measure every row whose name contains `only`, print the table."""
     if missing := peers.missing_programs():
         raise SystemExit(f"bench: {', '.join(missing)} not found; apt-get install nginx haproxy wrk openssl")

@@ -49,9 +49,9 @@ class Sample:
     errors: int
 
 
-def wrk(load: Load, seconds: float) -> tuple[int, int]:
+def wrk(load: Load, seconds: int) -> tuple[int, int]:
     """(requests answered, errors) of one run on the load core. Errors: socket errors and any 4xx or 5xx."""
-    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{load.connections}", f"-d{seconds:g}s"]
+    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s"]
     if load.script is not None:
         command += ["-s", str(load.script)]
     out = subprocess.run([*command, load.url], check=True, capture_output=True, text=True).stdout
@@ -64,7 +64,7 @@ def wrk(load: Load, seconds: float) -> tuple[int, int]:
     return int(found[1]), errors
 
 
-def sample(pids: Sequence[int], load: Load, seconds: float) -> Sample:
+def sample(pids: Sequence[int], load: Load, seconds: int) -> Sample:
     """Run the load once and charge the servers' CPU time to its requests."""
     before = cpu_ns(pids)
     requests, errors = wrk(load, seconds)
