@@ -639,6 +639,16 @@ cdef class Statistics:
             raise IndexError(f"statistic {index} is outside 0..{COUNTER_SLOTS - 1}")
         counter_add(self._region(), self.mapping.map.member, index, <uint64_t>amount)
 
+    def add_many(self, *pairs):
+        cdef Py_ssize_t at
+        cdef unsigned int index
+        cdef void *region = self._region()
+        for at in range(0, len(pairs) - 1, 2):
+            index = pairs[at]
+            if index >= COUNTER_SLOTS:
+                raise IndexError(f"statistic {index} is outside 0..{COUNTER_SLOTS - 1}")
+            counter_add(region, self.mapping.map.member, index, <uint64_t><int64_t>pairs[at + 1])
+
     def total(self, unsigned int index):
         if index >= COUNTER_SLOTS:
             raise IndexError(f"statistic {index} is outside 0..{COUNTER_SLOTS - 1}")

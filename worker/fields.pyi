@@ -83,6 +83,8 @@ class Fields:
         (only our own code calls it; anything that came from a peer has passed `parse` or `of`)."""
     def append_lines(self, lines: bytes) -> None:
         """Add ready-made `Name: value CRLF` lines at the end. As cheap as `append`."""
+    def append_pieces(self, *pieces: bytes | int) -> None:
+        """`append_lines` of the pieces joined, whole numbers in decimal digits."""
     def set(self, name: bytes, value: bytes) -> None:
         """Replace every line of that name by one; add it when absent."""
     def remove(self, *names: bytes) -> None:

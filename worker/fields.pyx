@@ -22,12 +22,6 @@ cdef extern from *:
     #include <stdint.h>
     #include <string.h>
 
-    /* One field line. Offsets are from the start of the block; lines follow each other without gaps. */
-    typedef struct {
-        uint32_t name, name_size;   /* where the line and its name begin; size of the name */
-        uint32_t value, value_size; /* without surrounding whitespace */
-    } Line;
-
     enum {
         F_HOST = 1 << 0, F_CONNECTION = 1 << 1, F_CONTENT_LENGTH = 1 << 2, F_TRANSFER_ENCODING = 1 << 3,
         F_EXPECT = 1 << 4, F_UPGRADE = 1 << 5, F_AUTHORIZATION = 1 << 6, F_COOKIE = 1 << 7,
@@ -245,9 +239,6 @@ cdef extern from *:
         return count;
     }
     """
-    ctypedef struct Line:
-        uint32_t name, name_size, value, value_size
-
     enum:
         F_HOST, F_CONNECTION, F_CONTENT_LENGTH, F_TRANSFER_ENCODING, F_EXPECT, F_UPGRADE, F_AUTHORIZATION
         F_COOKIE, F_RANGE, F_IF_RANGE, F_IF_NONE_MATCH, F_IF_MODIFIED_SINCE, F_IF_MATCH
@@ -335,13 +326,6 @@ cdef Line scratch[ROOM]
 @cython.freelist(256)
 cdef class Fields:
     """Ordered field lines. Names compare case-insensitively and keep the spelling they came with."""
-
-    cdef bytes block  # block[start:end] holds the lines that `lines` indexes
-    cdef Py_ssize_t start, end
-    cdef Line *lines
-    cdef int count  # of lines; -1 while not indexed
-    cdef uint32_t seen
-    cdef list tail  # pieces of further lines, first the block's own; None while there are none
 
     def __cinit__(self):
         self.lines = NULL
@@ -464,8 +448,10 @@ cdef class Fields:
             self.settle()
         return self.seen
 
-    def get(self, bytes name not None):
+    cpdef bytes get(self, bytes name):
         """Value of the first line of that name, or None."""
+        if name is None:
+            raise TypeError("a field name must be bytes, not None")
         cdef int i = self.find(name, -1)
         return None if i < 0 else self.value(i)
 
@@ -522,6 +508,12 @@ cdef class Fields:
         if self.tail is None:
             self.tail = [self.base()]
         (<list>self.tail).append(lines)
+
+    def append_pieces(self, *pieces):
+        """Add lines at the end, made of bytes and whole numbers."""
+        if self.tail is None:
+            self.tail = [self.base()]
+        (<list>self.tail).append(join_pieces(pieces))
 
     def set(self, bytes name not None, bytes value not None):
         """Replace every line of that name by one, at the place of the first; add it when absent."""
@@ -632,6 +624,26 @@ cdef class Fields:
 
     def __repr__(self):
         return f"Fields({self.items()!r})"
+
+
+cdef bytes join_pieces(tuple pieces):
+    """Bytes as they are, whole numbers in decimal digits; a third of what %-formatting costs."""
+    cdef char[24] digits
+    cdef Py_ssize_t size = 0
+    cdef bytes joined
+    cdef char *to
+    for piece in pieces:
+        size += PyBytes_GET_SIZE(piece) if type(piece) is bytes else 20
+    joined = PyBytes_FromStringAndSize(NULL, size)
+    to = PyBytes_AS_STRING(joined)
+    for piece in pieces:
+        if type(piece) is bytes:
+            to = put(to, <bytes>piece)
+        else:
+            size = snprintf(digits, sizeof(digits), b"%lld", <long long>piece)
+            memcpy(to, digits, size)
+            to += size
+    return joined[: to - PyBytes_AS_STRING(joined)]
 
 
 cdef inline char *put(char *to, bytes piece) noexcept:

@@ -100,6 +100,7 @@ class Pipeline:
         self.error_page = error_page
         self.spawn = spawn
         self.refresh = refresh
+        self._finish = self.finish  # bound once
 
     def handle(self, ctx: Context, exchange: Exchange) -> Task[None] | None:
         """Answer at once if a gate can, else start `forward`; its task, so that a lost client can end it."""
@@ -140,7 +141,7 @@ class Pipeline:
         """Filter, send, and start a background refresh if the answer was stale."""
         for send_filter in self.send_filters:
             send_filter(ctx, response)
-        exchange.send(ctx, response, self.finish)
+        exchange.send(ctx, response, self._finish)
         if ctx.refresh and self.refresh is not None:
             self.spawn(self.refresh(ctx))
 

@@ -17,7 +17,6 @@ from worker.cache.entry import (
     MUST_REVALIDATE,
     NO_CACHE,
     PREFIX,
-    PREFIX_BYTES,
     SECOND_NS,
     SETTLED,
     VARY,
@@ -26,6 +25,7 @@ from worker.cache.entry import (
     decode_record,
 )
 from worker.cache.key import SERIAL_BYTES, Codings, cache_key, encoding_variant_key, variant_key
+from worker.cache.plain_hit import plain_hit
 from worker.cache.validate import is_not_modified, not_modified_fields
 from worker.context import Context
 from worker.errors import EdgeError
@@ -46,9 +46,6 @@ from worker.settings import CacheSettings
 
 CONDITIONAL = IF_NONE_MATCH | IF_MODIFIED_SINCE
 _FOR_THE_ORIGIN = IF_MATCH | IF_UNMODIFIED_SINCE  # not applicable to a cache (RFC 9111 4.3.2)
-_unpack_prefix = PREFIX.unpack_from
-_trusted = Fields.trusted
-_HIT = Outcome.HIT  # an enum's member costs 0.2 us to look up in CPython 3.11: once is enough
 _NO_PLAIN_HIT = MARKS | NO_CACHE
 _WEIGHED = CONDITIONAL | RANGE | _FOR_THE_ORIGIN | CACHE_CONTROL | PRAGMA
 
@@ -96,18 +93,9 @@ class Lookup:
             hit = self._get(encoding_variant_key(key, hit.meta[:SERIAL_BYTES], reduced), now_ns)
         if hit is None or hit.verdict != FRESH or fields.mask & _WEIGHED:
             return self._weigh(ctx, self.find(request, key, now_ns))
-        flags = hit.flags
-        if flags & _NO_PLAIN_HIT:
+        if hit.flags & _NO_PLAIN_HIT:
             return self._weigh(ctx, self.find(request, key, now_ns))
-        meta = hit.meta
-        birth_ns, status, length = _unpack_prefix(meta)
-        block = meta[PREFIX_BYTES : PREFIX_BYTES + length]
-        response = Response(status, _trusted(block), hit.body if method == b"GET" else None, hit.size)
-        response.settled = flags & SETTLED != 0
-        ctx.outcome = _HIT
-        ctx.age_s = (now_ns - birth_ns) // SECOND_NS
-        ctx.ttl_s = (hit.fresh_until_ns - now_ns) // SECOND_NS
-        return response
+        return plain_hit(ctx, hit, method == b"GET")
 
     def find(self, request: Request, key: bytes, now_ns: int) -> Place:
         """Where the response to `request` lies; `key` is its primary key."""

@@ -6,11 +6,13 @@ the same things. Knows words and escaping, not files.
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
 
 from worker.context import Context
+from worker.observe.hit_line import hit_line
 from worker.reasons import Outcome
 
 MEMO_ENTRIES = 8192
@@ -66,8 +68,6 @@ def _short(values: _Values) -> _Values:
 class JsonLine:
     """JSON Lines: one object per request, empty values left out.
 
-    What a plain hit says of its target is remembered whole: it will come again.
-
     time (RFC 3339, when the request's head was complete), request_id, client, method, host, path, query,
     version, status (0: the client left before the answer), cache, forward, not_storable, block, fault,
     side, detail, origin, origin_status, origin_us (request sent until the first byte came), connect_us,
@@ -78,29 +78,23 @@ class JsonLine:
     def __init__(self) -> None:
         self._from_s = self._until_s = 0.0  # the millisecond that `_begin` tells
         self._begin = b""
-        self._hits = _Memo()
-        self._agents = _Memo()
 
     def __call__(self, ctx: Context, now_ns: int) -> bytes:
-        request = ctx.request
         if not self._from_s <= ctx.now_s < self._until_s:
             ms = int(ctx.now_s * 1000)
             self._from_s, self._until_s, self._begin = ms / 1000, (ms + 1) / 1000, _begin(ms)
-        get = request.fields.get
-        agent = (get(b"user-agent"), get(b"referer"))
-        who = self._agents.get(agent)
-        if who is None:
-            who = self._agents.keep(agent, _who(agent))
-        if ctx.outcome is _HIT and ctx.error is None and ctx.block is None and not ctx.bytes_in:
-            hit = (request.path, request.query, request.host, request.method, request.version, ctx.status)
-            what = self._hits.get(hit)
-            if what is None:
-                what = self._hits.keep(hit, _what(_asked(ctx), ctx))
-        else:
-            what = _what(_asked(ctx), ctx)
+        if ctx.outcome is _HIT and (ctx.forward or ctx.block or ctx.error) is None and not ctx.bytes_in:
+            line = hit_line(self._begin, ctx, now_ns)
+            if line is not None:
+                return line
+        return self.any_line(ctx, now_ns)
+
+    def any_line(self, ctx: Context, now_ns: int) -> bytes:
+        """The line of any request, its values escaped where they have to be."""
         return _JSON % (
-            self._begin, ctx.request_id, ctx.client.address.encode(), what,
-            ctx.bytes_out, (now_ns - ctx.started_ns) // 1000, who,
+            _begin(int(ctx.now_s * 1000)), ctx.request_id, ctx.client.address.encode(),
+            _what(_asked(ctx), ctx),
+            ctx.bytes_out, (now_ns - ctx.started_ns) // 1000, _who(_agent(ctx)),
         )  # fmt: skip
 
     def shortened(self, ctx: Context, now_ns: int) -> bytes:
@@ -116,8 +110,12 @@ _JSON = b'%b%b","client":"%b"%b,"bytes_out":%d,"duration_us":%d%b}\n'
 
 def _begin(ms: int) -> bytes:
     """The start of a line up to the request id, for a moment in milliseconds since 1970."""
-    second = datetime.fromtimestamp(ms // 1000, UTC)
-    return b'{"time":"%b.%03dZ","request_id":"' % (second.strftime("%Y-%m-%dT%H:%M:%S").encode(), ms % 1000)
+    return b'{"time":"%b.%03dZ","request_id":"' % (_date_time(ms // 1000), ms % 1000)
+
+
+@lru_cache(4)
+def _date_time(second: int) -> bytes:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
 
 
 def _asked(ctx: Context) -> _Values:

@@ -52,6 +52,7 @@ class Metrics:
 
     def __init__(self, statistics: "Statistics") -> None:
         self._add = statistics.add
+        self._add_many = statistics.add_many
         self._requests = {
             version.encode(): {
                 outcome: (
@@ -68,14 +69,16 @@ class Metrics:
         self._reasons = {reason: NOT_STORED + number for number, reason in enumerate(REASONS)}
 
     def __call__(self, ctx: Context) -> None:
-        add, outcome = self._add, ctx.outcome
+        outcome = ctx.outcome
         duration_ns = monotonic_ns() - ctx.started_ns
         counter, group = self._requests[ctx.request.version][outcome]
-        add(counter)
-        add(group, duration_ns // 1000)
-        add(group + 1 + bisect_left(DURATION_BOUNDS_NS, duration_ns))
-        add(self._statuses.get(ctx.status) or status_counter(ctx.status))
-        add(BYTES_OUT, ctx.bytes_out)
+        self._add_many(
+            counter, 1,
+            group, duration_ns // 1000,
+            group + 1 + bisect_left(DURATION_BOUNDS_NS, duration_ns), 1,
+            self._statuses.get(ctx.status) or status_counter(ctx.status), 1,
+            BYTES_OUT, ctx.bytes_out,
+        )  # fmt: skip
         if outcome is not _HIT or ctx.error is not None or ctx.bytes_in:
             self._add_the_rest(ctx)
 

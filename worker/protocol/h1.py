@@ -9,7 +9,7 @@ reads the head too and must agree. Ambiguous means 400 and close.
 import asyncio
 from asyncio import Future
 from time import monotonic_ns
-from typing import cast
+from typing import Any, cast
 
 from worker.context import Client, Context
 from worker.errors import EdgeError
@@ -38,7 +38,7 @@ from worker.protocol.head import (
     may_begin,
     split_target,
 )
-from worker.protocol.server import Connection, ConnectionServer
+from worker.protocol.server import ConnectionServer
 from worker.reasons import Fault
 
 LINGER_S = 2.0  # after a refusal: how long the client may go on sending before it may lose the answer
@@ -57,12 +57,12 @@ _BODY = CONTENT_LENGTH | TRANSFER_ENCODING
 class H1Server(ConnectionServer):
     """The HTTP/1 connections of one listener."""
 
-    def factory(self) -> "H1Protocol":
+    def factory(self) -> Any:
         """A protocol for a new connection."""
         return H1Protocol(self)
 
 
-class H1Protocol(Answering, Connection):
+class H1Protocol(Answering):
     """One connection: its reading half, and what leads from one request to the next."""
 
     __slots__ = (
@@ -183,9 +183,10 @@ class H1Protocol(Answering, Connection):
                     self._keep_beginning(data[at:] if at else data)
                     return
                 self._scanned = 0
-                if not self._request(data, at, *head):
+                end, method, target, path, query, minor, fields = head
+                if not self._request(data, at, end, method, target, path, query, minor, fields):
                     return
-                at = head[0]
+                at = end
                 if at == len(data):
                     return
                 if self._paused:

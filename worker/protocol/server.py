@@ -6,7 +6,7 @@ from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import Callable, Iterator, Sequence
 from email.utils import formatdate
 from ipaddress import ip_address
-from typing import Protocol
+from typing import Any, Protocol
 
 from worker.context import Client, Context
 from worker.errors import EdgeError
@@ -28,27 +28,25 @@ class Entrance(Protocol):
     def reject(self, ctx: Context, error: EdgeError, exchange: Exchange) -> None: ...
 
 
-class Connection(asyncio.Protocol):
+class Connection(Protocol):
     """What a server needs of its connections."""
-
-    __slots__ = ()
 
     @property
     def is_busy(self) -> bool:
         """A request is in hand."""
-        raise NotImplementedError
+        ...
 
     def sweep(self, now_ns: int) -> None:
         """End what has lasted too long."""
-        raise NotImplementedError
+        ...
 
     def drain(self) -> None:
         """Close now if idle, else behind the current answer."""
-        raise NotImplementedError
+        ...
 
     def abort(self) -> None:
         """Cut the connection."""
-        raise NotImplementedError
+        ...
 
 
 class ConnectionServer:
@@ -87,8 +85,8 @@ class ConnectionServer:
         self._emptied: list[Future[None]] = []
         self.tick(time.monotonic_ns())
 
-    def factory(self) -> Connection:
-        """A protocol for a new connection."""
+    def factory(self) -> Any:
+        """An asyncio protocol for a new connection; by its methods alone, for it has no base class."""
         raise NotImplementedError
 
     @property

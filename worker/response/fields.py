@@ -10,6 +10,7 @@ from worker.message import Response
 from worker.reasons import Outcome
 
 _HIT = Outcome.HIT  # looking a member up in its enum takes as long as half of the formatting
+_HIT_ID = b"\r\nX-Cache: HIT\r\nX-Request-Id: "
 _TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*\Z")
 
 
@@ -24,14 +25,13 @@ class EdgeFields:
         self._cache = structured_name(name)
         # RFC 9110 7.6.3: we read origins as HTTP/1.1, whatever we speak to the client.
         self._via = f"Via: 1.1 {name}\r\n"
-        self._hit = (
-            f"Age: %d\r\n{self._via}Cache-Status: {self._cache}; hit; ttl=%d\r\n"
-            "X-Cache: HIT\r\nX-Request-Id: %b\r\n"
-        ).encode()
+        self._hit = f"\r\n{self._via}Cache-Status: {self._cache}; hit; ttl=".encode()
 
     def __call__(self, ctx: Context, response: Response) -> None:
         if ctx.outcome is _HIT:
-            response.fields.append_lines(self._hit % (ctx.age_s, ctx.ttl_s, ctx.request_id))
+            response.fields.append_pieces(
+                b"Age: ", ctx.age_s, self._hit, ctx.ttl_s, _HIT_ID, ctx.request_id, b"\r\n"
+            )
         else:
             response.fields.append_lines(self._lines(ctx))
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -140,18 +141,36 @@ def test_a_shortened_line_fits_a_pipe_whatever_it_holds(value: bytes) -> None:
             assert line.shortened(ctx, 0).count(b"\n") == 1
 
 
-def test_the_memory_of_pieces_is_bounded() -> None:
+@given(
+    path=st.binary(max_size=60),
+    query=st.none() | st.binary(max_size=60),
+    agent=st.text(st.characters(min_codepoint=32, exclude_characters="\x7f"), max_size=80).map(str.encode),
+    route=st.text(max_size=20),
+    bytes_out=st.integers(0, 2**40),
+)
+def test_a_hit_is_told_the_same_way_by_the_native_writer_and_by_the_general_one(
+    path: bytes, query: bytes | None, agent: bytes, route: str, bytes_out: int
+) -> None:
+    ctx = hit(bytes_out=bytes_out)
+    ctx.request.path, ctx.request.query = path, query
+    ctx.request.fields = Fields.trusted(b"User-Agent: %b\r\n" % agent)
+    assert ctx.route is not None
+    ctx.route = replace(ctx.route, name=route)
     line = JsonLine()
+    assert line(ctx, ctx.started_ns + 777) == line.any_line(ctx, ctx.started_ns + 777)
+
+
+def test_the_memory_of_pieces_is_bounded() -> None:
+    line = CombinedLine()
     for number in range(MEMO_ENTRIES + 10):
         ctx = hit()
-        ctx.request.path = b"/%d" % number
-        assert parsed(ctx, line)["path"] == f"/{number}"
-    assert len(line._hits) <= MEMO_ENTRIES
-    ctx = hit()
-    ctx.request.path = b"/" + b"x" * 10_000
-    before = len(line._hits)
-    parsed(ctx, line)
-    assert len(line._hits) == before
+        ctx.request.target = b"/%d" % number
+        assert b"/%d " % number in line(ctx, 0)
+    assert len(line._lines) <= MEMO_ENTRIES
+    ctx.request.target = b"/" + b"x" * 10_000
+    before = len(line._lines)
+    line(ctx, 0)
+    assert len(line._lines) == before
 
 
 def test_combined_is_what_log_analysers_know() -> None:

@@ -1,0 +1,69 @@
+"""The extension modules; everything else about the project is in pyproject.toml.
+
+Three kinds: the shared cache (plain C with one Cython file in front), small native modules (.pyx), and the
+modules of the hit path, which are ordinary typed Python. Those are compiled too: a `.pxd` beside
+each says which of its classes become C structs. Without the compiled files they run just the same, slower.
+"""
+
+import platform
+from glob import glob
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+CORE = [
+    "segment", "lock", "slab", "evict", "table", "room", "read", "fill", "repair", "audit",
+    "lease", "bucket", "counter",
+]  # fmt: skip
+
+NATIVE = ["worker.fields", "worker.cache.plain_hit", "worker.observe.hit_line"]
+
+HIT_PATH = [
+    "worker.message",
+    "worker.context",
+    "worker.pipeline",
+    "worker.routing",
+    "worker.protocol.server",
+    "worker.protocol.answer",
+    "worker.protocol.h1",
+    "worker.security.normalize",
+    "worker.security.access",
+    "worker.security.ratelimit",
+    "worker.cache.key",
+    "worker.cache.lookup",
+    "worker.response.fields",
+    "worker.observe.access_log",
+    "worker.observe.log_line",
+    "worker.observe.metrics",
+]
+
+FLAGS = ["-O2", "-g0", "-std=gnu11", "-fno-strict-aliasing"]
+
+
+# The 16-byte compare-and-swap of the token buckets; on arm64 it needs no flag.
+MACHINE = ["-mcx16"] if platform.machine() == "x86_64" else []
+
+
+def extension(module: str, suffix: str) -> Extension:
+    """One module of our own, from the file of its name."""
+    return Extension(module, [module.replace(".", "/") + suffix], extra_compile_args=FLAGS)
+
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                "shmcache.core",
+                ["shmcache/core.pyx", *(f"shmcache/{name}.c" for name in CORE)],
+                depends=glob("shmcache/*.h"),
+                extra_compile_args=[*FLAGS, "-Wall", "-Wextra", *MACHINE],
+                libraries=["pthread"],
+            ),
+            *(extension(module, ".pyx") for module in NATIVE),
+            *(extension(module, ".py") for module in HIT_PATH),
+        ],
+        build_dir="build/cython",
+        compiler_directives={"language_level": "3"},
+        quiet=True,
+    )
+)

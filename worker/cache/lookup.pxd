@@ -1,0 +1,11 @@
+from worker.context cimport Context
+from worker.message cimport Request, Response
+
+cdef class Place:
+    cdef public bytes key
+    cdef public object hit
+    cdef public bint alone, varied
+
+cdef class Lookup:
+    cdef public object _get, _codings
+    cdef public bint _enabled

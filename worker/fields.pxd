@@ -1,0 +1,34 @@
+from libc.stdint cimport uint32_t
+
+cdef extern from *:
+    """
+    #ifndef EDGECLUSTER_FIELD_LINE
+    #define EDGECLUSTER_FIELD_LINE
+    #include <stdint.h>
+    /* One field line. Offsets are from the start of the block; lines follow each other without gaps. */
+    typedef struct {
+        uint32_t name, name_size;   /* where the line and its name begin; size of the name */
+        uint32_t value, value_size; /* without surrounding whitespace */
+    } Line;
+    #endif
+    """
+    ctypedef struct Line:
+        uint32_t name, name_size, value, value_size
+
+
+cdef class Fields:
+    cdef bytes block  # block[start:end] holds the lines that `lines` indexes
+    cdef Py_ssize_t start, end
+    cdef Line *lines
+    cdef int count  # of lines; -1 while not indexed
+    cdef uint32_t seen
+    cdef list tail  # pieces of further lines, first the block's own; None while there are none
+
+    cdef int index(self, bint whole, int max_fields) except -1
+    cdef int settle(self) except -1
+    cdef void rewrite(self, bytes block)
+    cdef bytes base(self)
+    cdef int find(self, bytes name, int after) except -2
+    cdef bytes value(self, int i)
+    cdef bytes without(self, tuple names, int first, bytes instead)
+    cpdef bytes get(self, bytes name)

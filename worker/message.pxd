@@ -1,0 +1,8 @@
+cdef class Request:
+    cdef public bytes method, scheme, host, target, path, query, version
+    cdef public object fields, body
+
+cdef class Response:
+    cdef public int status
+    cdef public bint settled
+    cdef public object fields, body, length
