@@ -89,6 +89,8 @@ class Fields:
         """Replace every line of that name by one; add it when absent."""
     def remove(self, *names: bytes) -> None:
         """Drop every line of the given names; absent ones are fine."""
+    def encode_without(self, names: tuple[bytes, ...]) -> bytes:
+        """`encode` of what `remove(*names)` would leave, in one pass and without changing anything."""
     def copy(self) -> Fields: ...
     def encode(self) -> bytes:
         """The lines as they go on the wire, each ended by CRLF, without the empty line."""

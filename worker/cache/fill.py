@@ -104,16 +104,16 @@ class Fill:
         self._clock = clock
         self._wall = wall
 
-    async def __call__(self, ctx: Context) -> Response:
+    def __call__(self, ctx: Context) -> Awaitable[Response]:
         """Answer a request the lookup gate let through."""
         place = ctx.revalidate
         if not isinstance(place, Place):
-            return await self._pass(ctx)
+            return self._pass(ctx)
         if ctx.request.method != b"GET":
-            return await self._head(ctx, place)
+            return self._head(ctx, place)
         if place.alone or not self._collapse:
-            return await self._alone(ctx, place)
-        return await self._together(ctx, place)
+            return self._alone(ctx, place) if place.hit is None else self._alone_again(ctx, place)
+        return self._together(ctx, place)
 
     async def refresh(self, ctx: Context) -> None:
         """Revalidate in the background what was just served stale; nothing if somebody else does already."""
@@ -168,13 +168,34 @@ class Fill:
         return response
 
     async def _alone(self, ctx: Context, place: Place) -> Response:
-        """Fetch for this request only, and store if that turns out to be allowed."""
-        whole = place.hit is not None
-        obtained = await self._obtain(ctx, place, whole=whole)
+        """Fetch for this request only, where nothing is stored; store if that turns out to be allowed.
+
+        This is the way of everything that is never stored, so it asks nothing that cannot matter here.
+        """
+        fields = ctx.request.fields
+        extra, drop = self._adapt(fields) if fields.mask & ACCEPT_ENCODING else (None, ())
+        generation, asked_ns = self._cache.generation(), self._clock()
+        response = await self._fetch(ctx, extra, drop)
+        reason = self._store.refusal(ctx, response.status, response.fields)
+        if reason is None or b"date" not in response.fields:
+            arrival = self._receive(response, generation, asked_ns)
+            if reason is None:
+                obtained = self._weigh(ctx, place, response, arrival)
+                filling = self._keep(ctx, obtained)
+                return response if filling is None else self._stream(ctx, obtained, filling, None)
+        for store_filter in self._store_filters:
+            store_filter(ctx, response)
+        ctx.not_storable = reason
+        self._remember(place, response.status, reason)
+        return response
+
+    async def _alone_again(self, ctx: Context, place: Place) -> Response:
+        """Fetch for this request only what is stored but has to be validated for everyone."""
+        obtained = await self._obtain(ctx, place, whole=True)
         filling = self._keep(ctx, obtained)
         if filling is not None:
             return self._stream(ctx, obtained, filling, None)
-        return conditioned(ctx, obtained.response) if whole else obtained.response
+        return conditioned(ctx, obtained.response)
 
     async def _together(self, ctx: Context, place: Place) -> Response:
         """Fetch for everyone who wants the same, or wait for who does."""
@@ -197,7 +218,7 @@ class Fill:
                 return response
             if place.alone:
                 break
-        return await self._alone(ctx, place)
+        return await (self._alone(ctx, place) if place.hit is None else self._alone_again(ctx, place))
 
     async def _fly(self, ctx: Context, place: Place, flight: Flight) -> None:
         """Lead a flight to its end, whatever becomes of the client."""
@@ -250,6 +271,10 @@ class Fill:
         if stale is not None and response.status in _FAILURES:
             give_back(response.body)
             return _Obtained(self._answer_stale(ctx, place, stale), None, FAILED)
+        return self._weigh(ctx, place, response, arrival)
+
+    def _weigh(self, ctx: Context, place: Place, response: Response, arrival: Arrival) -> _Obtained:
+        """Decide what is to be kept of the origin's answer."""
         plan = self._store.plan(ctx, response.status, response.fields, response.length, arrival)
         self._filter(ctx, response)
         if isinstance(plan, NotStorable):
@@ -265,22 +290,33 @@ class Fill:
         mask = fields.mask
         drop = _CLIENTS_OWN if whole and mask & _ASKS_FOR_LESS else ()
         extra: list[tuple[bytes, bytes]] = []
-        if mask & ACCEPT_ENCODING:  # what is asked is what the variant is filed by
-            reduced = self._codings.reduce(fields)
-            if reduced != fields.joined(b"accept-encoding"):
-                drop = (*drop, b"accept-encoding")
-                if reduced:
-                    extra.append((b"Accept-Encoding", reduced))
+        if mask & ACCEPT_ENCODING:
+            adapted, dropped = self._adapt(fields)
+            drop += dropped
+            extra += adapted.items() if adapted is not None else ()
         if stored is not None:
             extra += validation_fields(stored.etag, stored.last_modified)
         generation, asked_ns = self._cache.generation(), self._clock()
         response = await self._fetch(
             ctx, Fields.of(extra) if extra else None, drop, None if request.method == b"GET" else b"GET"
         )
+        return response, self._receive(response, generation, asked_ns)
+
+    def _adapt(self, fields: Fields) -> tuple[Fields | None, tuple[bytes, ...]]:
+        """What to ask in place of the client's Accept-Encoding: what is asked is what the variant is filed by."""
+        reduced = self._codings.reduce(fields)
+        if reduced == fields.joined(b"accept-encoding"):
+            return None, ()
+        if not reduced:
+            return None, (b"accept-encoding",)
+        return Fields.trusted(b"Accept-Encoding: %b\r\n" % reduced), (b"accept-encoding",)
+
+    def _receive(self, response: Response, generation: int, asked_ns: int) -> Arrival:
+        """Note when an answer came; give it a Date if it has none (RFC 9110 6.6.1)."""
         arrival = Arrival(asked_ns, self._clock(), self._wall(), generation)
-        if b"date" not in response.fields:  # RFC 9110 6.6.1: whoever caches or forwards it adds it
+        if b"date" not in response.fields:
             response.fields.append(b"Date", formatdate(arrival.received_s, usegmt=True).encode("ascii"))
-        return response, arrival
+        return arrival
 
     def _freshen(
         self, ctx: Context, place: Place, stored: Stored, not_modified: Response, arrival: Arrival
@@ -338,7 +374,9 @@ class Fill:
 
         What is stored stays after a failure of the origin, and where only this request was the obstacle.
         """
-        if place.hit is None or (reason not in OF_REQUEST and status < 500):
+        if place.hit is None and place.alone:
+            self._store.renew_hit_for_miss(place.key, self._clock())
+        elif place.hit is None or (reason not in OF_REQUEST and status < 500):
             self._store.mark_hit_for_miss(place.key, self._clock())
 
     def _stream(self, ctx: Context, obtained: _Obtained, filling: Filling, flight: Flight | None) -> Response:

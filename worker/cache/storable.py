@@ -14,6 +14,29 @@ UNDERSTOOD = HEURISTICALLY_CACHEABLE | {302, 303, 307, 400, 401, 403, 500, 502, 
 OF_REQUEST = frozenset({NotStorable.METHOD, NotStorable.REQUEST_NO_STORE, NotStorable.AUTHORIZATION})
 
 
+def refusal(
+    request_fields: Fields, asked: RequestControl, status: int, fields: Fields, control: ResponseControl
+) -> NotStorable | None:
+    """The part of `not_storable` that needs no times: what the two messages say outright."""
+    if asked.no_store:
+        return NotStorable.REQUEST_NO_STORE
+    reason = _status_reason(status, control)
+    if reason is not None:
+        return reason
+    if control.private:
+        return NotStorable.PRIVATE
+    mask = fields.mask
+    if mask & VARY and vary_names(fields) == (b"*",):
+        return NotStorable.VARY_STAR
+    if request_fields.mask & AUTHORIZATION and not (
+        control.public or control.must_revalidate or control.s_maxage is not None
+    ):  # RFC 9111 3.5
+        return NotStorable.AUTHORIZATION
+    if mask & SET_COOKIE and not control.public:
+        return NotStorable.SET_COOKIE
+    return None
+
+
 def not_storable(
     request_fields: Fields,
     asked: RequestControl,
@@ -31,22 +54,9 @@ def not_storable(
     A Set-Cookie is one client's own unless the origin says `public`: stricter than RFC 9111 7.3, as every
     careful edge is. A response without a lifetime is kept for its validator alone.
     """
-    if asked.no_store:
-        return NotStorable.REQUEST_NO_STORE
-    reason = _status_reason(status, control)
+    reason = refusal(request_fields, asked, status, fields, control)
     if reason is not None:
         return reason
-    if control.private:
-        return NotStorable.PRIVATE
-    mask = fields.mask
-    if mask & VARY and vary_names(fields) == (b"*",):
-        return NotStorable.VARY_STAR
-    if request_fields.mask & AUTHORIZATION and not (
-        control.public or control.must_revalidate or control.s_maxage is not None
-    ):  # RFC 9111 3.5
-        return NotStorable.AUTHORIZATION
-    if mask & SET_COOKIE and not control.public:
-        return NotStorable.SET_COOKIE
     if not _is_worth_keeping(status, fields, control, lifetime_s):
         return NotStorable.NO_LIFETIME
     if length is not None and length > max_bytes:

@@ -27,7 +27,7 @@ from worker.cache.entry import (
 )
 from worker.cache.freshness import Deadlines, date_of, freshness_lifetime, initial_age
 from worker.cache.key import Codings, new_serial, variant_key, vary_names
-from worker.cache.storable import is_validatable, not_storable
+from worker.cache.storable import is_validatable, not_storable, refusal
 from worker.context import Context
 from worker.fields import Fields
 from worker.message import Response
@@ -35,6 +35,8 @@ from worker.reasons import NotStorable
 from worker.settings import CacheSettings
 
 _HIT_FOR_MISS_NS = 10 * SECOND_NS
+_RENEW_NS = SECOND_NS  # how long after writing a mark it is not worth writing again
+_RENEWED = 4096  # marks whose time of writing is remembered
 
 
 @dataclass(slots=True)
@@ -77,6 +79,12 @@ class Store:
         self._cache = cache
         self._settings = settings
         self._codings = codings
+        self._marked: dict[bytes, int] = {}  # when this worker wrote a mark
+
+    def refusal(self, ctx: Context, status: int, fields: Fields) -> NotStorable | None:
+        """What forbids outright to keep an answer to this GET; None: `plan` decides."""
+        asked = ctx.request.fields
+        return refusal(asked, request_control(asked), status, fields, response_control(fields))
 
     def plan(
         self, ctx: Context, status: int, fields: Fields, length: int | None, arrival: Arrival
@@ -150,6 +158,20 @@ class Store:
             key, b"", b"",
             now_ns=now_ns, fresh_until_ns=until_ns, keep_until_ns=until_ns, flags=HIT_FOR_MISS,
         )  # fmt: skip
+
+    def renew_hit_for_miss(self, key: bytes, now_ns: int) -> None:
+        """`mark_hit_for_miss` for a key that had its mark when the request came.
+
+        Not written again within a second: what is left of its time hardly differs, and every write takes
+        the lock of the key's stripe.
+        """
+        marked = self._marked
+        if now_ns - marked.get(key, -_RENEW_NS) < _RENEW_NS:
+            return
+        if len(marked) >= _RENEWED:
+            marked.clear()
+        marked[key] = now_ns
+        self.mark_hit_for_miss(key, now_ns)
 
     def _file(self, ctx: Context, fields: Fields, arrival: Arrival, now_ns: int) -> _Filed | None:
         """Where the response goes; None when it was purged since it was asked for.

@@ -39,6 +39,10 @@ class State(Enum):
     CLOSED = auto()
 
 
+# Looking a member up in its enum takes longer than most of what is done per state.
+_IDLE, _HEAD, _BODY, _CLOSED = State
+
+
 class Keeper(Protocol):
     """The pool, as a connection sees it."""
 
@@ -67,7 +71,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, keeper: Keeper, loop: asyncio.AbstractEventLoop) -> None:
         self.keeper = keeper
         self.loop = loop
-        self.state = State.CLOSED  # until connected
+        self.state = _CLOSED  # until connected
         self.reused = False
         self.is_stale = False  # reused, and lost before any byte of an answer
         self.keep = True
@@ -95,7 +99,7 @@ class Connection(asyncio.Protocol):
         """Send a request; the future is its final answer, or the EdgeError why there is none."""
         answer: Future[Response] = self.loop.create_future()
         self.answer = answer
-        self.state = State.HEAD
+        self.state = _HEAD
         self.to_head = to_head
         self.inform = inform
         self.interim = 0
@@ -147,8 +151,8 @@ class Connection(asyncio.Protocol):
 
     def fail(self, error: EdgeError) -> None:
         """End the exchange and the connection."""
-        state, self.state = self.state, State.CLOSED
-        if state is State.CLOSED:
+        state, self.state = self.state, _CLOSED
+        if state is _CLOSED:
             return
         self._cut()
         answer, self.answer = self.answer, None
@@ -159,25 +163,25 @@ class Connection(asyncio.Protocol):
 
     def abandon(self) -> None:
         """Nobody waits for the answer any more."""
-        if self.state is not State.CLOSED:
-            self.state = State.CLOSED
+        if self.state is not _CLOSED:
+            self.state = _CLOSED
             self._cut()
 
     def close(self) -> None:
         """Close an idle connection in order."""
-        self.state = State.CLOSED
+        self.state = _CLOSED
         self.transport.close()
 
     def overdue(self, now_ns: int) -> None:
         """Fail the exchange if the origin has kept it waiting too long. Called about once a second."""
         settings = self.keeper.settings
         silent_ns = now_ns - self.active_ns
-        if self.state is State.BODY:
+        if self.state is _BODY:
             # While paused it is the client who is slow, and the protocol's own timeouts watch it.
             if not self.paused and silent_ns > settings.idle_timeout_s * 1e9:
                 detail = f"no byte of the body for {settings.idle_timeout_s} s"
                 self.fail(self._error(504, Fault.READ_TIMEOUT, detail))
-        elif self.state is State.HEAD:
+        elif self.state is _HEAD:
             if self.upload is not None:
                 if self.drained is not None and silent_ns > settings.idle_timeout_s * 1e9:
                     detail = f"took no byte of the request body for {settings.idle_timeout_s} s"
@@ -191,27 +195,27 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's own class is none of asyncio's
         self.over_tls = transport.get_extra_info("sslcontext") is not None
-        self.state = State.IDLE
+        self.state = _IDLE
         self.active_ns = monotonic_ns()
 
     def data_received(self, data: bytes) -> None:
         self.active_ns = monotonic_ns()
-        if self.state is State.HEAD:
+        if self.state is _HEAD:
             if not self.first_byte_ns:
                 self.first_byte_ns = self.active_ns - self.sent_ns
             try:
                 self._take_head(data)
             except HeadError as error:
                 self.fail(self._error(502, Fault.PROTOCOL, str(error)))
-        elif self.state is State.BODY:
+        elif self.state is _BODY:
             self._take_body(data)
-        elif self.state is State.IDLE:
+        elif self.state is _IDLE:
             # Unsolicited: taken for the answer to the next request, it would answer the wrong one.
             self.abandon()
 
     def eof_received(self) -> bool:
         body = self.body
-        if self.state is State.BODY and body is not None and body.left == UNTIL_CLOSE:
+        if self.state is _BODY and body is not None and body.left == UNTIL_CLOSE:
             body.finish()
             self._end_body(body)
         else:
@@ -220,7 +224,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lost("lost the connection" if error is None else f"lost the connection: {error}")
-        self.state = State.CLOSED
+        self.state = _CLOSED
         self.keeper.forget(self)
 
     def pause_writing(self) -> None:
@@ -235,7 +239,7 @@ class Connection(asyncio.Protocol):
     # what the body calls
 
     def pause(self) -> None:
-        if not self.paused and self.state is State.BODY:
+        if not self.paused and self.state is _BODY:
             self.paused = True
             if self.over_tls:
                 # Not while the transport is delivering: aiofastnet (1.2.0) would keep records it has taken
@@ -246,11 +250,11 @@ class Connection(asyncio.Protocol):
                 self.transport.pause_reading()
 
     def _pause_reading(self) -> None:
-        if self.paused and self.state is State.BODY:
+        if self.paused and self.state is _BODY:
             self.transport.pause_reading()
 
     def resume(self) -> None:
-        if self.paused and self.state is not State.CLOSED:
+        if self.paused and self.state is not _CLOSED:
             self.paused = False
             self.active_ns = monotonic_ns()
             self.transport.resume_reading()
@@ -309,7 +313,8 @@ class Connection(asyncio.Protocol):
         """The head is final: answer now, or when a small body is whole."""
         self.keep = head.keep
         if head.idle_s is not None:
-            self.idle_limit_ns = max(1, (head.idle_s - 1) * 1_000_000_000)
+            limit_ns = max(1, (head.idle_s - 1) * 1_000_000_000)
+            self.idle_limit_ns = min(limit_ns, int(self.keeper.settings.keepalive_s * 1e9))
         size = head.size
         if 0 <= size <= len(rest):  # here already, like most answers
             if size < len(rest):
@@ -318,12 +323,12 @@ class Connection(asyncio.Protocol):
             self._end_exchange()
             self._give(head, rest if head.length == size else None, head.length)
             return
-        self.state = State.BODY
+        self.state = _BODY
         body = self.body = Body(self, size, head.length)
         self.unanswered = head
         if rest:
             self._take_body(rest)
-        if self.state is State.BODY and not 0 <= size <= WHOLE_BYTES:
+        if self.state is _BODY and not 0 <= size <= WHOLE_BYTES:
             self.unanswered = None
             self._give(head, body, head.length)
 
@@ -356,12 +361,12 @@ class Connection(asyncio.Protocol):
         """The answer has ended. If it overtook the request, the connection cannot be used again."""
         self.body = None
         if self.upload is not None:
-            self.state = State.CLOSED
+            self.state = _CLOSED
             self._cut()
         elif self.keep:
             if self.paused:
                 self.resume()
-            self.state = State.IDLE
+            self.state = _IDLE
             self.reused = True
             self.keeper.give_back(self)
         else:
@@ -371,7 +376,7 @@ class Connection(asyncio.Protocol):
         answer, self.answer = self.answer, None
         if answer is not None and not answer.done():
             answer.set_result(Response(head.status, head.fields, body, length))
-        elif self.state is State.BODY:
+        elif self.state is _BODY:
             self.abandon()
 
     def give_up(self, answer: Future[Response]) -> None:
@@ -385,13 +390,13 @@ class Connection(asyncio.Protocol):
     # the end
 
     def _lost(self, how: str) -> None:
-        if self.state is State.HEAD:
+        if self.state is _HEAD:
             self.is_stale = self.reused and not self.first_byte_ns
             self.fail(self._error(502, Fault.INCOMPLETE, f"{how} before its answer began"))
-        elif self.state is State.BODY:
+        elif self.state is _BODY:
             self.fail(self._error(502, Fault.INCOMPLETE, f"{how} in the middle of the body"))
         else:
-            self.state = State.CLOSED
+            self.state = _CLOSED
 
     def _cut(self) -> None:
         """Close at once and let nothing wait any more."""

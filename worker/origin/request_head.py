@@ -4,8 +4,6 @@ Knows no socket. What a client says about who stands behind it is believed only 
 proxy; from anybody else those fields are replaced.
 """
 
-from functools import lru_cache
-
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import CDN_LOOP, CONNECTION, COOKIE, FORWARDED, TE, Fields
@@ -28,6 +26,11 @@ _ABOUT_CLIENT_LINES = (
 
 # Longer names are no names of hosts (RFC 1035 2.3.4 and a port), and are not worth remembering.
 MAX_KNOWN_HOST = 262
+_KNOWN = 1024  # clients and hosts whose constant lines are remembered
+
+_UNUSUAL = TE | CDN_LOOP | FORWARDED | COOKIE
+
+_MANY_COOKIES = (b"2", b"3")  # versions that may split Cookie into many lines (RFC 9113 8.2.3)
 
 # Methods whose meaning anticipates content: without any they carry Content-Length: 0 (RFC 9110 8.6).
 WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
@@ -40,7 +43,7 @@ class RequestHead:
     need different ids, or the second takes the first for itself and refuses the loop.
     """
 
-    __slots__ = ("cdn_id", "fallback_host", "host", "path_plain", "via_name")
+    __slots__ = ("cdn_id", "fallback_host", "host", "known", "path_plain", "via_name")
 
     def __init__(self, settings: OriginSettings, name: str, own_id: str) -> None:
         self.host = None if settings.host_header is None else settings.host_header.encode("ascii")
@@ -51,6 +54,8 @@ class RequestHead:
             version: b"Via: %b %b\r\nCDN-Loop: %b\r\n" % (version, self.via_name, self.cdn_id)
             for version in (b"1.0", b"1.1", b"2", b"3")
         }
+        # What is the same for all requests of a client to a host: from behind the path to the request id.
+        self.known: dict[tuple[str, bytes, bytes, bytes], tuple[bytes, bytes]] = {}
 
     def build(
         self, ctx: Context, method: bytes, body: Stream | None, extra: Fields | None, drop: tuple[bytes, ...]
@@ -61,14 +66,53 @@ class RequestHead:
         the request has been here before.
         """
         request = ctx.request
+        fields = request.fields
+        mask = fields.mask
+        if mask & _UNUSUAL and not self._is_plain(ctx, mask) or len(request.host) > MAX_KNOWN_HOST:
+            return self._build(ctx, method, body, extra, drop)
+        if mask & CONNECTION:
+            drop += connection_options(fields)
+        by = (ctx.client.address, request.scheme, request.host, request.version)
+        known = self.known.get(by)
+        if known is None:
+            if len(self.known) >= _KNOWN:  # clients choose these values: bound them
+                self.known.clear()
+            known = self.known[by] = self._constant(*by)
+        query = request.query
+        return b"".join((
+            method, b" ", request.path if query is None else request.path + b"?" + query,
+            known[0],
+            fields.encode_without(_REMOVED + drop if drop else _REMOVED),
+            known[1], ctx.request_id,
+            b"\r\n" if body is None and method == b"GET" else b"\r\n" + _framing(method, body),
+            b"\r\n" if extra is None else extra.encode() + b"\r\n",
+        ))  # fmt: skip
+
+    def _is_plain(self, ctx: Context, mask: int) -> bool:
+        """Is its head made of the client's fields as they are and lines that are the same for all its requests?"""
+        if mask & (TE | CDN_LOOP) or (mask & FORWARDED and ctx.client.trusted):
+            return False
+        return not mask & COOKIE or ctx.request.version not in _MANY_COOKIES
+
+    def _constant(self, address: str, scheme: bytes, host: bytes, version: bytes) -> tuple[bytes, bytes]:
+        """What stands before and behind the fields of a request nobody but its client spoke about."""
+        return (
+            b" HTTP/1.1\r\nHost: %b\r\n" % (self.host or host or self.fallback_host),
+            _first_hop(address, scheme, host) + self.path_plain[version] + b"X-Request-Id: ",
+        )
+
+    def _build(
+        self, ctx: Context, method: bytes, body: Stream | None, extra: Fields | None, drop: tuple[bytes, ...]
+    ) -> bytes:
+        """`build` for any request."""
+        request = ctx.request
         client = ctx.client
         fields = request.fields
         mask = fields.mask
         if client.trusted and mask & FORWARDED:
             about_client = _next_hop(client.address, request)
         else:
-            first_hop = _known_first_hop if len(request.host) <= MAX_KNOWN_HOST else _first_hop
-            about_client = first_hop(client.address, request.scheme, request.host)
+            about_client = _first_hop(client.address, request.scheme, request.host)
         if mask & CDN_LOOP:
             path_taken = self._path_taken(fields, request.version)
         else:
@@ -77,7 +121,7 @@ class RequestHead:
         kept.remove(*_REMOVED, *drop)
         if mask & CONNECTION:
             kept.remove(*connection_options(fields))
-        if mask & COOKIE and request.version in (b"2", b"3"):
+        if mask & COOKIE and request.version in _MANY_COOKIES:
             _join_cookies(kept)
         query = request.query
         return b"".join((
@@ -112,9 +156,6 @@ def _first_hop(address: str, scheme: bytes, host: bytes) -> bytes:
     """Forwarding fields for a client nobody spoke for before us."""
     plain = address.encode("ascii")
     return _ABOUT_CLIENT_LINES % (plain, plain, scheme, host, _forwarded(address, scheme, host))
-
-
-_known_first_hop = lru_cache(maxsize=1024)(_first_hop)  # the same for all requests of a client to a host
 
 
 def _next_hop(address: str, request: Request) -> bytes:

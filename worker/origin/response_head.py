@@ -15,6 +15,11 @@ UNTIL_CLOSE = -2
 # Bounded by bytes (OriginSettings.header_bytes); this only keeps the index of the lines small.
 MAX_FIELDS = 1024
 
+# The last two every edge writes itself; the Proxy-* ones are for the next hop (RFC 9111 3.1).
+_REMOVED = (
+    *HOP_BY_HOP, b"proxy-authenticate", b"proxy-authentication-info", b"x-cache", b"x-request-id",
+)  # fmt: skip
+
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 _USUAL = b"HTTP/1.1 200 OK\r\n"
 _KEEP_ALIVE_TIMEOUT = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*([0-9]{1,6})", re.IGNORECASE)
@@ -62,15 +67,18 @@ def read_head(block: bytes, *, to_head: bool) -> Head:
     except FieldError as error:
         raise HeadError(str(error)) from None
     mask = fields.mask
-    size, length = _framing(status, fields, mask, old, to_head)
-    keep, idle_s = not old, None
+    if mask & CONTENT_LENGTH and status == 200 and not to_head:
+        size = length = int(fields.get(b"content-length") or b"")
+    else:
+        size, length = _framing(status, fields, mask, old, to_head)
     if mask & CONNECTION:
         options = connection_options(fields)
         keep = b"keep-alive" in options if old else b"close" not in options
         idle_s = _idle_time(fields)
-        fields.remove(*HOP_BY_HOP, *options)
+        fields.remove(*_REMOVED, *options)
     else:
-        fields.remove(*HOP_BY_HOP)
+        keep, idle_s = not old, None
+        fields.remove(*_REMOVED)
     return Head(status, fields, size, length, keep and size != UNTIL_CLOSE, idle_s)
 
 
