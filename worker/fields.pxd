@@ -1,4 +1,4 @@
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from *:
     """
@@ -30,5 +30,7 @@ cdef class Fields:
     cdef bytes base(self)
     cdef int find(self, bytes name, int after) except -2
     cdef bytes value(self, int i)
+    cdef Py_ssize_t line_end(self, int i) noexcept
+    cdef bint is_one_of(self, int i, tuple names, uint64_t sizes) except -1
     cdef bytes without(self, tuple names, int first, bytes instead)
     cpdef bytes get(self, bytes name)

@@ -562,7 +562,7 @@ cdef class Fields:
         self.end = size
         self.count = kept
 
-    cdef inline Py_ssize_t line_end(self, int i) noexcept:
+    cdef Py_ssize_t line_end(self, int i) noexcept:
         """Where line `i` ends."""
         return self.lines[i + 1].name if i + 1 < self.count else self.end
 

@@ -288,7 +288,7 @@ class Fill:
         request = ctx.request
         fields = request.fields
         mask = fields.mask
-        drop = _CLIENTS_OWN if whole and mask & _ASKS_FOR_LESS else ()
+        drop: tuple[bytes, ...] = _CLIENTS_OWN if whole and mask & _ASKS_FOR_LESS else ()
         extra: list[tuple[bytes, bytes]] = []
         if mask & ACCEPT_ENCODING:
             adapted, dropped = self._adapt(fields)
@@ -303,7 +303,7 @@ class Fill:
         return response, self._receive(response, generation, asked_ns)
 
     def _adapt(self, fields: Fields) -> tuple[Fields | None, tuple[bytes, ...]]:
-        """What to ask in place of the client's Accept-Encoding: what is asked is what the variant is filed by."""
+        """What to ask in place of the client's Accept-Encoding: the variant is filed by it."""
         reduced = self._codings.reduce(fields)
         if reduced == fields.joined(b"accept-encoding"):
             return None, ()

@@ -30,6 +30,9 @@ INTERIM_MAX = 32
 Inform = Callable[[int, Fields], None]
 
 
+TURN_BYTES = 1024 * 1024  # of an upload, before other connections get their turn
+
+
 class State(Enum):
     """Where the connection is in its exchange."""
 
@@ -126,10 +129,15 @@ class Connection(asyncio.Protocol):
 
     async def _send_pieces(self, body: Stream) -> None:
         length = body.length
-        sent = 0
+        sent = turn = 0
         while length is None or sent < length:
             piece = await body.read()
             sent += len(piece)
+            if (
+                sent - turn >= TURN_BYTES
+            ):  # neither end may ever make us wait: let the loop hear an early answer
+                turn = sent
+                await asyncio.sleep(0)
             if not piece:
                 break
             if length is None:

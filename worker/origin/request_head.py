@@ -68,7 +68,7 @@ class RequestHead:
         request = ctx.request
         fields = request.fields
         mask = fields.mask
-        if mask & _UNUSUAL and not self._is_plain(ctx, mask) or len(request.host) > MAX_KNOWN_HOST:
+        if (mask & _UNUSUAL and not self._is_plain(ctx, mask)) or len(request.host) > MAX_KNOWN_HOST:
             return self._build(ctx, method, body, extra, drop)
         if mask & CONNECTION:
             drop += connection_options(fields)
@@ -89,7 +89,7 @@ class RequestHead:
         ))  # fmt: skip
 
     def _is_plain(self, ctx: Context, mask: int) -> bool:
-        """Is its head made of the client's fields as they are and lines that are the same for all its requests?"""
+        """Is the head the client's fields as they are, and lines the same for all its requests?"""
         if mask & (TE | CDN_LOOP) or (mask & FORWARDED and ctx.client.trusted):
             return False
         return not mask & COOKIE or ctx.request.version not in _MANY_COOKIES

@@ -68,7 +68,8 @@ def read_head(block: bytes, *, to_head: bool) -> Head:
         raise HeadError(str(error)) from None
     mask = fields.mask
     if mask & CONTENT_LENGTH and status == 200 and not to_head:
-        size = length = int(fields.get(b"content-length") or b"")
+        length: int | None = int(fields.get(b"content-length") or b"")
+        size = length or 0
     else:
         size, length = _framing(status, fields, mask, old, to_head)
     if mask & CONNECTION:
