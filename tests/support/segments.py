@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import tomllib
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -106,15 +105,13 @@ def build_faulty_core(directory: Path) -> ModuleType:
         pytest.skip(
             "fault points need a C compiler and Cython: apt-get install gcc; pip install 'Cython>=3.1'"
         )
-    modules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]
-    sources = next(module["sources"] for module in modules if module["name"] == "shmcache.core")
+    files = [str(source) for source in sorted((ROOT / "shmcache").glob("*.c"))]
     generated, library = directory / "core.c", directory / "core.so"
     cython = [sys.executable, "-m", "cython", "-3", "--module-name", "shmcache.core", "-o", str(generated)]
-    subprocess.run([*cython, str(ROOT / sources[0])], check=True, cwd=ROOT)
+    subprocess.run([*cython, str(ROOT / "shmcache/core.pyx")], check=True, cwd=ROOT)
     flags = ["-shared", "-fPIC", "-O0", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-DSHM_FAULTS"]
     flags += ["-mcx16"] if platform.machine() == "x86_64" else []
     include = [f"-I{sysconfig.get_path('include')}", f"-I{ROOT / 'shmcache'}"]
-    files = [str(ROOT / source) for source in sources[1:]]
     subprocess.run(
         [compiler, *flags, *include, str(generated), *files, "-lpthread", "-o", str(library)], check=True
     )
