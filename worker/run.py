@@ -6,6 +6,7 @@ before it forked; the loop is made here, because a loop does not survive a fork.
 
 import asyncio
 import contextlib
+import encodings.idna  # noqa: F401  (for getaddrinfo: the `user` may not be able to read Python's files)
 import faulthandler
 import logging
 import os

@@ -18,6 +18,7 @@ import trustme
 
 from cluster.settings import CertificateSettings
 from tests.support.cluster import PATIENCE_S, Cluster, settings, wait_until, with_worker
+from tests.support.late_imports import SAID
 from tests.support.scripted_origin import ScriptedOrigin, answer, script
 from worker.settings import LogSettings
 
@@ -336,3 +337,34 @@ def test_a_tls_session_is_resumed_with_any_worker_of_any_generation(
         assert edge.reload()["ok"]
         wait_until(lambda: len(edge.workers) == 2)
         assert session_of(first)[1]
+
+
+def ask_for_everything(url: str) -> None:
+    """Codings, methods, ranges, mistakes: much of what a worker can be asked for."""
+    for coding in ("gzip", "br", "zstd", "identity"):
+        for _ in range(2):
+            with contextlib.closing(connect(url)) as connection:
+                connection.request("GET", f"/{coding}", headers={"Accept-Encoding": coding})
+                assert connection.getresponse().read()
+    for method, path, fields, status in (
+        ("POST", "/form", {}, 200),
+        ("HEAD", "/gzip", {}, 200),
+        ("GET", "/identity", {"Range": "bytes=1-5"}, 206),
+        ("GET", "/%00", {"Accept": "text/html"}, 400),
+        ("GET", "/%00", {"Accept": "application/json"}, 400),
+    ):
+        with contextlib.closing(connect(url)) as connection:
+            connection.request(method, path, body=b"abc" if method == "POST" else None, headers=fields)
+            assert connection.getresponse().status == status
+
+
+def test_a_worker_imports_nothing_after_the_fork(tmp_path: Path) -> None:
+    """The user it has become may not be able to read Python's files: those of root's own home, say."""
+    page = answer(b"some text " * 3000, headers=["Cache-Control: max-age=600", "Content-Type: text/html"])
+    with ScriptedOrigin(lambda _request: page) as origin:
+        by_name = origin.url.replace("127.0.0.1", "localhost")
+        log = LogSettings(path=str(tmp_path / "access.log"))
+        asked = settings(tmp_path, origin=by_name, workers=1, log=log)
+        with Cluster(asked, mains=("tests.support.late_imports:main", "cluster.control:run")) as edge:
+            ask_for_everything(edge.url)
+    assert f"{SAID}\n" in edge.lines
