@@ -4,6 +4,8 @@ Everything happens in the protocol's callbacks; a fetch waits on one future per 
 never decides about retries, it only tells what it knows: `is_stale`.
 """
 
+from __future__ import annotations
+
 import asyncio
 from asyncio import Future, Task
 from collections.abc import Callable
@@ -51,17 +53,17 @@ class Keeper(Protocol):
 
     settings: OriginSettings
 
-    def give_back(self, connection: "Connection") -> None:
+    def give_back(self, connection: Connection) -> None:
         """The exchange is over and the connection may carry another."""
         ...
 
-    def forget(self, connection: "Connection") -> None:
+    def forget(self, connection: Connection) -> None:
         """The socket is gone."""
         ...
 
 
-class Connection(asyncio.Protocol):
-    """Protocol of one socket. At most one exchange at a time, started by `ask`."""
+class Connection:
+    """asyncio.Protocol of one socket. At most one exchange at a time, started by `ask`."""
 
     __slots__ = (
         "active_ns", "answer", "body", "drained", "first_byte_ns", "held", "idle_limit_ns", "inform",
@@ -69,11 +71,10 @@ class Connection(asyncio.Protocol):
         "to_head", "transport", "unanswered", "upload",
     )  # fmt: skip
 
-    transport: asyncio.Transport
-
     def __init__(self, keeper: Keeper, loop: asyncio.AbstractEventLoop) -> None:
         self.keeper = keeper
         self.loop = loop
+        self.transport = cast(asyncio.Transport, None)  # until connected
         self.state = _CLOSED  # until connected
         self.reused = False
         self.is_stale = False  # reused, and lost before any byte of an answer
@@ -133,9 +134,7 @@ class Connection(asyncio.Protocol):
         while length is None or sent < length:
             piece = await body.read()
             sent += len(piece)
-            if (
-                sent - turn >= TURN_BYTES
-            ):  # neither end may ever make us wait: let the loop hear an early answer
+            if sent - turn >= TURN_BYTES:  # neither end may ever make us wait: hear an early answer
                 turn = sent
                 await asyncio.sleep(0)
             if not piece:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import socket
 import ssl
+from typing import cast
 
 import aiofastnet
 
@@ -78,12 +79,16 @@ class Pool:
 
     async def _open(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
         settings = self.settings
+
+        def factory() -> asyncio.Protocol:
+            return cast(asyncio.Protocol, connection)  # all but the name: its class is compiled
+
         if self.tls is None:
-            await loop.create_connection(lambda: connection, settings.host, settings.port)
+            await loop.create_connection(factory, settings.host, settings.port)
         else:
             await aiofastnet.create_connection(
                 loop,
-                lambda: connection,
+                factory,
                 settings.host,
                 settings.port,
                 ssl=self.tls,
