@@ -44,6 +44,10 @@ class Demo:
             text=True,
         )
 
+    @property
+    def segment_file(self) -> Path:
+        return SHM / segment_name(self.state_dir).lstrip("/")
+
     def line(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline()
@@ -86,8 +90,10 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
     running = Demo(tmp_path / "state", "--json")
     try:
         yield running
+        assert running.end(signal.SIGTERM) == 0
     finally:
         running.end(signal.SIGKILL)
+        running.segment_file.unlink(missing_ok=True)
 
 
 def test_from_start_to_stop(demo: Demo) -> None:
@@ -126,7 +132,7 @@ def test_from_start_to_stop(demo: Demo) -> None:
     psutil.wait_procs(children, timeout=PATIENCE_S)
     assert not any(child.is_running() for child in children)
     assert list((demo.state_dir / "run").iterdir()) == []
-    assert not (SHM / segment_name(demo.state_dir).lstrip("/")).exists()
+    assert not demo.segment_file.exists()
 
 
 def test_ctrl_c_ends_it_and_the_guide_comes_first(tmp_path: Path) -> None:
