@@ -42,6 +42,7 @@ HIT_PATH = [
     "worker.origin.pool",
     "worker.origin.fetch",
     "worker.response.hop_by_hop",
+    "worker.response.compress",
     "worker.response.fields",
     "worker.observe.access_log",
     "worker.observe.log_line",

@@ -198,6 +198,7 @@ class Compress:
         self._settings = settings
         self._storing = storing
         self._memo: dict[bytes, str] = {}
+        self._texts: dict[bytes, bool] = {}
 
     def __call__(self, ctx: Context, response: Response) -> None:
         if response.settled:
@@ -229,7 +230,7 @@ class Compress:
             return False
         if response.length is not None and response.length < self._settings.min_bytes:
             return False
-        if not _TEXT.match(fields.get(b"content-type") or b""):
+        if not self._is_text(fields.get(b"content-type") or b""):
             return False
         if b"no-transform" in (fields.joined(b"cache-control") or b"").lower():  # RFC 9111 5.2.2.6
             return False
@@ -238,6 +239,15 @@ class Compress:
         if isinstance(body, bytes):
             return self._storing or len(body) <= INLINE_BYTES  # who answers at once may not wait for a thread
         return hasattr(body, "read")
+
+    def _is_text(self, content_type: bytes) -> bool:
+        """Is it worth compressing? Remembered: few different types are ever seen."""
+        known = self._texts.get(content_type)
+        if known is None:
+            if len(self._texts) >= _MEMO_ENTRIES:
+                self._texts.clear()
+            known = self._texts[content_type] = _TEXT.match(content_type) is not None
+        return known
 
     def _apply(self, coding: str, response: Response) -> None:
         """Put the body into `coding`, unless that makes it longer, and make the fields true again."""
