@@ -326,7 +326,10 @@ class Supervisor:
 
     def on_death(self, child: Child, code: int) -> None:
         """Decide what a death means: nothing, a vacant post, a failed reload, or a failed start."""
-        self.killed = self.killed or (self.stopping and code not in (Exit.DRAINED, -signal.SIGTERM))
+        # One that crashed by itself before it ever served broke nothing off: the stop was still a clean one.
+        counts = child.was_ready or code == -signal.SIGKILL
+        if self.stopping and counts and code not in (Exit.DRAINED, -signal.SIGTERM):
+            self.killed = True
         post = self._post_of(child)
         if post is None or self.stopping:
             return

@@ -163,7 +163,7 @@ static void rebuild_counts(struct shm *shm, uint32_t stripe, uint32_t first, uin
     }
 }
 
-static void rebuild_locked(struct shm *shm, uint32_t stripe) {
+void stripe_rebuild_locked(struct shm *shm, uint32_t stripe) {
     uint32_t first = stripe * shm->header->per_stripe, end = first + shm->header->per_stripe;
     settle_entries(shm, first, end);
     check_slots(shm, stripe, first, end);
@@ -181,7 +181,7 @@ bool stripe_enter(struct shm *shm, uint32_t stripe, int64_t patience_ns) {
     enum lock_answer answer = lock_take(&it->lock, patience_ns);
     if (answer == LOCK_BUSY) return false;
     if (answer == LOCK_ORPHANED) {
-        rebuild_locked(shm, stripe);
+        stripe_rebuild_locked(shm, stripe);
         lock_mend(&it->lock);
         segment_count(shm, CORE_REPAIRS, 1);
     }

@@ -16,6 +16,9 @@ bool stripe_enter(struct shm *shm, uint32_t stripe, int64_t patience_ns);
 
 void stripe_leave(struct shm *shm, uint32_t stripe);
 
+/* Rebuild all that is derived in a stripe from its entries. The stripe is locked, or nobody else lives. */
+void stripe_rebuild_locked(struct shm *shm, uint32_t stripe);
+
 struct reaped {
     uint32_t pins, fills, zombies;
     uint32_t skipped; /* stripes that stayed locked: reap again once their holder is gone */
