@@ -53,6 +53,15 @@ void bucket_init(void *region, size_t cells)
     memset(region, 0, bucket_region_bytes(cells));
 }
 
+void bucket_settle(void *region, size_t cells, uint64_t now_ns)
+{
+    struct cell *first = region;
+
+    for (struct cell *cell = first; cell < first + cells; cell++)
+        if (cell->tat > now_ns && cell->tat - now_ns >= BUCKET_AHEAD_NS)
+            *cell = (struct cell){0};
+}
+
 /* What the cell of `hash` says, or the cell that the key may take over: the smallest (TAT, position). */
 static struct cell *find_cell(struct cell *set, uint64_t hash, struct cell *seen)
 {

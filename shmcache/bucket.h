@@ -33,6 +33,7 @@
 
 #define BUCKET_WAYS 4
 #define BUCKET_GRACE_NS 1000000000ull
+#define BUCKET_AHEAD_NS 86400000000000ull /* a day: longer than a bucket of any sensible limit takes to fill */
 
 /* Answer of bucket_take when every cell of the set is active for another key: granted, but not counted. */
 #define BUCKET_FULL (-1)
@@ -48,6 +49,10 @@ size_t bucket_region_bytes(size_t cells);
 
 /* Lay out a region: every bucket full, which is the same as all bytes zero. */
 void bucket_init(void *region, size_t cells);
+
+/* After damage: refill every bucket that would be full again only BUCKET_AHEAD_NS after now_ns or later. The
+ * caller is alone in the region. */
+void bucket_settle(void *region, size_t cells, uint64_t now_ns);
 
 /* Take `cost` tokens from the bucket of the key with that hash.
  *
