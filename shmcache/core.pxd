@@ -80,6 +80,7 @@ cdef extern from "counter.h" nogil:
         CORE_LEASES_TAKEN_OVER
         CORE_LEASE_TABLE_FULL
         CORE_BUCKET_TABLE_FULL
+    const char *counter_name(unsigned index)
     void counter_add(void *region, int member, unsigned index, uint64_t amount)
     void counter_retire(void *region, int member)
     uint64_t counter_total(const void *region, unsigned index)

@@ -245,4 +245,6 @@ class Statistics:
     def total(self, index: int) -> int: ...
     def totals(self) -> list[int]:
         """Sum over all members, living and retired: it never goes backwards."""
+    def core(self) -> dict[str, int]:
+        """Totals of the core's own counters by name: `CORE_TORN_READS` of counter.h is "torn_reads"."""
     def of(self, member: int) -> list[int]: ...

@@ -675,6 +675,11 @@ cdef class Statistics:
         counter_totals(self._region(), counts)
         return [counts[index] for index in range(COUNTER_SLOTS)]
 
+    def core(self):
+        cdef uint64_t[COUNTER_SLOTS] counts
+        counter_totals(self._region(), counts)
+        return {(<bytes>counter_name(index)).decode(): counts[index] for index in range(CORE_COUNTERS)}
+
     def of(self, int member):
         cdef uint64_t[COUNTER_SLOTS] counts
         if not 0 <= member < SHM_MEMBERS:

@@ -24,6 +24,23 @@ CORE: Final = (
     ("reaped_fills", "Half-made entries of dead processes given back."),
     ("reaped_leases", "Leases of dead processes ended."),
     ("torn_reads", "Copies repeated because the entry changed underneath."),
+    ("hits_small", "Lookups in the shared cache that found a small body."),
+    ("hits_large", "Lookups in the shared cache that found a large body."),
+    ("misses", "Lookups in the shared cache that found nothing."),
+    ("stores_small", "Responses stored with a small body."),
+    ("stores_large", "Responses stored with a large body."),
+    ("evicted_small", "Small responses removed to make room."),
+    ("evicted_large", "Large responses removed to make room."),
+    ("evicted_index", "Stored responses removed because their place in the index was full."),
+    ("relocated", "Chunks moved so that their page could be given back."),
+    ("lock_waits", "Locks that were not free at once."),
+    ("damaged", "Stored responses dropped because a checksum or a length was wrong."),
+    ("not_admitted", "Large responses not stored because they were seen for the first time."),
+    ("pins_broken_off", "Bodies copied out of the shared cache for slow readers."),
+    ("crawled", "Stored responses looked at by the crawler."),
+    ("purged", "Stored responses dropped because a purge had hit them."),
+    ("prefix_sweeps", "Passes over the shared cache for purges by prefix."),
+    ("warm_starts", "Times the shared cache was taken over with what lay in it."),
 )
 
 USER: Final = 64  # the first number that is ours: shmcache.core.USER_STATISTICS
