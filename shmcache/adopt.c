@@ -11,6 +11,7 @@
 #include "table.h"
 
 #define EPOCH_MAX (1ull << 48) /* purges: a million a second for nine years */
+#define COUNT_MAX (1ull << 57) /* of one member: bytes at 10 Gbit/s for three years; the sum of all fits 63 bits */
 
 enum { FREQ_MAX = 3 };
 
@@ -26,6 +27,13 @@ static bool settle_purges(struct shm *shm) {
     return true;
 }
 
+static void settle_statistics(struct shm *shm) {
+    uint64_t *counts = shm->statistics;
+    for (size_t i = 0; i < (COUNTER_MEMBERS + 1) * COUNTER_SLOTS; i++)
+        if (counts[i] > COUNT_MAX) counts[i] = 0;
+    for (int member = 0; member < SHM_MEMBERS; member++) counter_retire(shm->statistics, member);
+}
+
 /* Nobody is a member any more, and what carries an epoch of before belongs to the dead. */
 static void bury_members(struct shm *shm) {
     for (int member = 0; member < SHM_MEMBERS; member++) {
@@ -37,7 +45,6 @@ static void bury_members(struct shm *shm) {
         atomic_store(&place->pid, 0);
         atomic_store(&place->started_ns, 0);
         atomic_store(&place->heartbeat_ns, 0);
-        counter_retire(shm->statistics, member);
     }
 }
 
@@ -127,6 +134,7 @@ int segment_adopt(struct shm *shm, uint64_t now_ns, bool verify, struct adopted 
     if (!settle_purges(shm)) return SEGMENT_BAD_PURGES;
     shm->now_ns = now_ns;
     bury_members(shm);
+    settle_statistics(shm);
     lease_init(segment_region(shm, REGION_LEASES), SHM_LEASES);
     bucket_settle(segment_region(shm, REGION_BUCKETS), shm->header->bucket_cells, now_ns);
     settle_pages(shm);
