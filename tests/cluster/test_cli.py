@@ -324,6 +324,18 @@ class TestRunning:
         assert (code, answer["ok"], answer["cluster"]) == (0, True, CLUSTER)
         assert "its control process does not answer" in answer["note"]
 
+    @pytest.mark.parametrize(
+        ("start", "line"),
+        [
+            (("empty", "nothing was left to take over", 0, 0), "empty: nothing was left to take over"),
+            (("warm", "left damaged", 5, 2), "warm, 5 objects kept, 2 damaged ones dropped: left damaged"),
+        ],
+    )
+    def test_how_the_cache_began(self, start: tuple[str, str, int, int], line: str) -> None:
+        names = ("cache_start", "cache_start_reason", "cache_objects_kept", "cache_objects_damaged")
+        cluster = {**CLUSTER, **dict(zip(names, start, strict=True))}
+        assert f"cache start {line}" in report(cluster, {"note": "none"}).splitlines()
+
     def test_a_report_for_people(self) -> None:
         totals = {
             "requests": 12345, "hit_ratio": 0.9712, "origin_requests": 355, "errors": 2, "blocked": 3,
@@ -336,6 +348,7 @@ class TestRunning:
             "admin       on the Unix socket only",
             "config      none (flags only), generation 2",
             "workers     1 of 2 up, 3 replaced, 1 of another generation",
+            "cache start warm, 1,234 objects kept: the last supervisor left it whole",
             "requests    12,345 answered, hit ratio 97.1%",
             "origin      355 requests sent",
             "refused     3 blocked, 2 failed",
