@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 
 CORE = [
     "segment", "lock", "slab", "evict", "table", "room", "read", "fill", "repair", "adopt", "audit",
-    "lease", "bucket", "counter",
+    "lease", "bucket", "counter", "purge", "sum", "follow", "crawl",
 ]  # fmt: skip
 
 NATIVE = ["worker.fields", "worker.cache.plain_hit", "worker.observe.hit_line"]

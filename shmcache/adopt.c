@@ -8,6 +8,7 @@
 #include "lock.h"
 #include "repair.h"
 #include "slab.h"
+#include "sum.h"
 #include "table.h"
 
 #define EPOCH_MAX (1ull << 48) /* purges: a million a second for nine years */
@@ -15,17 +16,48 @@
 
 enum { FREQ_MAX = 3 };
 
+/* --- purges ----------------------------------------------------------------------------------------------------- */
+
+static uint64_t later(uint64_t latest, const _Atomic uint64_t *mark) {
+    uint64_t epoch = atomic_load_explicit(mark, memory_order_relaxed);
+    return epoch > latest ? epoch : latest;
+}
+
+static uint64_t latest_tag(const struct shm *shm) {
+    uint64_t latest = later(later(0, &shm->header->all_epoch), &shm->header->retired_epoch);
+    for (uint32_t i = 0; i < shm->header->tags; i++) latest = later(latest, &shm->tags[i]);
+    return latest;
+}
+
+static uint64_t latest_soft(const struct shm *shm) {
+    uint64_t latest = later(0, &shm->header->all_soft.epoch);
+    for (uint32_t i = 0; i < shm->header->tags / SHM_SOFT_SHARE; i++) latest = later(latest, &shm->soft[i].epoch);
+    return latest;
+}
+
+static uint64_t latest_rule(const struct shm *shm) {
+    uint64_t latest = 0;
+    for (uint32_t i = 0; i < SHM_RULES; i++) latest = later(latest, &shm->rules[i].epoch);
+    return latest;
+}
+
+/* False when it cannot be; then nothing was changed. */
 static bool settle_purges(struct shm *shm) {
     struct header *header = shm->header;
-    uint64_t epoch = atomic_load(&header->purge_epoch), latest = atomic_load(&header->all_epoch);
-    for (uint32_t i = 0; i < header->tags; i++) {
-        uint64_t mark = atomic_load_explicit(&shm->tags[i], memory_order_relaxed);
-        if (mark > latest) latest = mark;
-    }
+    uint64_t epoch = atomic_load(&header->purge_epoch), soft = latest_soft(shm), rule = latest_rule(shm);
+    uint64_t latest = latest_tag(shm);
+    if (soft > latest) latest = soft;
+    if (rule > latest) latest = rule;
     if (!epoch || epoch > EPOCH_MAX || latest > epoch + 1) return false;
+    atomic_store(&header->soft_epoch, soft);
+    atomic_store(&header->rule_epoch, rule);
+    atomic_store(&header->mark_epoch, latest);
+    FP();
     if (latest > epoch) atomic_store(&header->purge_epoch, latest);
     return true;
 }
+
+/* --- members and counts ------------------------------------------------------------------------------------------- */
 
 static void settle_statistics(struct shm *shm) {
     uint64_t *counts = shm->statistics;
@@ -70,14 +102,10 @@ static void settle_pages(struct shm *shm) {
 
 /* --- entries ------------------------------------------------------------------------------------------------------ */
 
-/* The key is the one the entry was stored under, and a purge can still reach it. entry_fits has said yes. */
-static bool key_agrees(const struct shm *shm, uint32_t index) {
-    const struct entry *entry = entry_at(shm, index);
-    const struct head *head = chunk_at(shm, entry->head);
-    struct key key;
-    key_make(shm, &key, (const uint8_t *)head + head_key_at(head->tags), head->key_len);
-    return key.lo == entry->hash_lo && key.hi == entry->hash_hi && key.stripe == stripe_of(shm, index) &&
-           head->born <= atomic_load(&shm->header->purge_epoch);
+/* What it holds is what was stored, and a purge can still reach it. */
+static bool is_sound(const struct shm *shm, uint32_t index, bool verify) {
+    return sum_head_holds(shm, index) && (!verify || sum_body_holds(shm, index)) &&
+           atomic_load(&entry_at(shm, index)->born) <= atomic_load(&shm->header->purge_epoch);
 }
 
 /* Bounds of what no sum covers: an entry that came first of all would never be evicted. */
@@ -94,9 +122,8 @@ static void settle_entry(struct shm *shm, uint32_t index, bool verify, struct ad
     atomic_store(&entry->pins, 0);
     FP();
     if (state == STATE_FREE) return;
-    (void)verify;
     bool stored = state == STATE_LIVE || state == STATE_MOVING; /* repair.c settles MOVING */
-    if (stored && entry_fits(shm, entry) && key_agrees(shm, index)) {
+    if (stored && is_sound(shm, index, verify)) {
         settle_age(entry, shm->now_ns);
         return;
     }
@@ -133,6 +160,7 @@ int segment_adopt(struct shm *shm, uint64_t now_ns, bool verify, struct adopted 
     memset(adopted, 0, sizeof *adopted);
     if (!settle_purges(shm)) return SEGMENT_BAD_PURGES;
     shm->now_ns = now_ns;
+    if (lock_init(&shm->header->rules_lock) != 0) return SEGMENT_NO_MEMORY;
     bury_members(shm);
     settle_statistics(shm);
     lease_init(segment_region(shm, REGION_LEASES), SHM_LEASES);

@@ -14,8 +14,9 @@
  *   token buckets    one that would refuse its client for longer than any limit asks for is full again
  *   purges           see below
  *
- * Purges. Marks (of tags, keys, everything) and purge_epoch only rise, and a mark is never more than one ahead
- * of the epoch, which follows it. A mark further ahead, or an epoch no edge can reach, is damage, and then nobody
+ * Purges. Marks (of tags, keys, rules, everything, hard and soft) and purge_epoch only rise, and a mark is never more
+ * than one ahead of the epoch, which follows it. The sums of the marks, by which readers skip the search, are made
+ * anew from them, and rules are kept until the crawler has once more been everywhere. A mark further ahead, or an epoch no edge can reach, is damage, and then nobody
  * can tell what was purged: the segment is refused. A mark one ahead is the purge of a process that died between
  * the two, and it is finished here; so an epoch that was set back by a flipped bit is put right as well, since
  * the mark of the last purge still shows it. An epoch set forward hides nothing and shows nothing. A mark set

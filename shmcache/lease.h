@@ -81,3 +81,6 @@ bool lease_release(struct lease_table *table, uint64_t ticket, enum lease_ending
 size_t lease_reap(struct lease_table *table, int member, uint32_t epoch);
 
 #endif
+bool lease_announce(struct lease_table *t, uint64_t k, uint64_t n);
+bool lease_note(struct lease_table *t, uint64_t k, uint64_t *n);
+bool lease_progress(struct lease_table *t, uint64_t k);

@@ -15,8 +15,10 @@
 #include "adopt.h"
 #include "audit.h"
 #include "bucket.h"
+#include "crawl.h"
 #include "fill.h"
 #include "lease.h"
+#include "purge.h"
 #include "read.h"
 #include "slab.h"
 
@@ -105,7 +107,9 @@ static void make_image(void) {
     segment_join(&shm, 0, 1, (int64_t)NOW);
     for (int number = 0; number < KEYS; number++)
         if (store(&shm, number) != STORE_DONE) fail("cannot store");
-    purge_slot(&shm, 9);
+    purge_tag(&shm, 9, 0);
+    purge_tag(&shm, 17, 5);
+    purge_prefix(&shm, (const uint8_t *)"/page/no", 8, 0);
     leave_a_mess(&shm);
     memcpy(image, shm.base, size);
     segment_close(&shm);
@@ -188,13 +192,16 @@ static void check_audit(struct shm *shm) {
 static void work_on(struct shm *shm) {
     struct lease_table leases = {.region = segment_region(shm, REGION_LEASES), .cells = SHM_LEASES, .epoch = shm->epoch};
     struct bucket_table buckets = {segment_region(shm, REGION_BUCKETS), shm->header->bucket_cells};
+    struct crawled crawled;
     uint64_t ticket;
     for (int number = 0; number < KEYS; number += 3) {
         store(shm, number);
         if (lease_claim(&leases, (uint64_t)number, NOW, NOW, &ticket) != LEASE_CLAIMED) fail("a lease of nobody");
         if (bucket_take(&buckets, (uint64_t)number, NOW, 1000, 1, 1) > (int64_t)BUCKET_AHEAD_NS) fail("refused for ever");
     }
-    purge_slot(shm, 7);
+    purge_prefix(shm, (const uint8_t *)"/page/2", 7, 0);
+    purge_tag(shm, 7, 0);
+    crawl(shm, (int64_t)NOW, STRIPES * ENTRIES, &crawled);
     check_audit(shm);
 }
 

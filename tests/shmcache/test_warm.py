@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shmcache import LAYOUT_VERSION, MEMBERS, LayoutMismatch, Segment, SegmentError
+from shmcache import LAYOUT_VERSION, MEMBERS, LayoutMismatch, Segment, SegmentError, core
 from tests.support.segments import (
     BOOT_ID,
     FOREVER_NS,
@@ -19,12 +19,13 @@ from tests.support.segments import (
     get,
     is_sealed,
     put,
+    regions_of,
     sealed,
     was_killed,
     whole,
 )
 
-SIZE = 3 << 20
+SIZE = 4 << 20
 SIZES = {"stripes": 2, "entries": 512}
 DATES: dict[str, Any] = {"now_ns": NOW_NS, "fresh_until_ns": FOREVER_NS, "keep_until_ns": FOREVER_NS}
 HOUR_NS = 3_600 * 10**9
@@ -51,15 +52,15 @@ def fd() -> Iterator[int]:
     os.close(number)
 
 
-def make(fd: int, module: Any = None) -> Segment:
-    segment = (module.Segment if module else Segment)(fd, SIZE, create=True, boot_id=BOOT_ID, **SIZES)
+def make(fd: int, module: Any = core) -> Segment:
+    segment: Segment = module.Segment(fd, SIZE, create=True, boot_id=BOOT_ID, **SIZES)
     segment.join(0, NOW_NS)
-    assert isinstance(segment, Segment) or module
     return segment
 
 
-def attach(fd: int, size: int = SIZE, boot_id: bytes = BOOT_ID, module: Any = None) -> Segment:
-    return (module.Segment if module else Segment)(fd, size, create=False, boot_id=boot_id)
+def attach(fd: int, size: int = SIZE, boot_id: bytes = BOOT_ID, module: Any = core) -> Segment:
+    segment: Segment = module.Segment(fd, size, create=False, boot_id=boot_id)
+    return segment
 
 
 def fill(segment: Segment) -> None:
@@ -293,13 +294,13 @@ def test_a_truncated_file_grown_again_loses_what_was_cut_off(image: bytes) -> No
         os.close(fd)
 
 
+@pytest.mark.parametrize("region", ["TAGS", "SOFT", "RULES"])
 @pytest.mark.parametrize("mark", [2, 50, 1 << 63])
-def test_a_record_of_purges_that_cannot_be_is_refused(fd: int, mark: int) -> None:
+def test_a_record_of_purges_that_cannot_be_is_refused(fd: int, region: str, mark: int) -> None:
     segment = make(fd)
     assert put(segment, b"key", b"body")
     segment.close()
-    (tags,) = struct.unpack("<Q", os.pread(fd, 8, 136 + 8 * 4))
-    os.pwrite(fd, struct.pack("<Q", mark), tags + 8 * 7)
+    os.pwrite(fd, struct.pack("<Q", mark), regions_of(os.pread(fd, HEADER_BYTES, 0))[region])
     segment = attach(fd)
     if mark == 2:  # the purge of a process that died before it moved the epoch
         segment.adopt(NOW_NS)
@@ -314,9 +315,8 @@ def test_a_bucket_that_would_refuse_for_ever_is_full_again(fd: int) -> None:
     segment = make(fd)
     assert segment.buckets.take(b"client", NOW_NS, 10**9, 1) == 0
     segment.close()
-    (buckets,) = struct.unpack("<Q", os.pread(fd, 8, 136 + 8 * 3))
-    (tags,) = struct.unpack("<Q", os.pread(fd, 8, 136 + 8 * 4))
-    for cell in range(buckets, tags, 16):
+    regions = regions_of(os.pread(fd, HEADER_BYTES, 0))
+    for cell in range(regions["BUCKETS"], regions["TAGS"], 16):
         key, tat = struct.unpack("<QQ", os.pread(fd, 16, cell))
         if key:
             os.pwrite(fd, struct.pack("<Q", tat | 1 << 62), cell + 8)
@@ -383,7 +383,7 @@ def test_flipped_bits_cost_entries_never_a_wrong_body(image: bytes) -> None:
 
 def test_regions_of_garbage_cost_entries_never_a_wrong_body(image: bytes) -> None:
     """Each region in turn, from the members to the free pages, is overwritten by noise."""
-    regions = struct.unpack("<13Q", image[136 : 136 + 8 * 13])
+    regions = list(regions_of(image).values())
     dice = random.Random(8)
     fd = memory()
     for start, end in zip(regions, (*regions[1:], SIZE), strict=True):
@@ -398,7 +398,7 @@ def test_regions_of_garbage_cost_entries_never_a_wrong_body(image: bytes) -> Non
 
 
 def test_every_word_of_live_entries_may_be_wrong(image: bytes) -> None:
-    (entries,) = struct.unpack("<Q", image[136 + 8 * 7 : 136 + 8 * 8])
+    entries = regions_of(image)["ENTRIES"]
     fd = memory()
     for entry in range(entries, entries + 512 * 128, 128):
         if image[entry] != 2:
