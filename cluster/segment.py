@@ -1,7 +1,8 @@
-"""The named shared segment and its doorbells: made or taken over before the first fork, removed after the last.
+"""The named shared segment and its doorbells: there before the first fork, removed after the last child.
 
-Knows the name, the size and the room there is; what lies inside is `shmcache`'s. A supervisor that dies leaves
-the segment behind. The next one takes it over, if it is whole and nobody lives in it, and else starts empty.
+Knows the name, the size and the room there is; what lies inside is `shmcache`'s. A supervisor that dies
+leaves the segment behind. The next one takes it over, if it is whole and nobody lives in it, or else starts
+with an empty one.
 """
 
 import hashlib
@@ -174,9 +175,7 @@ class NamedSegment:
             raise
 
     def _map(self, *, create: bool) -> Segment:
-        return Segment(
-            self.fd, self.size_bytes, create=create, boot_id=boot_id(), doorbells=self.doorbells
-        )
+        return Segment(self.fd, self.size_bytes, create=create, boot_id=boot_id(), doorbells=self.doorbells)
 
 
 def _check_file(fd: int, size_bytes: int) -> None:

@@ -165,7 +165,7 @@ class Supervisor:
         self.generation = Generation(1, settings, self._bound(settings), context)
 
     def _close_segment(self) -> None:
-        """Remove the segment, unless this is a stop after which the cache shall be there for the next start."""
+        """Remove the segment, unless we were told to stop and to keep it for the next start."""
         stopped = self.stopping and self.failure is None
         self.named.close(keep=stopped and self.generation.settings.keep_cache_on_stop)
 

@@ -19,7 +19,7 @@ KILLED_S = 5.0  # for the kernel to bury a process after SIGKILL
 
 
 def tenants(fd: int, among: Collection[int] | None = None) -> set[int]:
-    """Pids of the other processes that have this file mapped, as far as we may look; of all, or of `among`."""
+    """Pids of other processes (of all, or `among` these) that have this file mapped, as far as we may see."""
     pids = _all_pids() if among is None else among
     pattern = _mapping_of(fd)
     return {pid for pid in pids if pid != os.getpid() and _maps(pid, pattern)}

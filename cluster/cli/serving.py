@@ -21,7 +21,9 @@ from cluster.settings import ClusterSettings
 @click.command("start")
 @serving_options
 @click.option(
-    "--drop-cache", is_flag=True, help="Start with an empty cache even if an edge that crashed left a full one."
+    "--drop-cache",
+    is_flag=True,
+    help="Start with an empty cache even if an edge that crashed left a full one.",
 )
 @json_option
 @click.pass_context

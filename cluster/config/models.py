@@ -171,7 +171,8 @@ class Memory(Section):
         description="Size of the shared segment: responses, counters and leases together.",
     )
     keep: Flag = Field(
-        default=True, description="Take over, at a start, what an edge that crashed had cached; false: start empty."
+        default=True,
+        description="Take over, at a start, what an edge that crashed had cached; false: start empty.",
     )
     keep_on_stop: Flag = Field(
         default=False, description="Leave the cache in /dev/shm at a stop, for the next start to take over."

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from cluster.cli.serving import make_state_dir
 from cluster.config import Flags
 from cluster.errors import BootError
 from cluster.lock import supervisor_socket
+from cluster.settings import ClusterSettings
 from cluster.version import VERSION
 from tests.support.answering_supervisor import STATUS, answering
 
@@ -271,6 +273,24 @@ class TestCheck:
         code, out, _ = verb(capsys, "check", "--schema")
         assert code == 0
         assert json.loads(out)["title"] == "edgecluster configuration"
+
+
+class TestStarting:
+    @pytest.mark.parametrize("drops", [False, True])
+    def test_only_this_start_drops_the_cache(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, drops: bool
+    ) -> None:
+        asked: list[tuple[bool, bool]] = []
+
+        def serve(
+            settings: ClusterSettings, loading: Callable[[], ClusterSettings], _announce: object
+        ) -> int:
+            asked.append((settings.drop_cache, loading().drop_cache))
+            return 0
+
+        monkeypatch.setattr("cluster.cli.serving.serve", serve)
+        code, _, err = verb(capsys, "start", "--to", "http://127.0.0.1:9", *["--drop-cache"] * drops)
+        assert (code, err, asked) == (0, "", [(drops, False)]), "a reload is no start"
 
 
 class TestRunning:

@@ -1,4 +1,4 @@
-"""The named segment: reserved in full, private, removed; what a dead supervisor left is taken over or replaced."""
+"""The named segment: reserved in full, private, removed; what was left is taken over or replaced."""
 
 import os
 import signal

@@ -21,10 +21,11 @@
 #include "purge.h"
 #include "read.h"
 #include "slab.h"
+#include "sum.h"
 
 enum { STRIPES = 2, ENTRIES = 128, KEYS = 40, LARGE_EVERY = 13, BODY_MAX = 160000, GUARD = 1 << 20 };
 
-static const uint8_t BOOT[] = "a boot";
+static const uint8_t BOOT[] = "a boot", META[] = "the meta";
 static const uint64_t NOW = 1000000, FOREVER = 1ull << 60;
 static uint8_t *image, *body, *answer;
 static size_t size;
@@ -68,11 +69,10 @@ static struct key key_of(const struct shm *shm, int number) {
 }
 
 static enum store_answer store(struct shm *shm, int number) {
-    static const uint8_t meta[] = "the meta";
     uint32_t tags[] = {(uint32_t)number, 7};
     struct key key = key_of(shm, number);
     struct note note = {
-        .meta = meta, .meta_len = sizeof meta, .tags = tags, .tag_count = 2, .fresh_until_ns = (int64_t)FOREVER,
+        .meta = META, .meta_len = sizeof META, .tags = tags, .tag_count = 2, .fresh_until_ns = (int64_t)FOREVER,
         .keep_until_ns = (int64_t)FOREVER, .born = purge_generation(shm),
     };
     make_body(number);
@@ -88,10 +88,11 @@ static void leave_a_mess(struct shm *shm) {
     struct key key = key_of(shm, LARGE_EVERY);
     struct found found;
     if (read_find(shm, &key, (int64_t)NOW, &found) != READ_HIT || !read_pin(shm, &found)) fail("no body to pin");
-    store_delete(shm, &key, 1000000);
+    store_delete(shm, &key, 0, 1000000);
     struct fill fill = {.key = key_of(shm, 1), .note = {.born = purge_generation(shm)}};
     if (!fill_open(shm, &fill, UINT64_MAX, 0) || fill_write(shm, &fill, body, BODY_MAX) != STORE_DONE)
         fail("no room for half a body");
+    sum_forget(fill.sum); /* private memory goes with its process */
 }
 
 static void make_image(void) {
@@ -176,6 +177,9 @@ static void read_all(struct shm *shm) {
         struct found found;
         if (read_find(shm, &key, (int64_t)NOW, &found) != READ_HIT) continue;
         if (found.size != body_size(number)) fail("a body of another size");
+        if (found.meta_len != sizeof META || found.fresh_until_ns > (int64_t)FOREVER) fail("another head");
+        read_copy(shm, &found, found.meta_at, answer, found.meta_len);
+        if (memcmp(answer, META, sizeof META) != 0) fail("a wrong meta");
         copy_body(shm, &found);
         make_body(number);
         if (memcmp(answer, body, found.size) != 0) fail("a wrong body");

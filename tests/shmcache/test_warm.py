@@ -93,7 +93,7 @@ def image() -> bytes:
     return found
 
 
-# --- what is kept ------------------------------------------------------------------------------------------------
+# --- what is kept --------------------------------------------------------------------------------------
 
 
 def test_what_was_stored_is_found_again(fd: int) -> None:
@@ -241,7 +241,7 @@ def test_a_takeover_that_is_killed_is_begun_again(faulty: ModuleType, image: byt
     assert point > 1_000
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------
+# --- what is refused -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,9 @@ def test_a_takeover_that_is_killed_is_begun_again(faulty: ModuleType, image: byt
         (136, struct.pack("<Q", 1 << 62), "table of contents"),
     ],
 )
-def test_a_header_that_lies_is_refused_with_the_reason(image: bytes, at: int, value: bytes, reason: str) -> None:
+def test_a_header_that_lies_is_refused_with_the_reason(
+    image: bytes, at: int, value: bytes, reason: str
+) -> None:
     fd = memory(image)
     os.pwrite(fd, value, at)
     with pytest.raises(LayoutMismatch, match=reason):
@@ -325,7 +327,7 @@ def test_a_bucket_that_would_refuse_for_ever_is_full_again(fd: int) -> None:
     segment.close()
 
 
-# --- what is damaged --------------------------------------------------------------------------------------------------
+# --- what is damaged -----------------------------------------------------------------------------------
 
 
 def survive(fd: int) -> dict[str, int] | None:
@@ -404,7 +406,7 @@ def test_every_word_of_live_entries_may_be_wrong(image: bytes) -> None:
         if image[entry] != 2:
             continue
         for word in range(0, 128, 4):
-            for value in (b"\\0\\0\\0\\0", b"\\xff\\xff\\xff\\xff", image[entry + 128 + word : entry + 132 + word]):
+            for value in (bytes(4), b"\xff" * 4, image[entry + 128 + word : entry + 132 + word]):
                 os.pwrite(fd, image, 0)
                 os.pwrite(fd, value, entry + word)
                 survive(fd)

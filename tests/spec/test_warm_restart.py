@@ -21,7 +21,9 @@ PAGES = {f"/page/{number}": b"%d," % number * (1 + number * 700) for number in r
 @pytest.fixture
 def origin() -> Iterator[ScriptedOrigin]:
     def page(request: Recorded) -> bytes:
-        return answer(PAGES[request.target], headers=("Cache-Control: max-age=600", "Content-Type: image/png"))
+        return answer(
+            PAGES[request.target], headers=("Cache-Control: max-age=600", "Content-Type: image/png")
+        )
 
     with ScriptedOrigin(page) as running:
         yield running
@@ -93,7 +95,9 @@ def metrics(edge: Cluster) -> dict[str, float]:
     return sums
 
 
-def test_workers_that_outlive_their_supervisor_are_ended_first(tmp_path: Path, origin: ScriptedOrigin) -> None:
+def test_workers_that_outlive_their_supervisor_are_ended_first(
+    tmp_path: Path, origin: ScriptedOrigin
+) -> None:
     asked = settings(tmp_path / "s", origin=origin.url)
     edge = filled(asked)
     stuck = edge.pids[0]
