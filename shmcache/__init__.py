@@ -14,6 +14,7 @@ from shmcache.core import (
     MemberInfo,
     PinnedBody,
     Segment,
+    SlidingWindows,
     Statistics,
     TokenBuckets,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "PinnedBody",
     "Segment",
     "SegmentError",
+    "SlidingWindows",
     "Statistics",
     "TokenBuckets",
 ]

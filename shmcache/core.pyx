@@ -76,6 +76,7 @@ cdef class Segment:
     cdef readonly object cache
     cdef readonly object leases
     cdef readonly object buckets
+    cdef readonly object windows
     cdef readonly object statistics
     cdef readonly size_t size_bytes
     cdef tuple doorbells
@@ -106,6 +107,7 @@ cdef class Segment:
         self.cache = Cache(self.mapping)
         self.leases = Leases(self.mapping, self.doorbells)
         self.buckets = TokenBuckets(self.mapping)
+        self.windows = SlidingWindows(self.mapping)
         self.statistics = Statistics(self.mapping)
         return 0
 
@@ -613,6 +615,36 @@ cdef class TokenBuckets:
                               burst, cost)
         if wait_ns == BUCKET_FULL:
             counter_add(map.statistics, map.member, CORE_BUCKET_TABLE_FULL, 1)
+            return 0
+        return wait_ns
+
+
+# --- sliding windows (window.h) ----------------------------------------------------------------------------
+
+
+cdef class SlidingWindows:
+    cdef Mapping mapping
+    cdef window_table table
+
+    def __cinit__(self, Mapping mapping):
+        self.mapping = mapping
+        self.table.region = segment_region(&mapping.map, REGION_WINDOWS)
+        self.table.cells = mapping.map.header.bucket_cells
+
+    def take(self, bytes key, uint64_t now_ns, int64_t window_s, int64_t limit, int64_t cost=1):
+        cdef shm *map = &self.mapping.map
+        cdef int64_t wait_ns
+        if map.base is NULL:
+            raise SegmentError("the segment is closed")
+        if not (1 <= window_s <= WINDOW_S_MAX and 1 <= cost <= limit <= WINDOW_LIMIT_MAX):
+            raise ValueError(
+                f"a sliding window needs 1 <= window_s <= {WINDOW_S_MAX} and 1 <= cost <= limit <= "
+                f"{WINDOW_LIMIT_MAX}, not window_s={window_s}, limit={limit}, cost={cost}"
+            )
+        wait_ns = window_take(&self.table, segment_hash(map, <char *>key, len(key)), now_ns, <uint32_t>window_s,
+                              <uint32_t>limit, <uint32_t>cost)
+        if wait_ns == WINDOW_FULL:
+            counter_add(map.statistics, map.member, CORE_WINDOW_TABLE_FULL, 1)
             return 0
         return wait_ns
 

@@ -37,6 +37,7 @@ static const char *const names[CORE_COUNTERS] = {
     [CORE_PURGED] = "purged",
     [CORE_PREFIX_SWEEPS] = "prefix_sweeps",
     [CORE_WARM_STARTS] = "warm_starts",
+    [CORE_WINDOW_TABLE_FULL] = "window_table_full",
 };
 
 static uint64_t read_word(const void *region, int page, unsigned index)

@@ -56,6 +56,7 @@ enum core_counter {
     CORE_PURGED,          /* entries dropped because a purge had hit them */
     CORE_PREFIX_SWEEPS,   /* passes over the entries for purges by prefix */
     CORE_WARM_STARTS,     /* times a segment was taken over with what lay in it */
+    CORE_WINDOW_TABLE_FULL, /* decisions of sliding windows granted without a cell to count them in */
     CORE_COUNTERS
 };
 

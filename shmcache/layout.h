@@ -39,6 +39,7 @@ enum region {
     REGION_STATISTICS, /* counter.c */
     REGION_LEASES,     /* lease.c */
     REGION_BUCKETS,    /* bucket.c */
+    REGION_WINDOWS,    /* window.c; bucket_cells too */
     REGION_TAGS,       /* u64 [tags]: purge epoch of each tag slot, atomic max */
     REGION_STRIPES,    /* struct stripe [stripes] */
     REGION_SLOTS,      /* u64 [stripes][buckets][SHM_WAYS] */

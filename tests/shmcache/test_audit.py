@@ -16,7 +16,7 @@ SIZE = 4 << 20
 PAGE = 65_536
 FREE, FILLING, LIVE, ZOMBIE = range(4)
 REGIONS_AT = 136  # offsets of the regions in the header: struct header of layout.h
-SLOTS, ENTRIES, PAGES, BITMAPS, HINTS = 6, 7, 9, 10, 11
+SLOTS, ENTRIES, PAGES, BITMAPS, HINTS = 7, 8, 10, 11, 12
 
 
 @dataclass

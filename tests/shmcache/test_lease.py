@@ -28,7 +28,7 @@ from shmcache.core import (
     SegmentError,
 )
 from tests.support.processes import PATIENCE_S, is_stopped, kill, shared_words, spawn, wait_exit
-from tests.support.regions import SOURCES, FaultyLeases, compile_c, doorbells, is_rung, open_segment
+from tests.support.regions import FaultyLeases, compile_hammer, doorbells, is_rung, open_segment
 
 SECOND = 10**9
 NOW = 1_000 * SECOND
@@ -303,7 +303,7 @@ def test_no_wake_up_is_lost_while_members_are_killed(segment: Segment, bells: li
 
 def test_a_key_has_one_owner_however_threads_interleave(tmp_path: Path) -> None:
     program = tmp_path / "hammer"
-    compile_c(program, [Path(__file__).parent / "hammer.c", SOURCES / "bucket.c", SOURCES / "lease.c"])
+    compile_hammer(program)
     result = run([program, "lease", "200000"], capture_output=True, text=True, timeout=100, check=False)
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
 

@@ -17,7 +17,8 @@ import shmcache
 from shmcache.core import MEMBERS, Segment
 
 SOURCES = Path(shmcache.__file__).parent
-FAULT_POINT = Path(__file__).parents[1] / "shmcache" / "fault_point.c"
+TESTS = Path(__file__).parents[1] / "shmcache"
+FAULT_POINT, HAMMER = TESTS / "fault_point.c", TESTS / "hammer.c"
 BOOT_ID = b"a boot"
 SEGMENT_BYTES = 16 * 1024**2
 
@@ -65,6 +66,12 @@ def compile_c(target: Path, sources: Sequence[Path], *flags: str) -> None:
     machine = ["-mcx16"] if platform.machine() == "x86_64" else []
     command = [compiler, "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", *machine, f"-I{SOURCES}", *flags]
     subprocess.run([*command, *map(str, sources), "-lpthread", "-o", str(target)], check=True)
+
+
+def compile_hammer(target: Path, *flags: str) -> None:
+    """Compile tests/shmcache/hammer.c."""
+    tested = ("bucket", "window", "lease")
+    compile_c(target, [HAMMER, *(SOURCES / f"{name}.c" for name in tested)], "-DSHM_FAULTS", *flags)
 
 
 class LeaseTable(ctypes.Structure):

@@ -41,6 +41,7 @@ CORE: Final = (
     ("purged", "Stored responses dropped because a purge had hit them."),
     ("prefix_sweeps", "Passes over the shared cache for purges by prefix."),
     ("warm_starts", "Times the shared cache was taken over with what lay in it."),
+    ("window_table_full", "Sliding-window decisions granted without a cell to count them in."),
 )
 
 USER: Final = 64  # the first number that is ours: shmcache.core.USER_STATISTICS
