@@ -18,6 +18,7 @@ from shmcache.core import (
     Statistics,
     TokenBuckets,
 )
+from shmcache.endings import Claim, Ending
 from shmcache.errors import LayoutMismatch, SegmentError
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "LAYOUT_VERSION",
     "MEMBERS",
     "Cache",
+    "Claim",
+    "Ending",
     "Fill",
     "Hit",
     "LayoutMismatch",

@@ -75,8 +75,6 @@ cdef extern from "counter.h" nogil:
         CORE_REAPED_PINS
         CORE_REAPED_FILLS
         CORE_REAPED_LEASES
-        CORE_LEASES_TAKEN_OVER
-        CORE_LEASE_TABLE_FULL
         CORE_BUCKET_TABLE_FULL
         CORE_WINDOW_TABLE_FULL
     const char *counter_name(unsigned index)
@@ -105,9 +103,13 @@ cdef extern from "lease.h" nogil:
         const int *doorbells
         int member
         uint32_t epoch
-        uint64_t taken_over
+        void *statistics
     int lease_claim(lease_table *table, uint64_t hash, uint64_t now_ns, uint64_t lease_ns, uint64_t *ticket)
     int c_lease_ending "lease_ending" (lease_table *table, uint64_t ticket, uint64_t now_ns)
+    bint lease_renew(lease_table *table, uint64_t ticket, uint64_t now_ns, uint64_t lease_ns)
+    bint lease_announce(lease_table *table, uint64_t ticket, uint64_t note)
+    bint lease_note(const lease_table *table, uint64_t ticket, uint64_t *note)
+    bint lease_progress(lease_table *table, uint64_t ticket)
     bint lease_release(lease_table *table, uint64_t ticket, int ending)
     size_t lease_reap(lease_table *table, int member, uint32_t epoch)
 

@@ -205,15 +205,40 @@ class Cache:
         """Counter of purges: read when a fetch starts, given back as `born`."""
 
 class Leases:
-    """The right to fetch, one owner per key."""
+    """The right to fetch, one owner per key. Answers and endings are the numbers of `shmcache.endings`."""
 
     def claim(self, key: bytes, now_ns: int, lease_ns: int) -> tuple[int, int]:
         """(CLAIMED | WAIT | FULL, ticket). WAIT registers this member's doorbell until the ending.
 
         A lease past its deadline is taken over: the caller gets CLAIMED, the old owner's `release` is void.
+        FULL, with ticket 0: every cell that could hold the key is another's lease; fetch without one.
         """
     def ending(self, ticket: int, now_ns: int) -> int:
-        """How the lease of that ticket ended; PENDING while it runs (and its deadline has not passed)."""
+        """How the lease of that ticket ended; PENDING while it runs (and its deadline has not passed).
+
+        PENDING registers this member's doorbell again, so ask before each wait, and look at what progresses
+        after asking.
+        """
+    def renew(self, ticket: int, now_ns: int, lease_ns: int) -> bool:
+        """Lengthen a lease we own until now_ns + lease_ns; never shortens it.
+
+        False when it was taken over or its deadline has passed: then others may be fetching.
+        """
+    def announce(self, ticket: int, note: int) -> bool:
+        """Leave 64 bits for whoever holds the ticket of a lease we own, in the place of an older note.
+
+        False when it was taken over. Rings nobody, see `progress`.
+        """
+    def note(self, ticket: int) -> int | None:
+        """The owner's latest note, while the lease runs or after it ended as PUBLISHED; None otherwise.
+
+        None as well before there is one, and once the cell of the lease was reused.
+        """
+    def progress(self, ticket: int) -> bool:
+        """Ring the members that wait for a lease we own; each is rung again only after it asked `ending`.
+
+        Make the progress visible first: then no waiter misses it. False, and nobody rung, when it was taken over.
+        """
     def release(self, ticket: int, ending: int) -> None:
         """End a lease we own and ring the doorbell of every member that waits. Void if it was taken over."""
 

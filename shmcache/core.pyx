@@ -553,6 +553,7 @@ cdef class Leases:
         for member in range(SHM_MEMBERS):
             self.doorbells[member] = doorbells[member] if doorbells else -1
         self.table.doorbells = self.doorbells
+        self.table.statistics = mapping.map.statistics
 
     cdef lease_table *_table(self, bint joined) except NULL:
         """The C view, as the process stands now: its member is known only after the fork."""
@@ -560,7 +561,7 @@ cdef class Leases:
         if map.base is NULL:
             raise SegmentError("the segment is closed")
         if joined and map.member < 0:
-            raise SegmentError("join the segment before claiming or releasing a lease")
+            raise SegmentError("join the segment before claiming a lease or changing one")
         self.table.member = map.member
         self.table.epoch = map.epoch
         return &self.table
@@ -569,16 +570,24 @@ cdef class Leases:
         cdef lease_table *table = self._table(True)
         cdef shm *map = &self.mapping.map
         cdef uint64_t ticket
-        cdef uint64_t taken_over = table.taken_over
         cdef int answer = lease_claim(table, segment_hash(map, <char *>key, len(key)), now_ns, lease_ns, &ticket)
-        if table.taken_over != taken_over:
-            counter_add(map.statistics, map.member, CORE_LEASES_TAKEN_OVER, table.taken_over - taken_over)
-        if answer == LEASE_FULL:
-            counter_add(map.statistics, map.member, CORE_LEASE_TABLE_FULL, 1)
         return answer, ticket
 
     def ending(self, uint64_t ticket, uint64_t now_ns):
         return c_lease_ending(self._table(False), ticket, now_ns)
+
+    def renew(self, uint64_t ticket, uint64_t now_ns, uint64_t lease_ns):
+        return lease_renew(self._table(True), ticket, now_ns, lease_ns)
+
+    def announce(self, uint64_t ticket, uint64_t note):
+        return lease_announce(self._table(True), ticket, note)
+
+    def note(self, uint64_t ticket):
+        cdef uint64_t note
+        return note if lease_note(self._table(False), ticket, &note) else None
+
+    def progress(self, uint64_t ticket):
+        return lease_progress(self._table(True), ticket)
 
     def release(self, uint64_t ticket, int ending):
         if not LEASE_PUBLISHED <= ending <= LEASE_UNKNOWN:

@@ -2,7 +2,8 @@
  *
  *     hammer bucket ROUNDS    every key gets exactly its burst, also while it is just being given a cell
  *     hammer window ROUNDS    the same of sliding windows
- *     hammer lease ROUNDS     a key has one owner at a time, and every waiter's bell rings
+ *     hammer lease ROUNDS     a key has one owner at a time, every waiter's bell rings at progress and at the end,
+ *                             nobody reads another lease's note, and every claim is counted with its ending
  *
  * Built with fault points, at which a thread now and then lets another go first.
  *
@@ -19,6 +20,7 @@
 
 #include "bucket.h"
 #include "cell.h"
+#include "counter.h"
 #include "lease.h"
 #include "window.h"
 
@@ -115,15 +117,21 @@ static void *hammer_rate(void *argument)
 
 /* --- leases: more keys than usual for the cells there are --- */
 
+enum { STEPS = 2 };
+
 static int doorbells[LEASE_MEMBERS];
 static int owner[KEYS];
+static uint64_t *statistics;
 
-static void wait_ending(struct lease_table *table, uint64_t ticket)
+/* A note names its key and step, and the owner goes on without being asked: the last step may be missed. */
+static void follow(struct lease_table *table, int key, uint64_t ticket)
 {
     struct pollfd bell = {doorbells[table->member], POLLIN, 0};
-    uint64_t rings;
+    uint64_t rings, note;
 
     while (lease_ending(table, ticket, 1) == LEASE_PENDING) {
+        if (lease_note(table, ticket, &note) && note / STEPS != (uint64_t)key)
+            fail("the key in a note", note / STEPS, (uint64_t)key);
         if (poll(&bell, 1, PATIENCE_MS) != 1)
             fail("rings heard by a waiter", 0, 1);
         if (read(bell.fd, &rings, sizeof rings) != sizeof rings)
@@ -131,28 +139,52 @@ static void wait_ending(struct lease_table *table, uint64_t ticket)
     }
 }
 
+/* What an owner does, alone. */
+static void fetch(struct lease_table *table, int key, uint64_t ticket, uint64_t *state)
+{
+    int nobody = 0;
+    uint64_t note, steps = next_random(state) % (STEPS + 1);
+
+    if (!__atomic_compare_exchange_n(&owner[key], &nobody, table->member, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_SEQ_CST))
+        fail("owners of one key besides us", (uint64_t)nobody, 0);
+    if (lease_note(table, ticket, &note))
+        fail("a note before there is one", note, 0);
+    for (uint64_t step = 0; step < steps; step++) {
+        uint64_t wanted = (uint64_t)key * STEPS + step;
+        bool did = lease_announce(table, ticket, wanted) && lease_progress(table, ticket) &&
+                   lease_renew(table, ticket, 1, 1000 + step);
+        if (!did || !lease_note(table, ticket, &note) || note != wanted)
+            fail("what an owner announced", did ? note : 0, wanted);
+    }
+    __atomic_store_n(&owner[key], 0, __ATOMIC_SEQ_CST);
+    if (!lease_release(table, ticket, LEASE_PUBLISHED))
+        fail("releases by the owner that counted", 0, 1);
+}
+
 static void *hammer_lease(void *argument)
 {
-    struct lease_table table = {region, LEASE_WAYS, doorbells, (int)(uintptr_t)argument, 1, 0};
+    struct lease_table table = {region, LEASE_WAYS, doorbells, (int)(uintptr_t)argument, 1, statistics};
     uint64_t state = (uint64_t)(uintptr_t)argument * 0x9e3779b97f4a7c15ull, ticket;
 
     for (long round = 0; round < rounds; round++) {
-        int key = (int)(next_random(&state) % KEYS), nobody = 0;
+        int key = (int)(next_random(&state) % KEYS);
         enum lease_answer answer = lease_claim(&table, 100 + key, 1, 1000, &ticket);
-        if (answer == LEASE_WAIT) {
-            wait_ending(&table, ticket);
-        } else if (answer == LEASE_CLAIMED) {
-            if (!__atomic_compare_exchange_n(&owner[key], &nobody, table.member, false, __ATOMIC_SEQ_CST,
-                                             __ATOMIC_SEQ_CST))
-                fail("owners of one key besides us", (uint64_t)nobody, 0);
-            for (volatile int pause = (int)(next_random(&state) % 200); pause > 0; pause--)
-                ;
-            __atomic_store_n(&owner[key], 0, __ATOMIC_SEQ_CST);
-            if (!lease_release(&table, ticket, LEASE_PUBLISHED))
-                fail("releases by the owner that counted", 0, 1);
-        }
+        if (answer == LEASE_WAIT)
+            follow(&table, key, ticket);
+        else if (answer == LEASE_CLAIMED)
+            fetch(&table, key, ticket, &state);
     }
     return NULL;
+}
+
+static void check_counts(void)
+{
+    uint64_t claimed = counter_total(statistics, CORE_LEASES_CLAIMED);
+    uint64_t published = counter_total(statistics, CORE_LEASES_PUBLISHED);
+
+    if (claimed != published)
+        fail("leases counted as claimed", claimed, published);
 }
 
 int main(int count, char **arguments)
@@ -167,6 +199,7 @@ int main(int count, char **arguments)
         rate = strcmp(arguments[1], "bucket") ? window_rate : bucket_rate;
     }
     rounds = atol(arguments[2]);
+    statistics = calloc(1, counter_region_bytes());
     pthread_barrier_init(&barrier, NULL, THREADS);
     for (int member = 0; member < LEASE_MEMBERS; member++)
         doorbells[member] = member <= THREADS ? eventfd(0, EFD_NONBLOCK) : -1;
@@ -174,5 +207,6 @@ int main(int count, char **arguments)
         pthread_create(&threads[i], NULL, hammer, (void *)(i + 1));
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
+    check_counts();
     return 0;
 }
