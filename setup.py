@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 
 CORE = [
     "segment", "lock", "slab", "evict", "table", "room", "read", "fill", "repair", "audit",
-    "lease", "bucket", "window", "counter",
+    "lease", "bucket", "window", "counter", "purge", "sum", "follow", "crawl",
 ]  # fmt: skip
 
 NATIVE = ["worker.fields", "worker.cache.plain_hit", "worker.observe.hit_line"]

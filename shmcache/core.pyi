@@ -26,6 +26,11 @@ STALE_WHILE_REVALIDATE: int  # stale, within its stale-while-revalidate window
 STALE_IF_ERROR: int  # stale, within its stale-if-error window
 EXPIRED: int  # stale and outside every window, but kept: revalidate before use
 
+# What Following.look says of a body that another process writes
+RUNNING: int  # more will come
+WHOLE: int  # all of it can be read
+BROKEN: int  # no more will come: the fill was given up, or its process died
+
 # Answers of Leases.claim
 CLAIMED: int  # the caller fetches, and must `release`
 WAIT: int  # somebody else fetches; the caller's doorbell rings at the end
@@ -110,6 +115,26 @@ class PinnedBody:
     def __len__(self) -> int: ...
     def views(self, start: int = 0, stop: int | None = None) -> list[memoryview]:
         """One read-only view per contiguous run; `start` and `stop` as in a slice. ValueError once released."""
+    def copy_out(self, start: int = 0) -> bytes:
+        """The bytes from `start` on as an object of their own, and `release`: for readers that take too long.
+
+        Counted as pins_broken_off. Views that were taken before still hold the body.
+        """
+    def release(self) -> None: ...
+
+@final
+class Following:
+    """A body lent out while another process still writes it (Fill.share); pinned like a PinnedBody."""
+
+    meta: bytes
+    flags: int
+    size: int | None  # bytes it will have; None: nobody knows
+    fresh_until_ns: int
+
+    def look(self) -> tuple[int, int]:
+        """(RUNNING | WHOLE | BROKEN, bytes that may be read now); the bytes only grow, and not after RUNNING."""
+    def views(self, start: int = 0, stop: int | None = None) -> list[memoryview]:
+        """Read-only views of the bytes `look` last told of; as PinnedBody.views."""
     def release(self) -> None: ...
 
 @final
@@ -129,6 +154,12 @@ class Fill:
 
     filled: int
 
+    def share(self, ticket: int) -> bool:
+        """Let those who wait for this lease of ours read along (Cache.follow); their doorbells ring at every write.
+
+        Takes pages even for a body that would fit a chunk. False when the lease is no longer ours (the fill
+        goes on), or when there is no room (it is aborted then).
+        """
     def write(self, data: bytes | memoryview) -> bool:
         """Append. False when there is no room or the size limit is passed: the fill is aborted then."""
     def publish(self) -> bool:
@@ -144,7 +175,16 @@ class Cache:
     """Byte strings under byte-string keys, with deadlines. Full keys are compared, never hashes alone."""
 
     def get(self, key: bytes, now_ns: int) -> Hit | None:
-        """The entry of `key` and how fresh it is; None when absent, purged or past `keep_until_ns`."""
+        """The entry of `key` and how fresh it is; None when absent, purged or past `keep_until_ns`.
+
+        One hit in 1,024 is compared with its checksums first (bodies up to 1 MiB): an entry that does not
+        hold is dropped and counted as damaged.
+        """
+    def follow(self, key: bytes, ticket: int) -> Following | None:
+        """The body that the owner of that lease is writing under `key`, if it is shared.
+
+        None as long as it is not, and when it has ended: look the key up then.
+        """
     def put(
         self,
         key: bytes,
@@ -162,7 +202,8 @@ class Cache:
     ) -> bool:
         """Store a whole body of any size; False when there is no room. Replaces an older entry atomically.
 
-        `swr_ns`, `sie_ns`: lengths of the windows after `fresh_until_ns`. `flags`: 0..255, the caller's
+        `swr_ns`, `sie_ns`: lengths of the windows after `fresh_until_ns`, kept in units of 10 ms, rounded
+        down, at most 497 days. `flags`: 0..255, the caller's
         own, handed back by `get`. `born`: `generation()` when the fetch began, so that a purge during
         it wins; 0 means now. `tags` are labels for `purge_tag`, at most 4096 of them. False as well when a
         purge since `born` hit it, when key, tags and meta are over 32 KiB, or the body over an eighth of the pages.
@@ -189,20 +230,38 @@ class Cache:
         swr_ns: int = 0, sie_ns: int = 0, flags: int = 0,
     ) -> bool:
         """New meta and deadlines for a stored body, the body kept (RFC 9111 4.3.4). False when it is gone."""
-    def delete(self, key: bytes) -> bool:
-        """Remove one entry; whether there was one. A fetch of that key that began before cannot be stored.
+    def delete(self, key: bytes, soft_ns: int = 0) -> bool:
+        """Purge one entry; whether there was one. A fetch of that key that began before cannot be stored.
 
-        SegmentError if its stripe stays locked for two seconds (by a stopped process).
+        `soft_ns` not 0: a soft purge, here and below. The entry stays and is stale from that moment (or from
+        its own end of freshness, if that is earlier), so that its windows may still serve it; a fetch that
+        began before is stored as stale as that. SegmentError if its stripe stays locked for two seconds (by
+        a stopped process).
         """
-    def purge_all(self) -> int:
-        """Make everything stored so far invisible, O(1); the new generation."""
-    def purge_tag(self, tag: bytes) -> int:
-        """Make everything that carries this tag invisible, O(1); the new generation.
+    def purge_all(self, soft_ns: int = 0) -> int:
+        """Purge everything stored so far, O(1); the new generation."""
+    def purge_tag(self, tag: bytes, soft_ns: int = 0) -> int:
+        """Purge everything that carries this tag, O(1); the new generation.
 
         Tags are told apart by a hash, 2**20 values in a large segment: a collision costs a miss.
         """
+    def purge_prefix(self, prefix: bytes, soft_ns: int = 0) -> int:
+        """Purge every key that begins with `prefix`; the new generation.
+
+        O(1) where the prefix ends a directory of the key ("https://host/", "https://host/a/b/", eight levels),
+        and for 256 others at a time that the crawler has not dealt with yet, up to 480 bytes long; beyond that
+        every entry is looked at, and fetches under way are refused whatever their key (counted as
+        prefix_sweeps). SegmentError when a stopped process is in the way: what was purged stays so, try again.
+        """
     def generation(self) -> int:
         """Counter of purges: read when a fetch starts, given back as `born`."""
+    def crawl(self, now_ns: int, entries: int = 256) -> int:
+        """Look at up to `entries` more and drop those past keep_until or purged; how many.
+
+        To be called some times a second by every process; never waits, and holds a stripe for some ten
+        microseconds at a time. All processes share one position in each stripe.
+        """
+    pinned_bytes: int  # of the bodies this process holds pinned
 
 class Leases:
     """The right to fetch, one owner per key. Answers and endings are the numbers of `shmcache.endings`."""
