@@ -10,6 +10,7 @@
 #include "slab.h"
 #include "sum.h"
 #include "table.h"
+#include "window.h"
 
 #define EPOCH_MAX (1ull << 48) /* purges: a million a second for nine years */
 #define COUNT_MAX (1ull << 57) /* of one member: bytes at 10 Gbit/s for three years; the sum of all fits 63 bits */
@@ -165,6 +166,7 @@ int segment_adopt(struct shm *shm, uint64_t now_ns, bool verify, struct adopted 
     settle_statistics(shm);
     lease_init(segment_region(shm, REGION_LEASES), SHM_LEASES);
     bucket_settle(segment_region(shm, REGION_BUCKETS), shm->header->bucket_cells, now_ns);
+    window_settle(segment_region(shm, REGION_WINDOWS), shm->header->bucket_cells, now_ns);
     settle_pages(shm);
     for (uint32_t stripe = 0; stripe < shm->header->stripes; stripe++)
         if (!adopt_stripe(shm, stripe, verify, adopted)) return SEGMENT_NO_MEMORY;

@@ -11,7 +11,7 @@
  *   ghosts           hints: any pattern is harmless
  *   statistics       a count no edge can reach starts again at 0
  *   leases           all gone, their owners and waiters are dead
- *   token buckets    one that would refuse its client for longer than any limit asks for is full again
+ *   buckets, windows     what would refuse its client for longer than any limit asks for is forgotten
  *   purges           see below
  *
  * Purges. Marks (of tags, keys, rules, everything, hard and soft) and purge_epoch only rise, and a mark is never more

@@ -15,6 +15,7 @@
 #include "adopt.h"
 #include "audit.h"
 #include "bucket.h"
+#include "cell.h"
 #include "crawl.h"
 #include "fill.h"
 #include "lease.h"
@@ -22,11 +23,13 @@
 #include "read.h"
 #include "slab.h"
 #include "sum.h"
+#include "window.h"
 
 enum { STRIPES = 2, ENTRIES = 128, KEYS = 40, LARGE_EVERY = 13, BODY_MAX = 160000, GUARD = 1 << 20 };
 
 static const uint8_t BOOT[] = "a boot", META[] = "the meta";
 static const uint64_t NOW = 1000000, FOREVER = 1ull << 60;
+static const int64_t FAR = (int64_t)CELL_AHEAD_S * 1000000000;
 static uint8_t *image, *body, *answer;
 static size_t size;
 static int fd;
@@ -195,13 +198,15 @@ static void check_audit(struct shm *shm) {
 
 static void work_on(struct shm *shm) {
     struct lease_table leases = {.region = segment_region(shm, REGION_LEASES), .cells = SHM_LEASES, .epoch = shm->epoch};
+    struct window_table windows = {segment_region(shm, REGION_WINDOWS), shm->header->bucket_cells};
     struct bucket_table buckets = {segment_region(shm, REGION_BUCKETS), shm->header->bucket_cells};
     struct crawled crawled;
     uint64_t ticket;
     for (int number = 0; number < KEYS; number += 3) {
         store(shm, number);
         if (lease_claim(&leases, (uint64_t)number, NOW, NOW, &ticket) != LEASE_CLAIMED) fail("a lease of nobody");
-        if (bucket_take(&buckets, (uint64_t)number, NOW, 1000, 1, 1) > (int64_t)BUCKET_AHEAD_NS) fail("refused for ever");
+        if (window_take(&windows, (uint64_t)number, NOW, 60, 1, 1) > FAR) fail("refused for ever");
+        if (bucket_take(&buckets, (uint64_t)number, NOW, 1000, 1, 1) > FAR) fail("refused for ever");
     }
     purge_prefix(shm, (const uint8_t *)"/page/2", 7, 0);
     purge_tag(shm, 7, 0);

@@ -166,11 +166,13 @@ def test_purges_and_rate_limits_go_on(fd: int) -> None:
     generation = segment.cache.purge_tag(b"tag")
     for _ in range(5):
         assert segment.buckets.take(b"client", NOW_NS, 10**9, 5) == 0
+        assert segment.windows.take(b"client", NOW_NS, 60, 5) == 0
     segment.close()
     segment, _ = restart(fd)
     assert (get(segment, b"purged"), get(segment, b"kept")) == (None, b"good")
     assert segment.cache.generation() == generation
     assert segment.buckets.take(b"client", NOW_NS, 10**9, 5) == 10**9
+    assert segment.windows.take(b"client", NOW_NS, 60, 5) > 0
     segment.close()
 
 
@@ -313,17 +315,19 @@ def test_a_record_of_purges_that_cannot_be_is_refused(fd: int, region: str, mark
     segment.close()
 
 
-def test_a_bucket_that_would_refuse_for_ever_is_full_again(fd: int) -> None:
+def test_what_would_refuse_a_client_for_ever_is_forgotten(fd: int) -> None:
     segment = make(fd)
     assert segment.buckets.take(b"client", NOW_NS, 10**9, 1) == 0
+    assert segment.windows.take(b"client", NOW_NS, 60, 1) == 0
     segment.close()
     regions = regions_of(os.pread(fd, HEADER_BYTES, 0))
     for cell in range(regions["BUCKETS"], regions["TAGS"], 16):
-        key, tat = struct.unpack("<QQ", os.pread(fd, 16, cell))
+        key, value = struct.unpack("<QQ", os.pread(fd, 16, cell))
         if key:
-            os.pwrite(fd, struct.pack("<Q", tat | 1 << 62), cell + 8)
+            os.pwrite(fd, struct.pack("<Q", value | 1 << 62), cell + 8)
     segment, _ = restart(fd)
     assert segment.buckets.take(b"client", NOW_NS, 10**9, 1) == 0
+    assert segment.windows.take(b"client", NOW_NS, 60, 1) == 0
     segment.close()
 
 
