@@ -5,6 +5,7 @@ leaves the segment behind. The next one takes it over, if it is whole and nobody
 with an empty one.
 """
 
+import fcntl
 import hashlib
 import logging
 import os
@@ -17,8 +18,8 @@ from pathlib import Path
 import posix_ipc
 import psutil
 
-from cluster import tenants
 from cluster.errors import BootError
+from cluster.tenants import KILLED_S, kill, tenants
 from shmcache.core import MEMBERS, Segment
 from shmcache.errors import SegmentError
 
@@ -27,6 +28,7 @@ log = logging.getLogger("edgecluster.supervisor")
 SHM = Path("/dev/shm")
 MIB = 1024**2
 TENANT_PATIENCE_S = 3.0  # for the workers of a dead supervisor to finish
+_LOOK_S = 0.05
 _STEP = 256 * MIB  # reserve in steps, so that a signal does not make the kernel start all over
 
 
@@ -76,7 +78,8 @@ class NamedSegment:
 
         `drop`: why it is to be empty in any case. Every page is reserved now: too little memory is a
         BootError here, never a SIGBUS later. The caller holds the state directory's lock, so no other
-        supervisor lives in the segment; its dead one's workers may, and are ended.
+        supervisor lives in the segment; the workers of a dead one may, and are ended. Forked processes
+        keep `fd` open as long as they use the segment: its lock is how the next supervisor knows of them.
         """
         self.name = segment_name(state_dir)
         self.size_bytes = size_bytes
@@ -108,9 +111,6 @@ class NamedSegment:
             _unlink(self.name)
         self._close_handles()
 
-    def filenos(self) -> set[int]:
-        return {self.fd, *self.doorbells}
-
     def _close_handles(self) -> None:
         for fd in (self.fd, *self.doorbells):
             if fd >= 0:
@@ -136,7 +136,7 @@ class NamedSegment:
 
     def _adopt(self) -> CacheStart:
         _check_file(self.fd, self.size_bytes)
-        _end_tenants(self.fd)
+        _be_alone(self.fd)
         began_s = time.monotonic()
         try:
             _allocate(self.fd, self.size_bytes)
@@ -165,6 +165,7 @@ class NamedSegment:
         _check_room(self.size_bytes)
         self.fd = posix_ipc.SharedMemory(self.name, posix_ipc.O_CREX, mode=0o600).fd
         try:
+            _lock(self.fd, 0)
             _reserve(self.fd, self.size_bytes)
             self.segment = self._map(create=True)
         except SegmentError as error:
@@ -187,27 +188,43 @@ def _check_file(fd: int, size_bytes: int) -> None:
         raise Unfit(f"it has {found.st_size} bytes and the cache is to have {size_bytes}")
 
 
-def _end_tenants(fd: int) -> None:
-    """Leave nobody in the segment. Raises Unfit when that does not succeed."""
-    found = tenants.tenants(fd)
-    if not found:
+def _be_alone(fd: int) -> None:
+    """Leave nobody else in the segment. Raises Unfit when that does not succeed.
+
+    The lock tells, for whoever has the segment inherited its descriptor; the maps of processes only tell whom
+    to end, and are not ours to read where a container forbids it.
+    """
+    if _lock(fd, 0):
         return
     log.warning(
-        "processes of the supervisor that died still use the cache: %s; they have %g s to finish",
-        _list(found), TENANT_PATIENCE_S,
+        "processes of the supervisor that died still use the cache (%s): they have %g s to finish",
+        _list(tenants(fd)), TENANT_PATIENCE_S,
     )  # fmt: skip
-    late = tenants.wait_for_end(fd, found, TENANT_PATIENCE_S)
-    if late:
-        log.warning("killing those that have not finished: %s", _list(late))
-        for pid in late:
-            tenants.kill(fd, pid)
-    left = tenants.tenants(fd)
-    if left:
-        raise Unfit(f"processes that cannot be ended use it: {_list(left)}")
+    if _lock(fd, TENANT_PATIENCE_S):
+        return
+    late = tenants(fd)
+    log.warning("killing those that have not finished: %s", _list(late))
+    gone = [kill(fd, pid) for pid in late]
+    if not all(gone) or not _lock(fd, KILLED_S):
+        raise Unfit("processes that cannot be ended use it")
+
+
+def _lock(fd: int, patience_s: float) -> bool:
+    """Take the segment for us and those we fork; whether nobody else has it."""
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_LOOK_S)
+        else:
+            return True
 
 
 def _list(pids: set[int]) -> str:
-    return ", ".join(map(str, sorted(pids)))
+    return ", ".join(map(str, sorted(pids))) or "none that we may see"
 
 
 def _unlink(name: str) -> None:

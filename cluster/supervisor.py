@@ -314,7 +314,7 @@ class Supervisor:
     def _private_filenos(self) -> set[int]:
         """Descriptors that are the supervisor's alone."""
         assert isinstance(self.selector, selectors.EpollSelector)
-        return {self.selector.fileno(), self.lock.fd, self.named.fd, *self.signal_fds} | self.wire.filenos()
+        return {self.selector.fileno(), self.lock.fd, *self.signal_fds} | self.wire.filenos()
 
     def _bound(self, settings: ClusterSettings) -> ClusterSettings:
         """`settings` with the ports really bound."""

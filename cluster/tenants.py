@@ -9,30 +9,17 @@ import os
 import re
 import select
 import signal
-import time
-from collections.abc import Collection
 from pathlib import Path
 
 _PROC = Path("/proc")
-_LOOK_S = 0.05
 KILLED_S = 5.0  # for the kernel to bury a process after SIGKILL
 
 
-def tenants(fd: int, among: Collection[int] | None = None) -> set[int]:
-    """Pids of other processes (of all, or `among` these) that have this file mapped, as far as we may see."""
-    pids = _all_pids() if among is None else among
+def tenants(fd: int) -> set[int]:
+    """Pids of the other processes that have this file mapped, as far as we may see."""
     pattern = _mapping_of(fd)
+    pids = (int(entry.name) for entry in os.scandir(_PROC) if entry.name.isdecimal())
     return {pid for pid in pids if pid != os.getpid() and _maps(pid, pattern)}
-
-
-def wait_for_end(fd: int, pids: Collection[int], patience_s: float) -> set[int]:
-    """Wait until these processes have let go of the file; those that have not in time."""
-    until = time.monotonic() + patience_s
-    left = tenants(fd, pids)
-    while left and time.monotonic() < until:
-        time.sleep(_LOOK_S)
-        left = tenants(fd, left)
-    return left
 
 
 def kill(fd: int, pid: int) -> bool:
@@ -42,7 +29,7 @@ def kill(fd: int, pid: int) -> bool:
     except ProcessLookupError:
         return True
     try:
-        if not tenants(fd, (pid,)):  # looked at again: the number may have passed to another process
+        if not _maps(pid, _mapping_of(fd)):  # looked at again: the number may have passed to another process
             return True
         signal.pidfd_send_signal(process, signal.SIGKILL)
         return bool(select.select([process], [], [], KILLED_S)[0])
@@ -50,10 +37,6 @@ def kill(fd: int, pid: int) -> bool:
         return False
     finally:
         os.close(process)
-
-
-def _all_pids() -> list[int]:
-    return [int(entry.name) for entry in os.scandir(_PROC) if entry.name.isdecimal()]
 
 
 def _mapping_of(fd: int) -> re.Pattern[bytes]:

@@ -220,6 +220,22 @@ def test_those_who_still_live_in_it_are_waited_for_and_then_ended(
     named.close()
 
 
+def test_whoever_cannot_be_seen_keeps_us_out(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container, root may not look into the maps of other users' processes."""
+    named = NamedSegment(tmp_path, 32 * MIB)
+    unseen = spawn(lambda: time.sleep(600))
+    named.segment.close()
+    named.close(keep=True)
+    monkeypatch.setattr(cluster_segment, "TENANT_PATIENCE_S", 0.1)
+    monkeypatch.setattr(cluster_segment, "KILLED_S", 0.1)
+    monkeypatch.setattr(cluster_segment, "tenants", lambda fd: set())
+    assert_empty(NamedSegment(tmp_path, 32 * MIB), "processes that cannot be ended use it")
+    os.kill(unseen, signal.SIGKILL)
+    assert wait_exit(unseen) == -signal.SIGKILL
+
+
 # --- limits ----------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,8 +50,11 @@ int __wrap_munmap(void *at, size_t length) { return __real_munmap((uint8_t *)at 
 
 /* --- what lies in the segment --------------------------------------------------------------------------------------- */
 
+static void (*tell_input)(void);
+
 static _Noreturn void fail(const char *what) {
     fprintf(stderr, "FAILED: %s\n", what);
+    if (tell_input) tell_input();
     abort();
 }
 
@@ -197,7 +201,9 @@ static void check_audit(struct shm *shm) {
 }
 
 static void work_on(struct shm *shm) {
-    struct lease_table leases = {.region = segment_region(shm, REGION_LEASES), .cells = SHM_LEASES, .epoch = shm->epoch};
+    struct lease_table leases = {
+        .region = segment_region(shm, REGION_LEASES), .cells = SHM_LEASES, .epoch = shm->epoch, .statistics = shm->statistics,
+    };
     struct window_table windows = {segment_region(shm, REGION_WINDOWS), shm->header->bucket_cells};
     struct bucket_table buckets = {segment_region(shm, REGION_BUCKETS), shm->header->bucket_cells};
     struct crawled crawled;
@@ -242,7 +248,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
 
 #ifndef LIBFUZZER
 /* fuzz_attach SECONDS [SEED [FIRST]]: inputs FIRST, FIRST + 1, ... of that seed. */
-static uint64_t dice;
+void __sanitizer_set_death_callback(void (*callback)(void));
+
+static uint64_t dice, seed = 1, number;
+
+static void tell(void) {
+    fprintf(stderr, "input %llu of seed %llu\n", (unsigned long long)number, (unsigned long long)seed);
+}
+
+static void on_alarm(int signal_number) {
+    (void)signal_number;
+    fail("it hangs");
+}
 
 static uint64_t roll(void) {
     uint64_t word = dice += 0x9e3779b97f4a7c15ull; /* splitmix64 */
@@ -253,20 +270,23 @@ static uint64_t roll(void) {
 
 int main(int argc, char **argv) {
     enum { MUTATIONS_MAX = 64, HANGS_S = 20 };
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1, number = argc > 3 ? strtoull(argv[3], NULL, 0) : 0;
+    if (argc > 2) seed = strtoull(argv[2], NULL, 0);
+    if (argc > 3) number = strtoull(argv[3], NULL, 0);
     uint64_t first = number;
     time_t end = time(NULL) + (argc > 1 ? atol(argv[1]) : 10);
+    tell_input = tell;
+    __sanitizer_set_death_callback(tell);
+    signal(SIGALRM, on_alarm);
     do {
         uint64_t input[MUTATIONS_MAX];
         dice = seed << 40 ^ number << 8;
         size_t count = 1ull << roll() % 7;
         for (size_t i = 0; i < count; i++) input[i] = roll();
-        fprintf(stderr, "\rinput %llu of seed %llu", (unsigned long long)number, (unsigned long long)seed);
         alarm(HANGS_S);
         LLVMFuzzerTestOneInput((const uint8_t *)input, count * sizeof *input);
         number++;
     } while (time(NULL) < end);
-    fprintf(stderr, "\r%llu inputs of seed %llu, %d taken over, nothing found\n", (unsigned long long)(number - first),
+    fprintf(stderr, "%llu inputs of seed %llu, %d taken over, nothing found\n", (unsigned long long)(number - first),
             (unsigned long long)seed, taken_over);
     return 0;
 }
