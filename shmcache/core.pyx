@@ -60,7 +60,7 @@ cdef object _refusal(int answer, size_t size):
         SEGMENT_BAD_PLAN: "its table of contents is damaged",
         SEGMENT_BAD_PURGES: "its record of purges is damaged",
     }[answer]
-    return LayoutMismatch(f"cannot attach to the segment: {why}; remove it and start with an empty one")
+    return LayoutMismatch(f"cannot attach to the segment: {why}")
 
 
 class MemberInfo:

@@ -29,7 +29,7 @@
 enum { STRIPES = 2, ENTRIES = 128, KEYS = 40, LARGE_EVERY = 13, BODY_MAX = 160000, GUARD = 1 << 20 };
 
 static const uint8_t BOOT[] = "a boot", META[] = "the meta";
-static const uint64_t NOW = 1000000, FOREVER = 1ull << 60;
+static const uint64_t NOW = 1000000, FOREVER = 1ull << 40;
 static const int64_t FAR = (int64_t)CELL_AHEAD_S * 1000000000;
 static uint8_t *image, *body, *answer;
 static size_t size;

@@ -403,6 +403,21 @@ def test_regions_of_garbage_cost_entries_never_a_wrong_body(image: bytes) -> Non
     os.close(fd)
 
 
+def test_no_byte_of_a_stored_object_may_change(image: bytes) -> None:
+    """Of its head (but for the name of its entry, which is made anew), key, meta and body."""
+    key = b"key 7"
+    body = image.index(OBJECTS[key])
+    head = image.rindex(key, 0, body) - 40
+    fd = memory()
+    meta_end = image.index(b"meta", head) + len(b"meta")  # then padding
+    for at in (*range(head + 4, meta_end), *range(body, body + 60)):
+        os.pwrite(fd, image, 0)
+        os.pwrite(fd, bytes((image[at] ^ 0x10,)), at)
+        kept = survive(fd)
+        assert kept is not None and kept["damaged"] == 1, f"byte {at - head} of the chunk"
+    os.close(fd)
+
+
 def test_every_word_of_live_entries_may_be_wrong(image: bytes) -> None:
     entries = regions_of(image)["ENTRIES"]
     fd = memory()
