@@ -351,7 +351,13 @@ def survive(fd: int) -> dict[str, int] | None:
             hit = segment.cache.get(key, NOW_NS)
             assert hit is None or (whole(hit.body) == body and hit.meta == b"meta"), key
         assert put(segment, b"alive", sealed(1, 70_000))
+        for number in range(8):  # into every queue
+            assert put(segment, b"alive %d" % number, sealed(number, 9 * number))
         assert segment.audit() == []
+        assert segment.cache.purge_prefix(b"key ")
+        assert get(segment, b"key 7") is None
+        segment.cache.purge_all()
+        assert all(get(segment, key) is None for key in OBJECTS), "a purge reaches everything"
         return kept
     finally:
         segment.close()
@@ -425,7 +431,7 @@ def test_every_word_of_live_entries_may_be_wrong(image: bytes) -> None:
         if image[entry] != 2:
             continue
         for word in range(0, 128, 4):
-            for value in (bytes(4), b"\xff" * 4, image[entry + 128 + word : entry + 132 + word]):
+            for value in (bytes(4), b"\xff" * 4, b"\xff" * 8, image[entry + 128 + word : entry + 132 + word]):
                 os.pwrite(fd, image, 0)
                 os.pwrite(fd, value, entry + word)
                 survive(fd)
