@@ -20,8 +20,8 @@ class Core:
     same pages, and so does the waste of the size classes. Use it as a context manager.
     """
 
-    def __init__(self, capacity: int, **sizes: int) -> None:
-        self.segment = _segment_with_pages(max(capacity // PAGE, 1), **sizes)
+    def __init__(self, capacity: int, stripes: int = 0) -> None:
+        self.segment = _segment_with_pages(max(capacity // PAGE, 1), stripes)
         self.now_ns = 0
         self._body = memoryview(bytes(8 << 20))
 
@@ -46,27 +46,27 @@ class Core:
             fill.publish()
 
 
-def _create(size_bytes: int, **sizes: int) -> Segment:
+def _create(size_bytes: int, stripes: int) -> Segment:
     fd = os.memfd_create("hit_ratio")
     try:
         os.ftruncate(fd, size_bytes)
-        segment = Segment(fd, size_bytes, create=True, boot_id=BOOT_ID, **sizes)
+        segment = Segment(fd, size_bytes, create=True, boot_id=BOOT_ID, stripes=stripes)
     finally:
         os.close(fd)
     return segment
 
 
-def _segment_with_pages(pages: int, **sizes: int) -> Segment:
+def _segment_with_pages(pages: int, stripes: int) -> Segment:
     """The smallest segment with that many pages, to within one."""
     size_bytes = pages * PAGE * 105 // 100 + (4 << 20)
     for _ in range(8):
-        segment = _create(size_bytes, **sizes)
+        segment = _create(size_bytes, stripes)
         missing = pages - segment.occupancy()["pages_total"]
         if not missing:
             break
         segment.close()
         size_bytes += missing * PAGE
     else:
-        segment = _create(size_bytes, **sizes)
+        segment = _create(size_bytes, stripes)
     segment.join(0, 0)
     return segment

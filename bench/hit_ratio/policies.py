@@ -1,8 +1,8 @@
 """The design that the core must match, as a simulation: two pools of S3-FIFO, without memory or concurrency.
 
 Bodies up to 64 KiB get half of the bytes, in independent stripes by key; larger ones get the other half, in
-one queue. Sizes count as they are: nothing is charged for keys, headers, size classes or tables, and no room is
-lent between the pools. S3-FIFO: Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023.
+one queue. Sizes count as they are: nothing is charged for keys, headers, size classes or tables, and no room
+is lent between the pools. S3-FIFO: Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023.
 
 No dependencies: the test of the core's policy uses it too.
 """

@@ -68,7 +68,7 @@ def table(results: Results, traces: Sequence[Trace], shares: Sequence[float]) ->
         lines += [
             f"### {trace.name}",
             "",
-            f"{trace.requests:,} requests, {trace.objects:,} objects, footprint {trace.footprint / 1e9:.1f} GB.",
+            f"{trace.requests:,} requests, {trace.objects:,} objects of {trace.footprint / 1e9:.1f} GB.",
             "",
             "| policy | " + " | ".join(f"{share:.1%}" for share in shares) + " |",
             "|---|" + "---|" * len(shares),

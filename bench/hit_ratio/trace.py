@@ -69,7 +69,8 @@ def _sizes(keys: Words) -> NDArray[np.uint32]:
     kind = np.searchsorted(np.cumsum([share for share, _, _ in KINDS])[:-1], unit, side="right")
     median = np.array([bytes_ for _, bytes_, _ in KINDS], np.float64)[kind]
     spread = np.array([sigma for _, _, sigma in KINDS])[kind]
-    return np.clip(median * np.exp(spread * normal), SMALLEST, LARGEST).astype(np.uint32)
+    sizes: NDArray[np.uint32] = np.clip(median * np.exp(spread * normal), SMALLEST, LARGEST).astype(np.uint32)
+    return sizes
 
 
 def _next_positions(keys: Words) -> NDArray[np.int64]:
