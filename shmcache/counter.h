@@ -56,8 +56,8 @@ enum core_counter {
     CORE_PURGED,          /* entries dropped because a purge had hit them */
     CORE_PREFIX_SWEEPS,   /* passes over the entries for purges by prefix */
     CORE_WARM_STARTS,     /* times a segment was taken over with what lay in it */
-    CORE_WINDOW_TABLE_FULL, /* decisions of sliding windows granted without a cell to count them in */
-    CORE_LEASES_CLAIMED,     /* claims that became leases; a process that dies may fail to count its last of these */
+    CORE_WINDOW_TABLE_FULL,  /* decisions of sliding windows granted without a cell to count them in */
+    CORE_LEASES_CLAIMED,     /* claims that became leases; who dies may leave its last claim or ending uncounted */
     CORE_LEASES_PUBLISHED,   /* leases by how they ended, in the order of enum lease_ending; the ender counts */
     CORE_LEASES_NOT_STORABLE,
     CORE_LEASES_FAILED,
