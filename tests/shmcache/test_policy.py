@@ -174,6 +174,14 @@ def test_a_body_that_is_only_large_enters_at_once(full: Clocked) -> None:
 # --- counters ---
 
 
+@pytest.mark.parametrize(("size", "pool"), [(20_000, "small"), (57_344, "small"), (57_345, "large")])
+def test_the_size_of_a_body_decides_its_pool(size: int, pool: str) -> None:
+    with cache_segment(8 << 20, stripes=1) as segment:
+        Clocked(segment).scan(b"one size", size, 600)
+        counts = segment.statistics.core()
+        assert counts["evictions"] == counts[f"evicted_{pool}"] > 0
+
+
 def test_evictions_are_counted_by_their_reason() -> None:
     dice = random.Random(3)
     with cache_segment(8 << 20, stripes=1, entries=512) as segment:
