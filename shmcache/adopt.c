@@ -147,7 +147,9 @@ static bool adopt_stripe(struct shm *shm, uint32_t stripe, bool verify, struct a
     struct stripe *it = &shm->stripes[stripe];
     uint32_t first = stripe * shm->header->per_stripe, end = first + shm->header->per_stripe;
     uint64_t named = slots_in_use(shm, stripe);
+    uint32_t ghost_clock = it->ghost_clock; /* the ghosts' ages count from it */
     memset(it, 0, sizeof *it);
+    it->ghost_clock = ghost_clock;
     if (lock_init(&it->lock) != 0) return false;
     for (uint32_t index = first; index < end; index++) settle_entry(shm, index, verify, adopted);
     FP();

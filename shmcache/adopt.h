@@ -8,7 +8,7 @@
  *   entries          names must lie in pages of their stripe, lengths in the room these give, sums must agree;
  *                    else the entry is dropped, and rebuilding gives its room back
  *   index            a slot survives only if it names a live entry, where that entry's hash belongs
- *   ghosts           hints: any pattern is harmless
+ *   ghosts, their clocks     hints: any pattern is harmless
  *   statistics       a count no edge can reach starts again at 0
  *   leases           all gone, their owners and waiters are dead
  *   buckets, windows     what would refuse its client for longer than any limit asks for is forgotten
