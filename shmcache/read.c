@@ -128,8 +128,10 @@ static enum read_answer examine(struct shm *shm, const struct key *key, int64_t 
     const struct head *head = chunk_at(shm, found->head);
     int64_t keep_until_ns = LOAD(head->keep_until_ns), fresh_until_ns = LOAD(head->fresh_until_ns);
     int64_t swr_ns = (int64_t)LOAD(head->swr) * SHM_WINDOW_NS, sie_ns = (int64_t)LOAD(head->sie) * SHM_WINDOW_NS;
+    /* the birth first: one that hides a soft purge was written after the moment of that purge */
+    uint64_t born = atomic_load_explicit(&entry->born, memory_order_acquire), epoch = purge_generation(shm);
+    FP();
     int64_t stale_from_ns = atomic_load_explicit(&entry->stale_from_ns, memory_order_relaxed);
-    uint64_t born = atomic_load_explicit(&entry->born, memory_order_relaxed), epoch = purge_generation(shm);
     found->flags = LOAD(head->flags);
     enum judgement judged =
         purge_judge(shm, born, (const uint32_t *)(head + 1), found->tags, key->bytes, key->len, &stale_from_ns);
