@@ -37,8 +37,10 @@ static bool crawl_locked(struct shm *shm, uint32_t at, int64_t now_ns, uint32_t 
     if (!stripe->crawl_at) stripe->crawl_epoch = purge_generation(shm);
     FP();
     uint32_t end = per_stripe - stripe->crawl_at < entries ? per_stripe : stripe->crawl_at + entries;
-    for (; stripe->crawl_at < end; stripe->crawl_at++, crawled->looked++)
+    for (; stripe->crawl_at < end; stripe->crawl_at++, crawled->looked++) {
         look_at_locked(shm, at * per_stripe + stripe->crawl_at, now_ns, crawled);
+        FP();
+    }
     if (end < per_stripe) return false;
     stripe->crawl_at = 0;
     FP();
