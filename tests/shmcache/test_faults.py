@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.segments import FOREVER_NS, NOW_NS, cache_segment, fork, get, put, sealed, was_killed
+from tests.support.faults import die_at
+from tests.support.segments import FOREVER_NS, NOW_NS, cache_segment, get, put, sealed
 
 DATES = {"now_ns": NOW_NS, "fresh_until_ns": FOREVER_NS, "keep_until_ns": FOREVER_NS}
 SMALL, LARGE = 3_000, 150_000
@@ -108,17 +109,6 @@ def check(segment: Any, name: str, point: int) -> None:
     assert segment.audit() == [], where
     assert put(segment, b"alive", sealed(6, LARGE)), where
     assert get(segment, b"alive") == sealed(6, LARGE), where
-
-
-def die_at(segment: Any, module: ModuleType, member: int, point: int, operation: Operation) -> bool:
-    """Run the operation as `member` in a child, armed; whether it died."""
-
-    def child() -> None:
-        segment.join(member, NOW_NS)
-        module._arm_fault(point, signal.SIGKILL)
-        operation(segment)
-
-    return was_killed(fork(child))
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
