@@ -620,7 +620,8 @@ void store_drop(struct shm *shm, const struct key *key, uint32_t entry, uint64_t
     if (!stripe_enter(shm, key->stripe, 0)) return;
     if (is_ours(shm, entry, ctl) && ctl_state(ctl) == STATE_LIVE) {
         segment_count(shm, why, 1);
-        entry_retire_locked(shm, entry);
+        if (why == CORE_DAMAGED) entry_condemn_locked(shm, entry);
+        else entry_retire_locked(shm, entry);
     }
     stripe_leave(shm, key->stripe);
 }

@@ -208,14 +208,20 @@ static bool is_sound_locked(struct shm *shm, const struct found *found) {
     return sound;
 }
 
+/* What is copied out of a head chunk fits one: looked at every time, for nothing else bounds the copying. */
+static bool fits_chunk(const struct found *found) {
+    return found->body_at <= SHM_CHUNK_MAX && (found->large || found->size <= SHM_CHUNK_MAX - found->body_at);
+}
+
 bool read_sound(struct shm *shm, const struct found *found) {
-    if (shm->hits_to_check || found->size > CHECKED_MAX) {
-        shm->hits_to_check -= shm->hits_to_check != 0;
+    if (!fits_chunk(found)) return false;
+    if (shm->hits_to_check) {
+        shm->hits_to_check--;
         return true;
     }
     shm->hits_to_check = CHECK_EVERY - 1;
     if (!is_sound_locked(shm, found)) return false;
-    if (!found->large || !read_pin(shm, found)) return true;
+    if (!found->large || found->size > CHECKED_MAX || !read_pin(shm, found)) return true;
     bool sound = sum_body_holds(shm, found->entry);
     read_unpin(shm, found->entry);
     return sound;
