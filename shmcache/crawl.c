@@ -27,6 +27,7 @@ static void look_at_locked(struct shm *shm, uint32_t index, int64_t now_ns, stru
     } else {
         entry_confirm_locked(shm, index, epoch, stale_from_ns);
     }
+    FP();
 }
 
 /* The next few entries of a stripe; true at the end of its round. */
@@ -37,10 +38,8 @@ static bool crawl_locked(struct shm *shm, uint32_t at, int64_t now_ns, uint32_t 
     if (!stripe->crawl_at) stripe->crawl_epoch = purge_generation(shm);
     FP();
     uint32_t end = per_stripe - stripe->crawl_at < entries ? per_stripe : stripe->crawl_at + entries;
-    for (; stripe->crawl_at < end; stripe->crawl_at++, crawled->looked++) {
+    for (; stripe->crawl_at < end; stripe->crawl_at++, crawled->looked++)
         look_at_locked(shm, at * per_stripe + stripe->crawl_at, now_ns, crawled);
-        FP();
-    }
     if (end < per_stripe) return false;
     stripe->crawl_at = 0;
     FP();
