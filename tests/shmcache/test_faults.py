@@ -179,6 +179,9 @@ def check(segment: Any, name: str, point: int) -> None:
         b"large": (sealed(2, LARGE), sealed(4, LARGE), sealed(4, LARGE + 70_000), sealed(4, 10)),
         b"new": (None, sealed(3, SMALL), sealed(3, 20_000), sealed(3, LARGE), sealed(3, 110_000)),
         b"left": (None,),
+        DIRECTORY + b"x": (None, sealed(20, 0)),
+        LONG: (None, sealed(21, 60_000)),
+        **{b"old %d" % number: (None, sealed(30, 40_000 * number)) for number in range(3)},
     }
     removes = any(word in name for word in ("delete", "evict", "purge"))
     for key, bodies in allowed.items():
@@ -266,18 +269,10 @@ def stopped_filler(
     return pid, struct.unpack("<Q", told[:])[0]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "put small",
-        "replace large",
-        "evict",
-        "crawl",
-        "purge by sweep",
-        "share and follow",
-        "freshen softened large",
-    ],
-)
+REPAIRED = ["put small", "replace large", "evict", "crawl", "purge by sweep", "share and follow"]
+
+
+@pytest.mark.parametrize("name", [*REPAIRED, "freshen softened large"])
 def test_death_inside_repair(faulty: ModuleType, name: str) -> None:
     """A second process dies while it rebuilds the stripe in which the first one died."""
     before, operation = OPERATIONS[name]

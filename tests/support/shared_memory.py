@@ -3,7 +3,7 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -97,14 +97,23 @@ def directories(key: bytes) -> list[bytes]:
     return [key[: at + 1] for at in ends[:LEVELS]]
 
 
-def _slots(memory: Memory, keys: Sequence[bytes], tags: Sequence[bytes]) -> list[int]:
-    """Where the purge marks of these keys, their directories and these tags lie."""
-    seed, mask = memory.read(0, "header.seed"), memory.read(0, "header.tags") - 1
+def _slots(seed: int, count: int, keys: Iterable[bytes], tags: Iterable[bytes]) -> list[int]:
+    """Which of `count` purge marks are those of these keys, their directories and these tags."""
     wholes = [xxhash.xxh3_128_intdigest(key, seed) for key in set(keys)]
     levels = {level for key in keys for level in directories(key)}
-    slots = [((whole & (1 << 64) - 1) >> 16 ^ whole >> 64) & mask for whole in wholes]
-    slots += [xxhash.xxh3_64_intdigest(level, seed ^ 0x646972) & mask for level in levels]
-    return slots + [xxhash.xxh3_64_intdigest(tag, seed ^ 0x746167) & mask for tag in set(tags)]
+    slots = [(whole & (1 << 64) - 1) >> 16 ^ whole >> 64 for whole in wholes]
+    slots += [xxhash.xxh3_64_intdigest(level, seed ^ 0x646972) for level in levels]
+    slots += [xxhash.xxh3_64_intdigest(tag, seed ^ 0x746167) for tag in set(tags)]
+    return [slot % count for slot in slots]
+
+
+@cache
+def _distinct_seed(count: int, keys: tuple[bytes, ...], tags: tuple[bytes, ...]) -> int:
+    """The first seed under which no two of these names share a mark, hard or soft."""
+    seed = 1
+    while len(marks := [slot // SOFT_SHARE for slot in _slots(seed, count, keys, tags)]) > len(set(marks)):
+        seed += 1
+    return seed
 
 
 @contextmanager
@@ -117,21 +126,22 @@ def distinct_segment(
     doorbells: Sequence[int] = (),
     **sizes: int,
 ) -> Iterator[tuple[Segment, int]]:
-    """A segment, joined as member 0, and its descriptor; no two of these names share a purge mark in it."""
-    while True:
-        fd = os.memfd_create("segment")
+    """A segment, joined as member 0, and its descriptor; no two of these names share a purge mark in it.
+
+    Its secret is no random one, so that what is done with it can be done again.
+    """
+    fd = os.memfd_create("segment")
+    try:
         os.ftruncate(fd, size_bytes)
         segment = module.Segment(fd, size_bytes, create=True, boot_id=BOOT_ID, doorbells=doorbells, **sizes)
-        marks = [slot // SOFT_SHARE for slot in _slots(Memory(fd), keys, tags)]
-        if len(set(marks)) == len(marks):
-            break
-        segment.close()
-        os.close(fd)
-    try:
-        segment.join(0, NOW_NS)
-        yield segment, fd
+        seed = _distinct_seed(Memory(fd).read(0, "header.tags"), tuple(keys), tuple(tags))
+        os.pwrite(fd, seed.to_bytes(8, "little"), layout()["header.seed"][0])
+        try:
+            segment.join(0, NOW_NS)
+            yield segment, fd
+        finally:
+            segment.close()
     finally:
-        segment.close()
         os.close(fd)
 
 
