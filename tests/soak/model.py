@@ -41,6 +41,7 @@ def main() -> int:
         stateful_step_count=arguments.steps,
         deadline=None,
         database=None,
+        derandomize=False,
         suppress_health_check=list(HealthCheck),
     )
     until = time.monotonic() + arguments.seconds
