@@ -106,7 +106,7 @@ def share(segment: Any, key: bytes, size: int = LARGE) -> tuple[Any, int]:
 
 def follow(segment: Any) -> None:
     filling, ticket = share(segment, b"new")
-    following = segment.cache.follow(b"new", ticket)
+    following = segment.cache.follow(b"new", ticket, NOW_NS)
     assert filling.publish()
     following.release()
     segment.leases.release(ticket, PUBLISHED)
@@ -114,7 +114,7 @@ def follow(segment: Any) -> None:
 
 def follow_what_is_abandoned(segment: Any) -> None:
     filling, ticket = share(segment, b"left")
-    following = segment.cache.follow(b"left", ticket)
+    following = segment.cache.follow(b"left", ticket, NOW_NS)
     filling.abort()
     following.release()
     segment.leases.release(ticket, FAILED)
@@ -122,7 +122,7 @@ def follow_what_is_abandoned(segment: Any) -> None:
 
 def follow_what_is_purged(segment: Any) -> None:
     filling, ticket = share(segment, b"left")
-    following = segment.cache.follow(b"left", ticket)
+    following = segment.cache.follow(b"left", ticket, NOW_NS)
     segment.cache.purge_prefix(b"left")
     assert not filling.publish()
     following.release()
@@ -231,7 +231,7 @@ def test_death_at_every_fault_point_while_another_follows(faulty: ModuleType, na
         with cache_segment(SIZE, module=faulty, stripes=1, entries=128) as segment:
             prepare(segment)
             pid, ticket = stopped_filler(segment, faulty, point, end)
-            following = segment.cache.follow(b"new", ticket)
+            following = segment.cache.follow(b"new", ticket, NOW_NS)
             os.kill(pid, signal.SIGCONT)
             died = was_killed(pid)
             for _ in range(2):
@@ -301,7 +301,7 @@ def test_death_while_reaping(faulty: ModuleType) -> None:
         filling = segment.cache.begin(b"left", b"m", None, **DATES)
         assert hit and filling.write(bytes(LARGE))
         shared, ticket = share(segment, b"shared")
-        following = segment.cache.follow(b"shared", ticket)
+        following = segment.cache.follow(b"shared", ticket, NOW_NS)
         told[:] = struct.pack("<Q", ticket)
         assert shared and following
         segment.cache.purge_prefix(b"bystander", SOFT_NS)
@@ -314,7 +314,7 @@ def test_death_while_reaping(faulty: ModuleType) -> None:
         with cache_segment(SIZE, module=faulty, stripes=1, entries=512) as segment:
             prepare(segment)
             assert die_at(segment, faulty, VICTIM, 0, leave_everything)
-            following = segment.cache.follow(b"shared", struct.unpack("<Q", told[:])[0])
+            following = segment.cache.follow(b"shared", struct.unpack("<Q", told[:])[0], NOW_NS)
             died = die_at(segment, faulty, OTHER, point, lambda it: it.reap(VICTIM))
             segment.reap(OTHER)
             segment.reap(VICTIM)

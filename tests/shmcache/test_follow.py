@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from shmcache import Segment
-from shmcache.core import BROKEN, CLAIMED, FAILED, FRESH, PENDING, PUBLISHED, RUNNING, WAIT, WHOLE
+from shmcache.core import BROKEN, CLAIMED, EXPIRED, FAILED, FRESH, PENDING, PUBLISHED, RUNNING, WAIT, WHOLE
 from tests.support.faults import let_go, stopped_at
 from tests.support.regions import doorbells, is_rung
 from tests.support.segments import FOREVER_NS, NOW_NS, fork, get, put, sealed, was_killed
@@ -49,7 +49,7 @@ class Stage:
         """The same with `body` written and shared, and somebody who follows."""
         fill, ticket = self.begin(size, **more)
         assert fill.share(ticket) and fill.write(body)
-        following = self.second.cache.follow(KEY, ticket)
+        following = self.second.cache.follow(KEY, ticket, NOW_NS)
         assert following is not None
         return fill, ticket, following
 
@@ -79,7 +79,7 @@ def read_to_the_end(segment: Any, ticket: int, bell: int, told: mmap.mmap) -> tu
     body, following = b"", None
     while True:
         ending = segment.leases.ending(ticket, NOW_NS)
-        following = following or segment.cache.follow(KEY, ticket)
+        following = following or segment.cache.follow(KEY, ticket, NOW_NS)
         if following is not None:
             state, more = read(following, len(body))
             body += more
@@ -145,9 +145,9 @@ def test_a_body_may_be_shared_after_a_part_of_it_came(stage: Stage, first: int) 
     body = sealed(1, 50_000)
     fill, ticket = stage.begin()
     assert fill.write(body[:first])
-    assert stage.second.cache.follow(KEY, ticket) is None, "it is not shared yet"
+    assert stage.second.cache.follow(KEY, ticket, NOW_NS) is None, "it is not shared yet"
     assert fill.share(ticket) and fill.filled == first
-    following = stage.second.cache.follow(KEY, ticket)
+    following = stage.second.cache.follow(KEY, ticket, NOW_NS)
     assert read(following) == (RUNNING, body[:first])
     assert fill.write(body[first:])
     assert read(following) == (RUNNING, body)
@@ -192,16 +192,16 @@ def test_an_abort_rings_those_who_wait(stage: Stage) -> None:
 def test_only_the_key_that_is_filled_is_followed(stage: Stage) -> None:
     _, ticket, _ = stage.share(b"x")
     for key in (b"another", KEY[:-1], KEY + b"/", b""):
-        assert stage.second.cache.follow(key, ticket) is None
+        assert stage.second.cache.follow(key, ticket, NOW_NS) is None
     for nonsense in (0, ticket + 1, ticket ^ 1 << 40, (1 << 64) - 1):
-        assert stage.second.cache.follow(KEY, nonsense) is None
+        assert stage.second.cache.follow(KEY, nonsense, NOW_NS) is None
 
 
 @pytest.mark.parametrize("note", [1, 12, 1 << 32 | 1, 1 << 32 | 0xFFFFFFFF, 1 << 32, (1 << 64) - 1])
 def test_a_note_that_leads_nowhere_is_not_followed(stage: Stage, note: int) -> None:
     _, ticket = stage.begin()
     assert stage.segment.leases.announce(ticket, note)
-    assert stage.second.cache.follow(KEY, ticket) is None
+    assert stage.second.cache.follow(KEY, ticket, NOW_NS) is None
 
 
 def test_a_lease_that_was_taken_over_is_not_shared_and_the_fill_goes_on(stage: Stage) -> None:
@@ -217,13 +217,13 @@ def test_a_body_is_followed_after_it_was_published_as_long_as_it_is_stored(stage
     fill, ticket = stage.begin()
     assert fill.share(ticket) and fill.write(body) and fill.publish()
     stage.segment.leases.release(ticket, PUBLISHED)
-    following = stage.second.cache.follow(KEY, ticket)
+    following = stage.second.cache.follow(KEY, ticket, NOW_NS)
     assert read(following) == (WHOLE, body)
     assert stage.segment.cache.freshen(KEY, b"fresher", **DATES)
-    later = stage.second.cache.follow(KEY, ticket)
+    later = stage.second.cache.follow(KEY, ticket, NOW_NS)
     assert later.meta == b"fresher" and read(later) == read(following) == (WHOLE, body)
     assert put(stage.segment, KEY, b"another")
-    assert stage.second.cache.follow(KEY, ticket) is None
+    assert stage.second.cache.follow(KEY, ticket, NOW_NS) is None
     assert read(following) == (WHOLE, body), "who follows keeps what it has"
 
 
@@ -244,10 +244,10 @@ def test_pages_of_an_aborted_fill_stay_until_the_last_follower_lets_go(stage: St
     body = sealed(1, LARGE)
     fill, ticket, following = stage.share(body)
     with another_handle(stage.fd, 2) as third:
-        other = third.cache.follow(KEY, ticket)
+        other = third.cache.follow(KEY, ticket, NOW_NS)
         views = following.views(0, following.look()[1])
         fill.abort()
-        assert stage.second.cache.follow(KEY, ticket) is None
+        assert stage.second.cache.follow(KEY, ticket, NOW_NS) is None
         assert read(following) == read(other) == (BROKEN, body)
         for number in range(40):
             assert put(stage.segment, b"churn %d" % number, sealed(number, LARGE))
@@ -263,7 +263,7 @@ def test_pages_of_an_aborted_fill_stay_until_the_last_follower_lets_go(stage: St
             stage.segment.cache.delete(b"churn %d" % number)
         assert stage.pages() == 0
     stage.segment.leases.release(ticket, FAILED)
-    assert stage.second.cache.follow(KEY, ticket) is None
+    assert stage.second.cache.follow(KEY, ticket, NOW_NS) is None
 
 
 def test_a_fill_that_is_dropped_breaks_off(stage: Stage) -> None:
@@ -303,11 +303,11 @@ def test_a_killed_filler_is_running_until_it_is_reaped_and_broken_then(size: int
     with distinct_segment(48 << 20, stripes=1) as (segment, fd), another_handle(fd, 1) as second:
         stage = Stage(segment, second, fd, [])
         ticket = killed_filler(stage, body)
-        following = second.cache.follow(KEY, ticket)
+        following = second.cache.follow(KEY, ticket, NOW_NS)
         assert read(following) == (RUNNING, body)
         assert segment.reap(2)["fills"] == 1
         assert read(following) == (BROKEN, body)
-        assert second.cache.follow(KEY, ticket) is None
+        assert second.cache.follow(KEY, ticket, NOW_NS) is None
         assert segment.audit() == []
         following.release()
         assert stage.pages() == 0
@@ -317,7 +317,7 @@ def test_a_killed_filler_is_running_until_it_is_reaped_and_broken_then(size: int
 def test_who_published_and_was_killed_leaves_a_whole_body(stage: Stage) -> None:
     body = sealed(1, LARGE)
     ticket = killed_filler(stage, body, lambda fill: fill.publish())
-    following = stage.second.cache.follow(KEY, ticket)
+    following = stage.second.cache.follow(KEY, ticket, NOW_NS)
     assert read(following) == (WHOLE, body)
     stage.segment.reap(2)
     assert read(following) == (WHOLE, body)
@@ -330,7 +330,7 @@ def test_a_killed_follower_holds_nothing_once_it_is_reaped(stage: Stage) -> None
 
     def child() -> None:
         stage.segment.join(2, NOW_NS)
-        held = stage.segment.cache.follow(KEY, ticket)
+        held = stage.segment.cache.follow(KEY, ticket, NOW_NS)
         assert held.look()[0] == RUNNING
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -360,7 +360,7 @@ def test_the_last_page_is_kept_while_somebody_follows_and_traded_when_nobody_doe
     fill = stage.segment.cache.begin(b"alone", b"m", None, **DATES)
     assert fill.share(ticket) and fill.write(body) and fill.publish()
     assert stage.pages() == kept - 1
-    alone = stage.second.cache.follow(b"alone", ticket)
+    alone = stage.second.cache.follow(b"alone", ticket, NOW_NS)
     assert read(alone) == (WHOLE, body)
 
 
@@ -382,7 +382,7 @@ def test_a_hard_purge_while_followed_takes_nothing_from_those_who_follow(
     body = sealed(1, LARGE)
     fill, ticket, following = stage.share(body[:70_000], tags=(b"red",))
     change(stage.segment)
-    assert stage.second.cache.follow(KEY, ticket) is None
+    assert stage.second.cache.follow(KEY, ticket, NOW_NS) is None
     assert fill.write(body[70_000:])
     assert read(following) == (RUNNING, body)
     assert not fill.publish()
@@ -401,7 +401,7 @@ def test_a_hard_purge_of_a_published_body_takes_nothing_from_those_who_follow(
     assert fill.publish()
     change(stage.segment)
     assert get(stage.segment, KEY) is None
-    assert stage.second.cache.follow(KEY, ticket) is None
+    assert stage.second.cache.follow(KEY, ticket, NOW_NS) is None
     assert read(following) == (WHOLE, body)
     following.release()
     assert stage.pages() == 0
@@ -409,7 +409,7 @@ def test_a_hard_purge_of_a_published_body_takes_nothing_from_those_who_follow(
 
 @pytest.mark.parametrize("published", [False, True])
 def test_a_soft_purge_shows_in_how_long_a_followed_body_is_fresh(stage: Stage, published: bool) -> None:
-    soft_ns = NOW_NS + 5
+    soft_ns = NOW_NS - 5
     for purge in (
         lambda: stage.segment.cache.delete(KEY, soft_ns),
         lambda: stage.segment.cache.purge_tag(b"red", soft_ns),
@@ -419,8 +419,9 @@ def test_a_soft_purge_shows_in_how_long_a_followed_body_is_fresh(stage: Stage, p
         fill, ticket, before = stage.share(b"x" * LARGE, tags=(b"red",))
         assert not published or fill.publish()
         purge()
-        after = stage.second.cache.follow(KEY, ticket)
+        after = stage.second.cache.follow(KEY, ticket, NOW_NS)
         assert (before.fresh_until_ns, after.fresh_until_ns) == (FOREVER_NS, soft_ns)
+        assert (before.verdict, after.verdict) == (FRESH, EXPIRED)
         fill.abort()
         stage.segment.leases.release(ticket, FAILED)
 
@@ -480,7 +481,7 @@ def test_who_begins_to_follow_while_all_changes_reads_the_body_or_nothing(
 
 
 def follow_once(segment: Any, ticket: int, body: bytes) -> None:
-    following = segment.cache.follow(KEY, ticket)
+    following = segment.cache.follow(KEY, ticket, NOW_NS)
     if following is not None:
         assert following.meta in (b"its meta", b"longer meta" * 50)
         assert read(following)[1] == body
@@ -499,7 +500,7 @@ def test_a_filler_that_stands_anywhere_is_followed_byte_for_byte(faulty: ModuleT
             pid = stopped_at(segment, faulty, 0, partial(fill_from, stage, faulty, point, told, body))
             if pid is None:
                 break
-            following = segment.cache.follow(KEY, struct.unpack("<Q", told[:])[0])
+            following = segment.cache.follow(KEY, struct.unpack("<Q", told[:])[0], NOW_NS)
             if following is not None:
                 followed += 1
                 state, seen = read(following)

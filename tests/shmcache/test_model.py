@@ -303,7 +303,7 @@ class SegmentAgainstModel(RuleBasedStateMachine):
         lease = filling.lease
         assert lease is not None
         key = filling.key if right else key
-        following = self.handles[who].cache.follow(key, lease.ticket)
+        following = self.handles[who].cache.follow(key, lease.ticket, self.now_ns)
         if key != filling.key or not lease.tells or lease.note is not filling:
             assert following is None or key == getattr(lease.note, "key", None)
             return
@@ -324,6 +324,7 @@ class SegmentAgainstModel(RuleBasedStateMachine):
             stored, softened=self.model.softened(key, stored.tags, filling.born)
         ) if filling.state == RUNNING else stored  # fmt: skip
         assert softened.may_be_fresh_until(following.fresh_until_ns)
+        assert following.verdict == stored.verdict(self.now_ns, following.fresh_until_ns)
         self.held.append(Held(who, following, of=filling))
         self.look_at(self.held[-1])
 
@@ -432,7 +433,7 @@ class SegmentAgainstModel(RuleBasedStateMachine):
         if lease.owner == who:
             lease.note = note
             assert self.handles[1 - who].leases.note(lease.ticket) == note | 0xFFFF0000
-            assert self.handles[1 - who].cache.follow(key, lease.ticket) is None
+            assert self.handles[1 - who].cache.follow(key, lease.ticket, self.now_ns) is None
 
     @precondition(lambda self: self.leases)
     @rule(who=WHO, which=PICK, ending=ENDINGS)
