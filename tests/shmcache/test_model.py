@@ -42,11 +42,12 @@ ALL_TAGS = [b"red", b"green", b"blue"]
 NOBODYS = b"nobody's"
 RULE_BYTES = 480
 
-KEYS = st.sampled_from(ALL_KEYS)
+KEYS = st.sampled_from([HOST + b"a/1"] * 8 + [b"k" * 300] * 4 + ALL_KEYS)  # a few are hot
 SIZES = st.sampled_from([0, 1, 500, 5_000, 32_200, 33_000, 70_000, 200_000])
 TAGS = st.lists(st.sampled_from(ALL_TAGS), max_size=3, unique=True).map(tuple)
 TICK_NS = 10_000_000  # what stale windows are counted in
 SPANS = st.integers(0, 50).map(lambda ticks: ticks * TICK_NS)
+KEEPS = st.integers(0, 500).map(lambda ticks: ticks * TICK_NS)
 WHO = st.integers(0, 1)
 AGES = st.sampled_from([0, 0, 1, 2, 5])  # purges ago that the fetch began
 SOFT = st.booleans()
@@ -156,7 +157,7 @@ class SegmentAgainstModel(RuleBasedStateMachine):
 
     # --- storing and reading ----------------------------------------------------------------------------
 
-    @rule(who=WHO, key=KEYS, size=SIZES, fresh=SPANS, keep=SPANS, swr=SPANS, sie=SPANS, tags=TAGS, age=AGES)
+    @rule(who=WHO, key=KEYS, size=SIZES, fresh=SPANS, keep=KEEPS, swr=SPANS, sie=SPANS, tags=TAGS, age=AGES)
     def put(
         self, who: int, key: bytes, size: int, fresh: int, keep: int, swr: int, sie: int,
         tags: tuple[bytes, ...], age: int,
@@ -165,9 +166,13 @@ class SegmentAgainstModel(RuleBasedStateMachine):
         cache = self.handles[who].cache
         done = cache.put(key, stored.meta, stored.body, tags=tags, born=born, **self.dates(stored))
         self.note_stored(done, key, stored, born)
+        self.look_up(1 - who, key)
 
     @rule(who=WHO, key=KEYS)
     def get(self, who: int, key: bytes) -> None:
+        self.look_up(who, key)
+
+    def look_up(self, who: int, key: bytes) -> None:
         hit = self.handles[who].cache.get(key, self.now_ns)
         stored = self.model.stored.get(key)
         if stored is None or self.is_expired(stored):
@@ -193,7 +198,7 @@ class SegmentAgainstModel(RuleBasedStateMachine):
             self.look_at(held)
         held.lent.release()
 
-    @rule(who=WHO, key=KEYS, fresh=SPANS, keep=SPANS, longer=st.booleans(), age=AGES)
+    @rule(who=WHO, key=KEYS, fresh=SPANS, keep=KEEPS, longer=st.booleans(), age=AGES)
     def freshen(self, who: int, key: bytes, fresh: int, keep: int, longer: bool, age: int) -> None:
         fresher, born = self.make(0, fresh, keep, 3 * TICK_NS, 7 * TICK_NS, ()), self.born(age)
         stored = self.model.stored.get(key)
@@ -210,12 +215,13 @@ class SegmentAgainstModel(RuleBasedStateMachine):
         elif not self.is_expired(stored) and not self.model.refuses(key, stored.tags, born):
             too_long = 30_000 < len(stored.body) < 33_000 and longer
             assert too_long or self.model.may_refuse(born)
+        self.look_up(1 - who, key)
 
     # --- filling and following --------------------------------------------------------------------------
 
     @precondition(lambda self: len(self.fillings) < KEPT)
     @rule(
-        who=WHO, key=KEYS, size=SIZES, announced=st.booleans(), fresh=SPANS, keep=SPANS, tags=TAGS, age=AGES,
+        who=WHO, key=KEYS, size=SIZES, announced=st.booleans(), fresh=SPANS, keep=KEEPS, tags=TAGS, age=AGES,
         shared=st.booleans(),
     )  # fmt: skip
     def begin(
@@ -285,6 +291,7 @@ class SegmentAgainstModel(RuleBasedStateMachine):
         filling.stored.body = filling.body
         self.note_stored(done, filling.key, filling.stored, filling.born)
         self.end(filling, WHOLE)
+        self.look_up(1 - filling.who, filling.key)
 
     @precondition(lambda self: self.fillings)
     @rule(which=PICK, dropped=st.booleans())
