@@ -136,16 +136,16 @@ def test_members_share_the_work(opened: tuple[Segment, int], step: int) -> None:
 
 
 def test_a_stripe_that_a_stopped_process_holds_is_not_waited_for(faulty: ModuleType) -> None:
-    with distinct_segment(4 << 20, module=faulty, stripes=1, entries=64) as (segment, _):
-        fill(segment, LATER_NS, KEYS[:5])
-
-        def work() -> None:
-            assert segment.cache.crawl(LATER_NS, 64) == 5
-
-        pid = stopped_at(segment, faulty, 2, work)
+    """The others are looked at meanwhile."""
+    with distinct_segment(8 << 20, module=faulty, stripes=2, entries=128) as (segment, _):
+        fill(segment, LATER_NS, KEYS[:20])
+        pid = stopped_at(segment, faulty, 2, lambda: segment.cache.crawl(LATER_NS, 64))
         assert pid is not None
         waits = counted(segment, "lock_waits")
+        dropped = segment.cache.crawl(LATER_NS, 64)
+        assert 0 < dropped < 20
         assert segment.cache.crawl(LATER_NS, 64) == 0
+        assert objects(segment) == 20 - dropped
         assert counted(segment, "lock_waits") == waits
         os.kill(pid, signal.SIGCONT)
         assert not was_killed(pid)
