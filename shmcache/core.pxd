@@ -9,6 +9,7 @@ cdef extern from "layout.h" nogil:
         SHM_LAYOUT_VERSION
         SHM_LEASES
         SHM_BOOT_ID_MAX
+        SHM_PAGE
         SHM_TAGS_MAX
         SHM_LEVELS
     enum region:

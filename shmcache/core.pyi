@@ -19,6 +19,7 @@ COPY_BYTES: int  # bodies up to this size are copied out by `get`, larger ones a
 STATISTICS: Final = 512  # u64 per member; those below USER_STATISTICS are the core's own
 USER_STATISTICS: Final = 64
 LAYOUT_VERSION: int
+PAGE_BYTES: int  # what `occupancy` counts pages of
 
 # Verdicts of Cache.get
 FRESH: int  # within its freshness lifetime
@@ -114,8 +115,8 @@ class PinnedBody:
     def __len__(self) -> int: ...
     def views(self, start: int = 0, stop: int | None = None) -> list[memoryview]:
         """One read-only view per contiguous run; `start` and `stop` as in a slice. ValueError once released."""
-    def copy_out(self, start: int = 0) -> bytes:
-        """The bytes from `start` on as an object of their own, and `release`: for readers that take too long.
+    def copy_out(self, start: int = 0, stop: int | None = None) -> bytes:
+        """The bytes from `start` to `stop` as an object of their own, and `release`: for readers that take long.
 
         Counted as pins_broken_off. Views that were taken before still hold the body.
         """

@@ -18,6 +18,7 @@ from shmcache.errors import LayoutMismatch, SegmentError
 
 MEMBERS = SHM_MEMBERS
 LAYOUT_VERSION = SHM_LAYOUT_VERSION
+PAGE_BYTES = SHM_PAGE
 
 cdef enum:
     _COPY_BYTES = 32768  # what one chunk can hold
@@ -256,11 +257,11 @@ cdef class PinnedBody:
         self.released = True
         self._settle()
 
-    def copy_out(self, start=0):
-        """The bytes from `start` on as an object of their own; the body is released."""
+    def copy_out(self, start=0, stop=None):
+        """The bytes from `start` up to `stop` as an object of their own; the body is released."""
         if not self.pinned or self.released:
             raise ValueError("the body was released")
-        copied = b"".join(self.views(start))
+        copied = b"".join(self.views(start, stop))
         counter_add(self.mapping.map.statistics, self.mapping.map.member, CORE_PINS_BROKEN_OFF, 1)
         self.release()
         return copied

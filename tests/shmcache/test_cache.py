@@ -69,6 +69,7 @@ def test_views_are_the_bytes_of_a_slice(segment: Segment, start: int, stop: int 
     assert b"".join(views) == body[start:stop]
     assert all(view.readonly for view in views)
 
+
 TICK_NS = 10_000_000  # what stale windows are counted in
 
 
