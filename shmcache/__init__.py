@@ -15,9 +15,11 @@ from shmcache.core import (
     MemberInfo,
     PinnedBody,
     Segment,
+    SlidingWindows,
     Statistics,
     TokenBuckets,
 )
+from shmcache.endings import Claim, Ending
 from shmcache.errors import LayoutMismatch, SegmentError
 
 __all__ = [
@@ -25,6 +27,8 @@ __all__ = [
     "LAYOUT_VERSION",
     "MEMBERS",
     "Cache",
+    "Claim",
+    "Ending",
     "Fill",
     "Following",
     "Hit",
@@ -34,6 +38,7 @@ __all__ = [
     "PinnedBody",
     "Segment",
     "SegmentError",
+    "SlidingWindows",
     "Statistics",
     "TokenBuckets",
 ]

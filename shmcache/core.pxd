@@ -16,6 +16,7 @@ cdef extern from "layout.h" nogil:
         REGION_STATISTICS
         REGION_LEASES
         REGION_BUCKETS
+        REGION_WINDOWS
     struct header:
         uint64_t seed
         uint32_t bucket_cells
@@ -84,9 +85,8 @@ cdef extern from "counter.h" nogil:
         CORE_REAPED_PINS
         CORE_REAPED_FILLS
         CORE_REAPED_LEASES
-        CORE_LEASES_TAKEN_OVER
-        CORE_LEASE_TABLE_FULL
         CORE_BUCKET_TABLE_FULL
+        CORE_WINDOW_TABLE_FULL
     const char *counter_name(unsigned index)
     void counter_add(void *region, int member, unsigned index, uint64_t amount)
     void counter_retire(void *region, int member)
@@ -113,12 +113,13 @@ cdef extern from "lease.h" nogil:
         const int *doorbells
         int member
         uint32_t epoch
-        uint64_t taken_over
-    bint lease_announce(lease_table *table, uint64_t ticket, uint64_t note)
-    bint lease_note(lease_table *table, uint64_t ticket, uint64_t *note)
-    bint lease_progress(lease_table *table, uint64_t ticket)
+        void *statistics
     int lease_claim(lease_table *table, uint64_t hash, uint64_t now_ns, uint64_t lease_ns, uint64_t *ticket)
     int c_lease_ending "lease_ending" (lease_table *table, uint64_t ticket, uint64_t now_ns)
+    bint lease_renew(lease_table *table, uint64_t ticket, uint64_t now_ns, uint64_t lease_ns)
+    bint lease_announce(lease_table *table, uint64_t ticket, uint64_t note)
+    bint lease_note(const lease_table *table, uint64_t ticket, uint64_t *note)
+    bint lease_progress(lease_table *table, uint64_t ticket)
     bint lease_release(lease_table *table, uint64_t ticket, int ending)
     size_t lease_reap(lease_table *table, int member, uint32_t epoch)
 
@@ -131,6 +132,18 @@ cdef extern from "bucket.h" nogil:
         size_t cells
     int64_t bucket_take(const bucket_table *table, uint64_t hash, uint64_t now_ns, uint64_t interval_ns,
                         uint64_t burst, uint64_t cost)
+
+
+cdef extern from "window.h" nogil:
+    enum:
+        WINDOW_FULL
+        WINDOW_S_MAX
+        WINDOW_LIMIT_MAX
+    struct window_table:
+        void *region
+        size_t cells
+    int64_t window_take(const window_table *table, uint64_t hash, uint64_t now_ns, uint32_t window_s,
+                        uint32_t limit, uint32_t cost)
 
 
 cdef extern from "table.h" nogil:

@@ -60,6 +60,7 @@ class Segment:
     cache: Cache
     leases: Leases
     buckets: TokenBuckets
+    windows: SlidingWindows
     statistics: Statistics
     size_bytes: int
 
@@ -264,27 +265,78 @@ class Cache:
     pinned_bytes: int  # of the bodies this process holds pinned
 
 class Leases:
-    """The right to fetch, one owner per key."""
+    """The right to fetch, one owner per key. Answers and endings are the numbers of `shmcache.endings`."""
 
     def claim(self, key: bytes, now_ns: int, lease_ns: int) -> tuple[int, int]:
         """(CLAIMED | WAIT | FULL, ticket). WAIT registers this member's doorbell until the ending.
 
         A lease past its deadline is taken over: the caller gets CLAIMED, the old owner's `release` is void.
+        FULL, with ticket 0: every cell that could hold the key is another's lease; fetch without one.
         """
     def ending(self, ticket: int, now_ns: int) -> int:
-        """How the lease of that ticket ended; PENDING while it runs (and its deadline has not passed)."""
+        """How the lease of that ticket ended; PENDING while it runs (and its deadline has not passed).
+
+        PENDING registers this member's doorbell again, so ask before each wait, and look at what progresses
+        after asking.
+        """
+    def renew(self, ticket: int, now_ns: int, lease_ns: int) -> bool:
+        """Lengthen a lease we own until now_ns + lease_ns; never shortens it.
+
+        False when it was taken over or its deadline has passed: then others may be fetching.
+        """
+    def announce(self, ticket: int, note: int) -> bool:
+        """Leave 64 bits for whoever holds the ticket of a lease we own, in the place of an older note.
+
+        False when it was taken over. Rings nobody, see `progress`.
+        """
+    def note(self, ticket: int) -> int | None:
+        """The owner's latest note, while the lease runs or after it ended as PUBLISHED; None otherwise.
+
+        None as well before there is one, and once the cell of the lease was reused.
+        """
+    def progress(self, ticket: int) -> bool:
+        """Ring the members that wait for a lease we own; each is rung again only after it asked `ending`.
+
+        Make the progress visible first: then no waiter misses it. False, and nobody rung, when it was taken over.
+        """
     def release(self, ticket: int, ending: int) -> None:
         """End a lease we own and ring the doorbell of every member that waits. Void if it was taken over."""
 
 class TokenBuckets:
-    """Exact rate decisions for all processes: GCRA, one compare-and-swap each."""
+    """Exact rate decisions for all processes: GCRA, one compare-and-swap each.
+
+    A table of fixed size, four cells to a set. A key keeps its cell while its bucket is not full and a second
+    longer; then another key may take the cell over, which its former owner cannot notice. When all four cells of
+    a set are in use, a new key of that set is granted without being counted (`bucket_table_full` tells how often),
+    and keys that have a cell are limited as ever.
+    """
 
     def take(self, key: bytes, now_ns: int, interval_ns: int, burst: int, cost: int = 1) -> int:
-        """0: granted; otherwise nanoseconds until `cost` tokens will be there.
+        """0: granted; otherwise nanoseconds until `cost` tokens will be there, and nothing was taken.
 
         `interval_ns` is the time one token takes to come back (1e9 / rate), `burst` the bucket's size.
         At most `burst` tokens are granted at once, and never more than burst + elapsed / interval_ns
-        over any interval. A full table grants and counts it.
+        over any interval. ValueError unless interval_ns >= 1 and 1 <= cost <= burst.
+        """
+
+class SlidingWindows:
+    """Exact rate decisions for all processes: at most `limit` per sliding window, one compare-and-swap each.
+
+    The rate is the weighted count of two windows: what the current one granted, and of the one before the share
+    that a window ending now still overlaps. A key's first window starts in the second of its first grant.
+
+    A table of fixed size, four cells to a set. A key keeps its cell until two windows after the start of its
+    current one, when its counts weigh nothing, and a second longer; then another key may take the cell over,
+    which its former owner cannot notice. When all four cells of a set are in use, a new key of that set is granted
+    without being counted (`window_table_full` tells how often), and keys that have a cell are limited as ever.
+    """
+
+    def take(self, key: bytes, now_ns: int, window_s: int, limit: int, cost: int = 1) -> int:
+        """0: granted; otherwise nanoseconds until `cost` will fit if nobody else is granted, and nothing was counted.
+
+        `now_ns` is CLOCK_MONOTONIC; one older than the key's current window counts as its start. A key keeps one
+        `window_s`: a change weighs its old counts by the new length. ValueError unless 1 <= window_s <= 2**20 and
+        1 <= cost <= limit <= 262143.
         """
 
 class Statistics:

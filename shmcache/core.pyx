@@ -77,6 +77,7 @@ cdef class Segment:
     cdef readonly object cache
     cdef readonly object leases
     cdef readonly object buckets
+    cdef readonly object windows
     cdef readonly object statistics
     cdef readonly size_t size_bytes
     cdef tuple doorbells
@@ -107,6 +108,7 @@ cdef class Segment:
         self.leases = Leases(self.mapping, self.doorbells)
         self.cache = Cache(self.mapping, self.leases)
         self.buckets = TokenBuckets(self.mapping)
+        self.windows = SlidingWindows(self.mapping)
         self.statistics = Statistics(self.mapping)
         return 0
 
@@ -681,6 +683,7 @@ cdef class Leases:
         for member in range(SHM_MEMBERS):
             self.doorbells[member] = doorbells[member] if doorbells else -1
         self.table.doorbells = self.doorbells
+        self.table.statistics = mapping.map.statistics
 
     cdef lease_table *_table(self, bint joined) except NULL:
         """The C view, as the process stands now: its member is known only after the fork."""
@@ -688,7 +691,7 @@ cdef class Leases:
         if map.base is NULL:
             raise SegmentError("the segment is closed")
         if joined and map.member < 0:
-            raise SegmentError("join the segment before claiming or releasing a lease")
+            raise SegmentError("join the segment before claiming a lease or changing one")
         self.table.member = map.member
         self.table.epoch = map.epoch
         return &self.table
@@ -697,16 +700,24 @@ cdef class Leases:
         cdef lease_table *table = self._table(True)
         cdef shm *map = &self.mapping.map
         cdef uint64_t ticket
-        cdef uint64_t taken_over = table.taken_over
         cdef int answer = lease_claim(table, segment_hash(map, <char *>key, len(key)), now_ns, lease_ns, &ticket)
-        if table.taken_over != taken_over:
-            counter_add(map.statistics, map.member, CORE_LEASES_TAKEN_OVER, table.taken_over - taken_over)
-        if answer == LEASE_FULL:
-            counter_add(map.statistics, map.member, CORE_LEASE_TABLE_FULL, 1)
         return answer, ticket
 
     def ending(self, uint64_t ticket, uint64_t now_ns):
         return c_lease_ending(self._table(False), ticket, now_ns)
+
+    def renew(self, uint64_t ticket, uint64_t now_ns, uint64_t lease_ns):
+        return lease_renew(self._table(True), ticket, now_ns, lease_ns)
+
+    def announce(self, uint64_t ticket, uint64_t note):
+        return lease_announce(self._table(True), ticket, note)
+
+    def note(self, uint64_t ticket):
+        cdef uint64_t note
+        return note if lease_note(self._table(False), ticket, &note) else None
+
+    def progress(self, uint64_t ticket):
+        return lease_progress(self._table(True), ticket)
 
     def release(self, uint64_t ticket, int ending):
         if not LEASE_PUBLISHED <= ending <= LEASE_UNKNOWN:
@@ -743,6 +754,36 @@ cdef class TokenBuckets:
                               burst, cost)
         if wait_ns == BUCKET_FULL:
             counter_add(map.statistics, map.member, CORE_BUCKET_TABLE_FULL, 1)
+            return 0
+        return wait_ns
+
+
+# --- sliding windows (window.h) ----------------------------------------------------------------------------
+
+
+cdef class SlidingWindows:
+    cdef Mapping mapping
+    cdef window_table table
+
+    def __cinit__(self, Mapping mapping):
+        self.mapping = mapping
+        self.table.region = segment_region(&mapping.map, REGION_WINDOWS)
+        self.table.cells = mapping.map.header.bucket_cells
+
+    def take(self, bytes key, uint64_t now_ns, int64_t window_s, int64_t limit, int64_t cost=1):
+        cdef shm *map = &self.mapping.map
+        cdef int64_t wait_ns
+        if map.base is NULL:
+            raise SegmentError("the segment is closed")
+        if not (1 <= window_s <= WINDOW_S_MAX and 1 <= cost <= limit <= WINDOW_LIMIT_MAX):
+            raise ValueError(
+                f"a sliding window needs 1 <= window_s <= {WINDOW_S_MAX} and 1 <= cost <= limit <= "
+                f"{WINDOW_LIMIT_MAX}, not window_s={window_s}, limit={limit}, cost={cost}"
+            )
+        wait_ns = window_take(&self.table, segment_hash(map, <char *>key, len(key)), now_ns, <uint32_t>window_s,
+                              <uint32_t>limit, <uint32_t>cost)
+        if wait_ns == WINDOW_FULL:
+            counter_add(map.statistics, map.member, CORE_WINDOW_TABLE_FULL, 1)
             return 0
         return wait_ns
 

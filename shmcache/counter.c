@@ -37,6 +37,15 @@ static const char *const names[CORE_COUNTERS] = {
     [CORE_PURGED] = "purged",
     [CORE_PREFIX_SWEEPS] = "prefix_sweeps",
     [CORE_WARM_STARTS] = "warm_starts",
+    [CORE_WINDOW_TABLE_FULL] = "window_table_full",
+    [CORE_LEASES_CLAIMED] = "leases_claimed",
+    [CORE_LEASES_PUBLISHED] = "leases_published",
+    [CORE_LEASES_NOT_STORABLE] = "leases_not_storable",
+    [CORE_LEASES_FAILED] = "leases_failed",
+    [CORE_LEASES_OWNER_DIED] = "leases_owner_died",
+    [CORE_LEASES_TOO_SLOW] = "leases_too_slow",
+    [CORE_LEASES_UNKNOWN] = "leases_unknown",
+    [CORE_LEASES_RENEWED] = "leases_renewed",
 };
 
 static uint64_t read_word(const void *region, int page, unsigned index)

@@ -56,6 +56,15 @@ enum core_counter {
     CORE_PURGED,          /* entries dropped because a purge had hit them */
     CORE_PREFIX_SWEEPS,   /* passes over the entries for purges by prefix */
     CORE_WARM_STARTS,     /* times a segment was taken over with what lay in it */
+    CORE_WINDOW_TABLE_FULL,  /* decisions of sliding windows granted without a cell to count them in */
+    CORE_LEASES_CLAIMED,     /* claims that became leases; who dies may leave its last claim or ending uncounted */
+    CORE_LEASES_PUBLISHED,   /* leases by how they ended, in the order of enum lease_ending; the ender counts */
+    CORE_LEASES_NOT_STORABLE,
+    CORE_LEASES_FAILED,
+    CORE_LEASES_OWNER_DIED,
+    CORE_LEASES_TOO_SLOW,
+    CORE_LEASES_UNKNOWN,     /* withdrawn: a rival claimed the same key at the same time */
+    CORE_LEASES_RENEWED,
     CORE_COUNTERS
 };
 

@@ -44,6 +44,7 @@ enum region {
     REGION_STATISTICS, /* counter.c */
     REGION_LEASES,     /* lease.c */
     REGION_BUCKETS,    /* bucket.c */
+    REGION_WINDOWS,    /* window.c; bucket_cells too */
     REGION_TAGS,       /* u64 [tags]: purge epoch of each tag slot, atomic max */
     REGION_SOFT,       /* struct soft_mark [tags / SHM_SOFT_SHARE] */
     REGION_RULES,      /* struct rule [SHM_RULES] */

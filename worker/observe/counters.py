@@ -41,6 +41,15 @@ CORE: Final = (
     ("purged", "Stored responses dropped because a purge had hit them."),
     ("prefix_sweeps", "Passes over the shared cache for purges by prefix."),
     ("warm_starts", "Times the shared cache was taken over with what lay in it."),
+    ("window_table_full", "Sliding-window decisions granted without a cell to count them in."),
+    ("leases_claimed", "Fetches begun with a lease."),
+    ("leases_published", "Leases that ended with a stored response."),
+    ("leases_not_storable", "Leases that ended with a response that may not be shared."),
+    ("leases_failed", "Leases that ended with a failed fetch."),
+    ("leases_owner_died", "Leases whose process died or gave the fetch up."),
+    ("leases_too_slow", "Leases ended because their deadline had passed."),
+    ("leases_unknown", "Claims withdrawn because another request claimed the same key at the same time."),
+    ("leases_renewed", "Times a long fetch lengthened its lease."),
 )
 
 USER: Final = 64  # the first number that is ours: shmcache.core.USER_STATISTICS
