@@ -17,7 +17,6 @@
  *   SAME_MOVES        a moved entry's ctl is what it was
  *   REAP_NOTHING      the dead reader's bit stays
  *   UNPIN_FORGETS     the last to let go of a zombie frees nothing
- *   RESET_PINS        taking an entry clears all its pins
  */
 
 #define FREE    0
@@ -30,7 +29,7 @@
 #define WRITER  2
 
 #ifndef WRITES
-#define WRITES 4 /* operations of the writer */
+#define WRITES 3 /* operations of the writer */
 #endif
 #ifndef READS
 #define READS 1
@@ -215,9 +214,6 @@ inline take() {
     atomic { state = FILLING; moves = 0 };
 #else
     atomic { state = FILLING; life++; moves = 0 };
-#endif
-#ifdef RESET_PINS
-    atomic { pinned[0] = false; pinned[1] = false };
 #endif
     content[place] = 0;
     content[place] = 10 + life;   /* another key's, half written */
