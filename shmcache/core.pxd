@@ -242,7 +242,8 @@ cdef extern from "follow.h" nogil:
         FOLLOW_WHOLE
         FOLLOW_BROKEN
     uint64_t follow_word(uint64_t ctl, uint32_t entry)
-    bint follow_begin(shm *map, uint64_t word, const c_key *key, found *found, uint64_t *announced)
+    bint follow_begin(shm *map, uint64_t word, const c_key *key, int64_t now_ns, found *found,
+                      uint64_t *announced)
     bint follow_meta(const shm *map, const found *found, void *to)
     int follow_look(const shm *map, uint32_t entry, uint64_t *filled)
 

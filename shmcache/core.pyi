@@ -129,6 +129,7 @@ class Following:
 
     meta: bytes
     flags: int
+    verdict: int
     size: int | None  # bytes it will have; None: nobody knows
     fresh_until_ns: int
 
@@ -154,6 +155,7 @@ class Fill:
     """An entry being written. It becomes visible at `publish`, at once and whole, or never."""
 
     filled: int
+    is_open: bool  # neither published nor aborted yet
 
     def share(self, ticket: int) -> bool:
         """Let those who wait for this lease of ours read along (Cache.follow); their doorbells ring at every write.
@@ -181,7 +183,7 @@ class Cache:
         One hit in 1,024 is compared with its checksums first (bodies up to 1 MiB): an entry that does not
         hold is dropped and counted as damaged.
         """
-    def follow(self, key: bytes, ticket: int) -> Following | None:
+    def follow(self, key: bytes, ticket: int, now_ns: int) -> Following | None:
         """The body that the owner of that lease is writing under `key`, if it is shared.
 
         None as long as it is not, and when it has ended: look the key up then.

@@ -308,6 +308,7 @@ cdef class Following:
     cdef PinnedBody pinned
     cdef readonly bytes meta
     cdef readonly int flags
+    cdef readonly int verdict
     cdef readonly object size
     cdef readonly int64_t fresh_until_ns
 
@@ -350,6 +351,11 @@ cdef class Fill:
     def filled(self):
         """Bytes written so far."""
         return self.fill.filled
+
+    @property
+    def is_open(self):
+        """False once it was published or aborted."""
+        return self._usable()
 
     cdef bint _usable(self):
         return self.fill.open and self.mapping.map.member >= 0
@@ -526,7 +532,7 @@ cdef class Cache:
         counter_add(map.statistics, map.member, CORE_MISSES, 1)
         return None
 
-    def follow(self, bytes key not None, uint64_t ticket):
+    def follow(self, bytes key not None, uint64_t ticket, int64_t now_ns):
         cdef shm *map = self._joined()
         cdef c_key sought
         cdef found seen
@@ -536,7 +542,7 @@ cdef class Cache:
             return None
         key_make(map, &sought, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
         pinned = PinnedBody.__new__(PinnedBody)
-        if not follow_begin(map, word, &sought, &seen, &announced):
+        if not follow_begin(map, word, &sought, now_ns, &seen, &announced):
             return None
         (<PinnedBody>pinned)._hold(self.mapping, seen.entry, 0)
         following = Following.__new__(Following)
@@ -545,6 +551,7 @@ cdef class Cache:
         if seen.meta_len and not follow_meta(map, &seen, PyBytes_AS_STRING(following.meta)):
             return None
         following.flags = seen.flags
+        following.verdict = seen.verdict
         following.fresh_until_ns = seen.fresh_until_ns
         following.size = None if announced == 0xffffffffffffffff else announced
         return following

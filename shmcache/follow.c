@@ -18,13 +18,15 @@ static bool look_at(const struct shm *shm, uint32_t index, uint64_t life, struct
 }
 
 /* Whether the pinned entry holds the key; notes where its parts are. A FILLING entry keeps its head until LIVE. */
-static bool is_of_key(const struct shm *shm, const struct key *key, struct found *found) {
+static bool is_of_key(const struct shm *shm, const struct key *key, int64_t now_ns, struct found *found) {
     const struct entry *entry = &shm->entries[found->entry];
     const struct head *head = chunk_at(shm, found->head);
     if (LOAD(entry->hash_lo) != key->lo || LOAD(entry->hash_hi) != key->hi) return false;
     found->tags = LOAD(head->tags);
     found->flags = LOAD(head->flags);
     found->fresh_until_ns = LOAD(head->fresh_until_ns);
+    int64_t swr_ns = (int64_t)LOAD(head->swr) * SHM_WINDOW_NS, sie_ns = (int64_t)LOAD(head->sie) * SHM_WINDOW_NS;
+    found->verdict = read_judge(now_ns, found->fresh_until_ns, swr_ns, sie_ns);
     uint32_t key_len = LOAD(head->key_len);
     found->meta_len = LOAD(head->meta_len);
     atomic_thread_fence(memory_order_acquire);
@@ -35,7 +37,8 @@ static bool is_of_key(const struct shm *shm, const struct key *key, struct found
     return same && LOAD(entry->head) == found->head; /* the pin keeps the body, but a freshening gives the head back */
 }
 
-bool follow_begin(struct shm *shm, uint64_t word, const struct key *key, struct found *found, uint64_t *announced) {
+bool follow_begin(struct shm *shm, uint64_t word, const struct key *key, int64_t now_ns, struct found *found,
+                  uint64_t *announced) {
     uint32_t index = (uint32_t)word - 1;
     if (index / shm->header->per_stripe != key->stripe) return false;
     for (int try = 0; try < TRIES; try++) {
@@ -48,7 +51,7 @@ bool follow_begin(struct shm *shm, uint64_t word, const struct key *key, struct 
         if (!found->large || !found->head) return false;
         if (!read_pin(shm, found)) continue;
         *announced = shm->entries[index].announced;
-        if (is_of_key(shm, key, found)) return true;
+        if (is_of_key(shm, key, now_ns, found)) return true;
         read_unpin(shm, index);
         return false;
     }

@@ -22,7 +22,8 @@ static inline uint64_t follow_word(uint64_t ctl, uint32_t entry) { return ctl_li
 
 /* Pin the entry the word names, if it is being filled or whole, and holds that key; what is known of it, and how
  * long it will be (UINT64_MAX: nobody knows). */
-bool follow_begin(struct shm *shm, uint64_t word, const struct key *key, struct found *found, uint64_t *announced);
+bool follow_begin(struct shm *shm, uint64_t word, const struct key *key, int64_t now_ns, struct found *found,
+                  uint64_t *announced);
 
 /* Copy the meta of a pinned entry (found->meta_len bytes); false when it was freshened meanwhile. */
 bool follow_meta(const struct shm *shm, const struct found *found, void *to);

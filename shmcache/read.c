@@ -39,7 +39,7 @@ bool read_same(const struct shm *shm, const struct found *found) {
     return atomic_load_explicit(&shm->entries[found->entry].ctl, memory_order_relaxed) == found->ctl;
 }
 
-static uint8_t judge(int64_t now_ns, int64_t fresh_until_ns, int64_t swr_ns, int64_t sie_ns) {
+uint8_t read_judge(int64_t now_ns, int64_t fresh_until_ns, int64_t swr_ns, int64_t sie_ns) {
     if (now_ns < fresh_until_ns) return VERDICT_FRESH;
     uint64_t stale_ns = (uint64_t)now_ns - (uint64_t)fresh_until_ns;
     if (stale_ns < (uint64_t)swr_ns) return VERDICT_SWR;
@@ -117,7 +117,7 @@ static enum read_answer examine(struct shm *shm, const struct key *key, int64_t 
     if (found->purged || now_ns >= keep_until_ns) return READ_DROP;
     if (purge_is_due(shm, born)) confirm(shm, found, epoch, stale_from_ns);
     found->fresh_until_ns = fresh_until_ns < stale_from_ns ? fresh_until_ns : stale_from_ns;
-    found->verdict = judge(now_ns, found->fresh_until_ns, swr_ns, sie_ns);
+    found->verdict = read_judge(now_ns, found->fresh_until_ns, swr_ns, sie_ns);
     return READ_HIT;
 }
 

@@ -34,6 +34,9 @@ struct found {
     uint8_t purged;                      /* of READ_DROP: by a purge, not by time */
 };
 
+/* How fresh is something with these deadlines and windows? enum verdict. */
+uint8_t read_judge(int64_t now_ns, int64_t fresh_until_ns, int64_t swr_ns, int64_t sie_ns);
+
 /* The live entry of the key at now_ns. */
 enum read_answer read_find(struct shm *shm, const struct key *key, int64_t now_ns, struct found *found);
 
