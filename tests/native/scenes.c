@@ -205,17 +205,16 @@ static void move_both(struct worker *host) {
     churn(host);
 }
 
+static struct lent pinned[1 + HOLED];
+
 static void pin_all(struct worker *host) {
-    worker_get(host, LARGE, &host->lent[0]);
-    for (uint32_t i = 0, held = 1; i < HOLED && held < LENT; i++) {
-        worker_get(host, CROWD + i, &host->lent[held]);
-        held += host->lent[held].is_held;
-    }
+    worker_get(host, LARGE, &pinned[HOLED]);
+    for (uint32_t i = 0; i < HOLED; i++) worker_get(host, CROWD + i, &pinned[i]);
 }
 
-static void churn_and_return(struct worker *host) {
-    churn(host);
-    worker_return_all(host);
+static void return_all(struct worker *host) {
+    overwrite(host);
+    for (uint32_t i = 0; i <= HOLED; i++) worker_return(host, &pinned[i]);
 }
 
 /* Both ends of a fill; what follows overwrites all that was given back. */
@@ -229,11 +228,17 @@ static void give_up_filling(struct worker *host) {
     overwrite(host);
 }
 
-static void follow_actor(struct worker *host) { worker_follow(host, ACTOR, &host->lent[0]); }
+static void follow_actor(struct worker *host) { worker_follow(host, ACTOR, &pinned[0]); }
 
 static void find_both(struct worker *host) {
     expect(worker_get(host, SMALL, NULL), "the small body is missing while it is replaced");
     expect(worker_get(host, LARGE, NULL), "the large body is missing while it is replaced");
+}
+
+/* Reading is what would note on the entry that it was found valid; another purge makes the reader look. */
+static void read_after_another_purge(struct worker *host) {
+    worker_purge_tag(host, (SMALL + 1) % TAGS, 0);
+    worker_get(host, SMALL, NULL);
 }
 
 static void find_none_tagged(struct worker *host) {
@@ -297,18 +302,18 @@ static const struct scene SCENES[] = {
     {"freshen, purged meanwhile", SIGSTOP, prepare, freshen_small, NULL, purge, find_none_tagged},
     {"follow, filled", SIGSTOP, prepare_filling, follow_host, NULL, finish_filling, NULL},
     {"follow, abandoned", SIGSTOP, prepare_filling, follow_host, NULL, give_up_filling, NULL},
-    {"fill, followed", SIGSTOP, prepare, fill_tailed, NULL, follow_actor, churn_and_return},
-    {"abandon, followed", SIGSTOP, prepare, abandon, NULL, follow_actor, churn_and_return},
+    {"fill, followed", SIGSTOP, prepare, fill_tailed, NULL, follow_actor, return_all},
+    {"abandon, followed", SIGSTOP, prepare, abandon, NULL, follow_actor, return_all},
     {"follow, killed", SIGKILL, prepare_filling, follow_host, NULL, finish_filling, NULL},
     {"fill with two tails, killed", SIGKILL, prepare, fill_tailed, NULL, go_on_with_both, NULL},
-    {"move, pinned", SIGSTOP, fill_with_holes, put_middling, NULL, pin_all, churn_and_return},
-    {"replace large, pinned", SIGSTOP, prepare, replace_large, NULL, pin_all, churn_and_return},
-    {"delete large, pinned", SIGSTOP, prepare, delete_large, NULL, pin_all, churn_and_return},
-    {"freshen large, pinned", SIGSTOP, prepare, freshen_large, NULL, pin_all, churn_and_return},
+    {"move, pinned", SIGSTOP, fill_with_holes, put_middling, NULL, pin_all, return_all},
+    {"replace large, pinned", SIGSTOP, prepare, replace_large, NULL, pin_all, return_all},
+    {"delete large, pinned", SIGSTOP, prepare, delete_large, NULL, pin_all, return_all},
+    {"freshen large, pinned", SIGSTOP, prepare, freshen_large, NULL, pin_all, return_all},
     {"replace small, read", SIGSTOP, prepare, replace_small, NULL, find_both, find_both},
     {"replace large, read", SIGSTOP, prepare, replace_large, NULL, find_both, find_both},
     {"freshen small, read", SIGSTOP, prepare, freshen_small, NULL, find_both, find_both},
-    {"purge, read", SIGSTOP, prepare, purge, NULL, read_small, find_none_tagged},
+    {"purge, read", SIGSTOP, prepare, purge, NULL, read_after_another_purge, find_none_tagged},
     {"put small, killed", SIGKILL, prepare, put_small, NULL, go_on_with_both, NULL},
     {"put outside the lock, killed", SIGKILL, prepare, put_outside, NULL, go_on_with_both, NULL},
     {"put large, killed", SIGKILL, prepare, put_large, NULL, go_on_with_both, NULL},

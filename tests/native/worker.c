@@ -151,7 +151,7 @@ bool worker_fill_begin(struct worker *worker, uint32_t number, uint64_t size) {
 
 bool worker_fill_end(struct worker *worker, bool is_wanted) {
     struct filling *it = &worker->filling;
-    bool is_done = it->fill.open && is_wanted && write_up_to(worker, it, it->size) &&
+    bool is_done = it->fill.open && write_up_to(worker, it, is_wanted ? it->size : it->size / 2) && is_wanted &&
                    fill_publish(&worker->shm, &it->fill, WRITE_PATIENCE_NS) == STORE_DONE;
     fill_abort(&worker->shm, &it->fill); /* nothing, when it is done */
     atomic_store(&worker->tally->follow_word, 0);
@@ -189,23 +189,26 @@ static void judge(struct worker *worker, enum seal seal) {
     if (seal == SEAL_FOREIGN) count(&worker->tally->foreign);
 }
 
-/* Copy what a pinned body has from its start; false when it claims to have more than anybody stored. */
-static bool copy_pinned(struct worker *worker, const struct lent *lent) {
-    if (lent->size > BODY_MAX) {
-        count(&worker->tally->torn);
-        return false;
-    }
-    uint64_t run;
-    for (uint64_t at = 0; at < lent->size; at += run) {
-        const uint8_t *bytes;
-        run = read_run(&worker->shm, lent->entry, lent->size, at, &bytes);
-        memcpy(worker->scratch + at, bytes, run);
+/* Where a pinned body lies. False when it claims to be longer than anybody stored. */
+static bool find_runs(struct worker *worker, struct lent *lent) {
+    lent->runs = 0;
+    for (uint64_t at = 0; at < lent->size; at += lent->run_bytes[lent->runs++]) {
+        if (lent->size > BODY_MAX || lent->runs == RUNS) {
+            count(&worker->tally->torn);
+            lent->runs = 0;
+            return false;
+        }
+        lent->run_bytes[lent->runs] = read_run(&worker->shm, lent->entry, lent->size, at, &lent->run[lent->runs]);
     }
     return true;
 }
 
 static void check_pinned(struct worker *worker, const struct lent *lent) {
-    if (copy_pinned(worker, lent)) judge(worker, seal_check(worker->scratch, lent->size, lent->number));
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < lent->runs; at += lent->run_bytes[i++])
+        memcpy(worker->scratch + at, lent->run[i], lent->run_bytes[i]);
+    judge(worker, lent->is_part ? seal_check_start(worker->scratch, lent->size, lent->number)
+                                : seal_check(worker->scratch, lent->size, lent->number));
 }
 
 void worker_return(struct worker *worker, struct lent *lent) {
@@ -225,6 +228,7 @@ static bool read_large(struct worker *worker, const struct found *found, uint32_
     if (!read_pin(&worker->shm, found)) return false;
     read_copy(&worker->shm, found, found->meta_at, worker->meta, found->meta_len);
     if (read_same(&worker->shm, found)) judge(worker, seal_check(worker->meta, found->meta_len, number));
+    if (!find_runs(worker, &lent)) return false;
     check_pinned(worker, &lent);
     if (kept && !kept->is_held) *kept = lent;
     else worker_return(worker, &lent);
@@ -266,15 +270,6 @@ bool worker_get(struct worker *worker, uint32_t number, struct lent *kept) {
     return false;
 }
 
-/* Its bytes so far are right, and as many as were promised once it is whole. */
-static void check_followed(struct worker *worker, const struct found *found, uint32_t number, struct lent *lent) {
-    bool is_whole = follow_look(&worker->shm, found->entry, &lent->size) == FOLLOW_WHOLE;
-    if (!copy_pinned(worker, lent)) return;
-    judge(worker, is_whole ? seal_check(worker->scratch, lent->size, number)
-                           : seal_check_start(worker->scratch, lent->size, number));
-    count(&worker->tally->followed);
-}
-
 /* Who fills something now; the tallies' word may be gone, or another's, a moment later. */
 static struct tally *who_fills(struct worker *worker, int member) {
     for (int i = 0; i < SHM_MEMBERS; i++) {
@@ -293,12 +288,13 @@ bool worker_follow(struct worker *worker, int member, struct lent *kept) {
     struct found found;
     if (!word) return false;
     key_of_number(&worker->shm, &key, number, name);
-    if (!follow_begin(&worker->shm, word, &key, &found, &announced)) return false;
+    if (!follow_begin(&worker->shm, word, &key, (int64_t)clock_ns(), &found, &announced)) return false;
     struct lent lent = {.entry = found.entry, .number = number, .is_held = true};
-    check_followed(worker, &found, number, &lent);
-    check_followed(worker, &found, number, &lent);
-    if (kept && !kept->is_held && follow_look(&worker->shm, lent.entry, &lent.size) == FOLLOW_WHOLE) *kept = lent;
-    else read_unpin(&worker->shm, lent.entry);
+    lent.is_part = follow_look(&worker->shm, lent.entry, &lent.size) != FOLLOW_WHOLE;
+    if (find_runs(worker, &lent)) check_pinned(worker, &lent);
+    count(&worker->tally->followed);
+    if (kept && !kept->is_held) *kept = lent;
+    else worker_return(worker, &lent);
     return true;
 }
 

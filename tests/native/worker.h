@@ -7,7 +7,7 @@
 #include "sealed.h"
 #include "segment.h"
 
-enum { BODY_MAX = 300000, META_MAX = 2000, LENT = 6, TAGS = 8, KEY_MAX = 40 };
+enum { BODY_MAX = 300000, META_MAX = 2000, LENT = 6, TAGS = 8, KEY_MAX = 40, RUNS = 8 };
 
 /* What a member does and saw; lies where the others read it. */
 struct tally {
@@ -19,11 +19,13 @@ struct tally {
     _Atomic uint32_t follow_number;          /* its key */
 };
 
-/* A body kept pinned. */
+/* A body kept pinned, or the part of it that was there: by its addresses, which is what a pin promises. */
 struct lent {
     uint64_t size;
-    uint32_t entry, number;
-    bool is_held;
+    uint32_t entry, number, runs;
+    bool is_held, is_part;
+    const uint8_t *run[RUNS];
+    uint64_t run_bytes[RUNS];
 };
 
 /* What is stored beside a body: the key's tags are its number modulo TAGS and its directories. */
