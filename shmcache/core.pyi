@@ -164,7 +164,8 @@ class Fill:
         goes on), or when there is no room (it is aborted then).
         """
     def write(self, data: bytes | memoryview) -> bool:
-        """Append. False when there is no room or the size limit is passed: the fill is aborted then."""
+        """Append. False when there is no room or the size limit is passed: the fill is aborted then. So it is when
+        the body turns out to be one that `put` would refuse at first."""
     def publish(self) -> bool:
         """Make the entry visible in place of any older one of that key.
 
@@ -210,6 +211,7 @@ class Cache:
         own, handed back by `get`. `born`: `generation()` when the fetch began, so that a purge during
         it wins; 0 means now. `tags` are labels for `purge_tag`, at most 4096 of them. False as well when a
         purge since `born` hit it, when key, tags and meta are over 32 KiB, or the body over an eighth of the pages.
+        A body over a hundredth of all pages enters a full cache only when its key is asked for again: False the first time.
         """
     def begin(
         self,

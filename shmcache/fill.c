@@ -112,13 +112,19 @@ static uint32_t chunk_for(struct shm *shm, uint32_t stripe, uint32_t class_, uin
     return 0;
 }
 
-/* A FILLING entry with a head chunk of `bytes`. On success the stripe is locked, else not. */
+/* STORE_DONE when purges and the policy let a body of that size in. */
+static enum store_answer may_begin_locked(struct shm *shm, const struct key *key, const struct note *note, uint64_t size) {
+    if (is_purged(shm, key, note)) return STORE_PURGED;
+    return may_admit_locked(shm, key, size) ? STORE_DONE : STORE_NOT_ADMITTED;
+}
+
+/* A FILLING entry with a head chunk of `bytes`, for a body of `size`, as far as that is known. On success the stripe is locked, else not. */
 static enum store_answer begin_entry(struct shm *shm, const struct key *key, const struct note *note, size_t bytes,
-                                     int64_t patience_ns, uint32_t *entry) {
+                                     uint64_t size, int64_t patience_ns, uint32_t *entry) {
     if (!stripe_enter(shm, key->stripe, patience_ns)) return STORE_BUSY;
-    enum store_answer answer = STORE_PURGED;
+    enum store_answer answer = may_begin_locked(shm, key, note, size);
     bool held = true;
-    if (!is_purged(shm, key, note)) {
+    if (answer == STORE_DONE) {
         answer = STORE_NO_ROOM;
         *entry = room_entry_locked(shm, key->stripe) ? entry_take_locked(shm, key, note->born) : NOBODY;
         if (*entry != NOBODY) {
@@ -155,7 +161,7 @@ static enum store_answer store_small(struct shm *shm, const struct key *key, con
     size_t body_at = head_bytes(key, note);
     uint64_t sum = sum_body(body, len);
     uint32_t index;
-    enum store_answer answer = begin_entry(shm, key, note, body_at + len, patience_ns, &index);
+    enum store_answer answer = begin_entry(shm, key, note, body_at + len, len, patience_ns, &index);
     if (answer != STORE_DONE) return answer;
     struct entry *entry = entry_at(shm, index);
     uint8_t *to = (uint8_t *)chunk_at(shm, entry->head) + body_at;
@@ -182,7 +188,9 @@ static enum store_answer begin_large(struct shm *shm, struct fill *fill, int64_t
     size_t bytes = head_bytes(&fill->key, &fill->note);
     uint32_t index;
     if (!fill->sum && !(fill->sum = sum_begin())) return STORE_NO_ROOM;
-    enum store_answer answer = begin_entry(shm, &fill->key, &fill->note, bytes, patience_ns, &index);
+    fill->admitted = fill->announced != UINT64_MAX;
+    enum store_answer answer = begin_entry(shm, &fill->key, &fill->note, bytes, fill->admitted ? fill->announced : 0,
+                                           patience_ns, &index);
     if (answer != STORE_DONE) return answer;
     struct entry *entry = entry_at(shm, index);
     STORE(entry->large, 1);
@@ -211,6 +219,16 @@ static bool grow_list(struct shm *shm, struct fill *fill, uint32_t count, bool *
     return true;
 }
 
+/* A body of unknown size is judged once, when it turns out to be very large. */
+static bool may_grow_locked(struct shm *shm, struct fill *fill, uint32_t npages) {
+    uint64_t size = (uint64_t)npages * SHM_PAGE;
+    if (!fill->admitted && is_very_large(shm, size)) {
+        if (!may_admit_locked(shm, &fill->key, size)) return false;
+        fill->admitted = true;
+    }
+    return true;
+}
+
 /* Up to `wanted` more pages for the entry; at least one, or false. Locks and unlocks. */
 static bool grow_pages(struct shm *shm, struct fill *fill, uint32_t wanted) {
     struct entry *entry = entry_at(shm, fill->entry);
@@ -221,7 +239,8 @@ static bool grow_pages(struct shm *shm, struct fill *fill, uint32_t wanted) {
             segment_count(shm, CORE_LOCK_TIMEOUTS, 1);
             return false;
         }
-        if (!is_ours(shm, fill->entry, fill->ctl) || !grow_list(shm, fill, npages + wanted, &held)) {
+        if (!is_ours(shm, fill->entry, fill->ctl) || !may_grow_locked(shm, fill, npages + wanted) ||
+            !grow_list(shm, fill, npages + wanted, &held)) {
             if (held) stripe_leave(shm, stripe);
             return false;
         }

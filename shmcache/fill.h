@@ -17,6 +17,7 @@ enum store_answer {
     STORE_PURGED,    /* a purge since `born` hit it */
     STORE_GONE,      /* freshen, delete: no such entry */
     STORE_WRONG_SIZE,
+    STORE_NOT_ADMITTED, /* very large and asked for for the first time (may_admit_locked) */
 };
 
 /* What is stored beside the body. */
@@ -49,6 +50,7 @@ struct fill {
     void *sum;          /* of the body so far, once it lies in pages */
     uint32_t entry;     /* NOBODY while buffered */
     uint64_t ctl;       /* of that entry, while it is ours */
+    bool admitted;      /* the policy has let it in, whatever its size */
     bool open;
 };
 

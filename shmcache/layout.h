@@ -26,6 +26,7 @@ enum {
     SHM_PAGE = 65536,
     SHM_UNIT = 64,           /* chunk references count these, from the start of the segment; 0 is none */
     SHM_CLASSES = 24,
+    SHM_SMALL_MAX = 57344,   /* bytes of body: up to here it belongs to the small pool (evict.h) */
     SHM_CHUNK_MAX = 32768,   /* largest chunk for bytes; the class above it holds page lists only */
     SHM_STRIPES_MAX = 1024,
     SHM_WAYS = 8,            /* slots per index bucket: one cache line */
@@ -51,7 +52,7 @@ enum region {
     REGION_STRIPES,    /* struct stripe [stripes] */
     REGION_SLOTS,      /* u64 [stripes][buckets][SHM_WAYS] */
     REGION_ENTRIES,    /* struct entry [entries]; stripe s has [s * per_stripe, (s + 1) * per_stripe) */
-    REGION_GHOSTS,     /* u32 [entries]: fingerprints, hints only */
+    REGION_GHOSTS,     /* u64 [stripes][ghosts]: ghost.c; hints only */
     REGION_PAGES,      /* struct page [pages] */
     REGION_BITMAPS,    /* u64 [pages][8]: chunks in use of a chunk page; the stripe's lock */
     REGION_FREE,       /* u64 [pages / 64]: hint which pages are free; page.owner decides */
@@ -99,6 +100,9 @@ struct header {
     _Alignas(64) _Atomic uint32_t free_hand;   /* word of REGION_FREE where the next search begins */
     _Atomic uint32_t chunk_pages;              /* sum over the stripes, refreshed when one changes */
     _Atomic uint32_t small_used;               /* pages' worth of small entries, refreshed with it */
+    /* own line: of the large pool, which has one order over all stripes */
+    _Alignas(64) _Atomic uint32_t large_clock; /* large entries that became ghosts */
+    _Atomic uint32_t large_count;              /* large entries, when one was last evicted */
 };
 _Static_assert(sizeof(struct header) <= 4096, "the header is one page");
 
@@ -194,7 +198,7 @@ _Static_assert(sizeof(struct page) == 16, "page");
 
 struct queue {
     uint32_t oldest, newest;      /* entry index + 1 */
-    uint32_t count;
+    _Atomic uint32_t count;
     _Atomic uint32_t charge;      /* SHM_UNIT */
     _Atomic uint64_t oldest_seq;  /* UINT64_MAX when empty */
 };
@@ -207,11 +211,12 @@ struct stripe {
     uint32_t used;                /* entries not FREE */
     _Atomic uint32_t chunk_pages; /* pages held for chunks; read without the lock as a hint */
     _Atomic uint32_t body_pages;  /* pages held for large bodies; likewise */
-    struct queue queue[QUEUES];   /* oldest_seq and charge are read without the lock as hints */
+    struct queue queue[QUEUES];   /* all but the links are read without the lock, as hints */
     uint32_t open_page[SHM_CLASSES];   /* list of pages with a free chunk, page + 1 */
     uint32_t free_chunks[SHM_CLASSES];
     uint64_t bytes;               /* key + meta + body of LIVE entries */
     uint32_t objects;             /* LIVE entries */
+    uint32_t ghost_clock;         /* small entries that became ghosts */
     uint32_t crawl_at;            /* the crawler's next entry, counted from the stripe's first */
     uint64_t crawl_epoch;         /* purge epoch when its round began */
     _Atomic uint64_t crawl_clean; /* purge epoch when its last whole round began */

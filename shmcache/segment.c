@@ -19,7 +19,7 @@ enum {
     OS_PAGE = 4096,
     PAGES_MIN = 16,              /* a stripe cannot do with less */
     BYTES_PER_ENTRY = 8192,      /* default: about 1.5 % of the segment */
-    BYTES_PER_STRIPE = 8 << 20,
+    BYTES_PER_STRIPE = 32 << 20, /* each keeps half a page per class open: 2 % of this; 9 % of 8 MiB */
     STRIPES_DEFAULT = 64,
     TAGS_MAX = 1 << 20,
     INDEX_LOAD = 6,              /* entries to a bucket of 8: with two choices none of 12,000 finds both full */
@@ -76,7 +76,7 @@ static bool make_plan(struct plan *plan, size_t size, uint32_t stripes, uint32_t
     place(plan, REGION_STRIPES, &end, plan->stripes * sizeof(struct stripe), LINE);
     place(plan, REGION_SLOTS, &end, (uint64_t)plan->stripes * plan->buckets * SHM_WAYS * sizeof(uint64_t), LINE);
     place(plan, REGION_ENTRIES, &end, all * sizeof(struct entry), LINE);
-    place(plan, REGION_GHOSTS, &end, (uint64_t)plan->stripes * plan->ghosts * sizeof(uint32_t), LINE);
+    place(plan, REGION_GHOSTS, &end, (uint64_t)plan->stripes * plan->ghosts * sizeof(uint64_t), LINE);
 
     /* The rest is pages and what each page needs beside it. */
     uint64_t per_page = sizeof(struct page) + 8 * sizeof(uint64_t) + SHM_PAGE;

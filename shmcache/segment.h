@@ -17,7 +17,7 @@ struct shm {
     struct stripe *stripes;
     _Atomic uint64_t *slots;
     struct entry *entries;
-    uint32_t *ghosts;
+    uint64_t *ghosts;
     struct page *pages;
     uint64_t (*bitmaps)[8];
     _Atomic uint64_t *free_bits;

@@ -89,6 +89,7 @@ static _Atomic uint64_t *displace_locked(struct shm *shm, const struct key *key)
         coldest = slot;
     }
     segment_count(shm, CORE_EVICTIONS, 1);
+    segment_count(shm, CORE_EVICTED_INDEX, 1);
     entry_retire_locked(shm, slot_entry(atomic_load_explicit(coldest, memory_order_relaxed)));
     return coldest;
 }
@@ -153,8 +154,16 @@ static uint32_t chunk_units(const struct shm *shm, uint32_t chunk) {
     return chunk ? slab_class_bytes[chunk_class(shm, chunk)] / SHM_UNIT : 0;
 }
 
+/* An entry's share of the tables: itself, its part of the index and of the ghosts. */
+static uint32_t table_units(const struct shm *shm) {
+    const struct header *header = shm->header;
+    uint64_t words = (uint64_t)header->buckets * SHM_WAYS + header->ghosts;
+    uint64_t bytes = sizeof(struct entry) + words * sizeof(uint64_t) / header->per_stripe;
+    return (uint32_t)((bytes + SHM_UNIT - 1) / SHM_UNIT);
+}
+
 uint32_t entry_charge(const struct shm *shm, const struct entry *entry) {
-    return sizeof(struct entry) / SHM_UNIT + chunk_units(shm, entry->head) + chunk_units(shm, entry->list) +
+    return table_units(shm) + chunk_units(shm, entry->head) + chunk_units(shm, entry->list) +
            chunk_units(shm, entry->tail[0]) + chunk_units(shm, entry->tail[1]) +
            atomic_load_explicit(&entry->npages, memory_order_relaxed) * (SHM_PAGE / SHM_UNIT);
 }
