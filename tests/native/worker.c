@@ -337,13 +337,6 @@ static void do_something(struct worker *worker) {
 }
 
 void worker_step(struct worker *worker) {
-    struct tally *tally = worker->tally;
-    uint64_t began_ns = clock_ns();
-    atomic_store_explicit(&tally->began_ns, began_ns, memory_order_relaxed);
     do_something(worker);
-    uint64_t took_ns = clock_ns() - began_ns;
-    atomic_store_explicit(&tally->began_ns, 0, memory_order_relaxed);
-    if (took_ns > atomic_load_explicit(&tally->longest_ns, memory_order_relaxed))
-        atomic_store_explicit(&tally->longest_ns, took_ns, memory_order_relaxed);
-    count(&tally->operations);
+    count(&worker->tally->operations);
 }

@@ -13,8 +13,6 @@ enum { BODY_MAX = 300000, META_MAX = 2000, LENT = 6, TAGS = 8, KEY_MAX = 40, RUN
 struct tally {
     _Alignas(64) _Atomic uint64_t operations, hits, followed;
     _Atomic uint64_t torn, foreign, damaged; /* nothing of this may ever be seen */
-    _Atomic uint64_t began_ns;               /* of the operation it is in; 0: between two */
-    _Atomic uint64_t longest_ns;             /* of any one operation */
     _Atomic uint64_t follow_word;            /* of a body it is filling, see follow.h; 0: none */
     _Atomic uint32_t follow_number;          /* its key */
 };
@@ -93,7 +91,7 @@ bool worker_get(struct worker *worker, uint32_t number, struct lent *kept);
 void worker_return(struct worker *worker, struct lent *lent);
 void worker_return_all(struct worker *worker);
 
-/* One operation of any kind on any key, timed. */
+/* One operation of any kind on any key. */
 void worker_step(struct worker *worker);
 
 /* Keys by number. `bytes` needs KEY_MAX. */

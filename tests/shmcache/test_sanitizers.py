@@ -1,4 +1,4 @@
-"""The cache's C under the compiler's sanitizers, with threads for processes; `scripts/sanitize` runs them longer."""
+"""The cache's C under the compiler's sanitizers, threads standing in for processes."""
 
 import subprocess
 from pathlib import Path
