@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "audit.h"
+#include "crawl.h"
 #include "lock.h"
+#include "purge.h"
 #include "repair.h"
 #include "room.h"
 #include "worker.h"
@@ -86,6 +88,12 @@ static void prepare_filling(struct worker *host) {
     worker_fill_begin(host, NEW, TAILED_BYTES);
 }
 
+static void prepare_purged(struct worker *host) {
+    prepare_neighbours(host);
+    worker_purge_tag(host, 3, 0);
+    worker_purge_tag(host, 4, (int64_t)clock_ns());
+}
+
 /* The large body is deleted and still pinned. */
 static void prepare_held(struct worker *host) {
     prepare(host);
@@ -143,6 +151,36 @@ static void hold_large(struct worker *it) {
     worker_return_all(it);
 }
 
+/* By a rule: no directory of any key. */
+static void purge_by_rule(struct worker *it) {
+    static const char prefix[] = "http://1/1";
+    purge_prefix(&it->shm, (const uint8_t *)prefix, sizeof prefix - 1, 0);
+}
+
+static void purge_softly(struct worker *it) {
+    worker_purge_tag(it, SMALL % TAGS, (int64_t)clock_ns());
+    purge_everything(&it->shm, (int64_t)clock_ns());
+}
+
+static void crawl_all(struct worker *it) {
+    struct crawled crawled;
+    crawl(&it->shm, (int64_t)clock_ns(), ENTRIES, &crawled);
+}
+
+static void reap_second(struct worker *it) {
+    struct reaped reaped = {0};
+    reap_member(&it->shm, SECOND, &reaped);
+}
+
+/* Dies with a body pinned that is deleted, another half made, and the stripe locked. */
+static void leave_everything(struct worker *it) {
+    worker_get(it, LARGE, &it->lent[0]);
+    worker_delete(it, LARGE);
+    worker_fill_begin(it, LEFT, LARGE_BYTES);
+    fault_arm(5, SIGKILL);
+    put_small(it);
+}
+
 static void pin_and_delete(struct worker *it) {
     worker_get(it, LARGE, &it->lent[0]);
     worker_delete(it, LARGE);
@@ -154,6 +192,11 @@ static void evict(struct worker *it) {
 }
 
 static void enter_stripe(struct worker *it) { worker_delete(it, CHURN); }
+
+static void prepare_dead(struct worker *host) {
+    prepare(host);
+    die_at(host, SECOND, 0, leave_everything);
+}
 
 /* --- meanwhile and afterwards ---------------------------------------------------------------------------------------- */
 
@@ -329,6 +372,10 @@ static const struct scene SCENES[] = {
     {"freshen large, killed", SIGKILL, prepare, freshen_large, NULL, go_on_with_both, NULL},
     {"pin and delete, killed", SIGKILL, prepare, pin_and_delete, NULL, go_on_with_small, NULL},
     {"move, killed", SIGKILL, fill_with_holes, put_middling, NULL, go_on, NULL},
+    {"purge by a rule, killed", SIGKILL, prepare, purge_by_rule, NULL, go_on, NULL},
+    {"purge softly, killed", SIGKILL, prepare, purge_softly, NULL, go_on_with_both, NULL},
+    {"crawl, killed", SIGKILL, prepare_purged, crawl_all, NULL, go_on_with_both, NULL},
+    {"reap, killed", SIGKILL, prepare_dead, reap_second, NULL, go_on_with_small, NULL},
     {"evict, killed", SIGKILL, crowd, evict, NULL, go_on, NULL},
     {"replace large, killed, and in repair", SIGKILL, prepare, replace_large, NULL, die_in_repair, go_on_with_both},
     {"evict, killed, and in repair", SIGKILL, crowd, evict, NULL, die_in_repair, go_on},
@@ -452,7 +499,8 @@ int play_scene(const char *name) {
     int failed = 2;
     tallies = tallies_make();
     for (size_t i = 0; i < sizeof SCENES / sizeof *SCENES; i++) {
-        if (strcmp(name, "all") && strcmp(name, SCENES[i].name)) continue;
+        bool is_asked = !strcmp(name, "all") || (!strcmp(name, "killed") && SCENES[i].signal == SIGKILL);
+        if (!is_asked && strcmp(name, SCENES[i].name)) continue;
         int bad = play(&SCENES[i]);
         failed = failed == 2 ? bad : failed | bad;
         fflush(stdout);
