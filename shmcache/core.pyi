@@ -78,8 +78,17 @@ class Segment:
         """Map `fd` (already sized) and lay it out (`create`) or attach to what is there.
 
         `doorbells`: one eventfd per member (MEMBERS of them), or none when nobody waits. `stripes` and
-        `entries` 0: derived from the size. Raises LayoutMismatch when magic, version, size or boot id
-        do not fit, SegmentError when the size is too small (the message names the minimum).
+        `entries` 0: derived from the size. Raises SegmentError when the size is too small (the message
+        names the minimum). LayoutMismatch, with the reason, when what is there was not laid out by this
+        code, for this size, in this boot; any file may be tried.
+        """
+    def adopt(self, now_ns: int, *, verify: bool = True) -> dict[str, int]:
+        """Take over, after attaching, what dead processes left: every member is taken for dead.
+
+        Keeps what is sound and gives back the rest, also where single bytes were damaged: objects kept,
+        damaged ones dropped, half-made fills, zombies and pins given back. `verify`: compare the checksum
+        of every body, which reads all of them. Raises LayoutMismatch when nobody could tell any more what
+        was purged. Call only while no other process uses the segment, and before joining.
         """
     def join(self, member: int, now_ns: int) -> None:
         """Become `member`: called once by each process after the fork, before any other call."""

@@ -150,8 +150,12 @@ uint64_t entry_bytes(const struct shm *shm, const struct entry *entry) {
     return head->key_len + (uint64_t)head->meta_len + atomic_load_explicit(&entry->size, memory_order_relaxed);
 }
 
+static uint32_t chunk_bytes(const struct shm *shm, uint32_t chunk) {
+    return slab_class_bytes[chunk_class(shm, chunk)];
+}
+
 static uint32_t chunk_units(const struct shm *shm, uint32_t chunk) {
-    return chunk ? slab_class_bytes[chunk_class(shm, chunk)] / SHM_UNIT : 0;
+    return chunk ? chunk_bytes(shm, chunk) / SHM_UNIT : 0;
 }
 
 /* An entry's share of the tables: itself, its part of the index and of the ghosts. */
@@ -168,15 +172,41 @@ uint32_t entry_charge(const struct shm *shm, const struct entry *entry) {
            atomic_load_explicit(&entry->npages, memory_order_relaxed) * (SHM_PAGE / SHM_UNIT);
 }
 
+/* The bytes after the last full page: the first chunk is filled before the second begins. */
+static bool tails_fit(const struct shm *shm, const struct entry *entry, uint64_t bytes) {
+    const uint64_t first = bytes < TAIL_MAX ? bytes : TAIL_MAX;
+    if (first + sizeof(struct chunk_header) > chunk_bytes(shm, entry->tail[0])) return false;
+    if (bytes == first) return true;
+    return entry->tail[1] && bytes - first + sizeof(struct chunk_header) <= chunk_bytes(shm, entry->tail[1]);
+}
+
+static bool pages_fit(const struct shm *shm, uint32_t stripe, const struct entry *entry) {
+    uint32_t npages = atomic_load_explicit(&entry->npages, memory_order_relaxed);
+    if (!npages) return true;
+    if (!entry->list || npages > list_holds(shm, entry->list)) return false;
+    const uint32_t *numbers = list_numbers(shm, entry->list);
+    for (uint32_t i = 0; i < npages; i++)
+        if (numbers[i] >= shm->header->pages ||
+            atomic_load_explicit(&shm->pages[numbers[i]].owner, memory_order_relaxed) != page_owner(PAGE_BODY, stripe))
+            return false;
+    return true;
+}
+
 bool entry_fits(const struct shm *shm, const struct entry *entry) {
+    uint32_t stripe = stripe_of(shm, (uint32_t)(entry - shm->entries)), page, place;
+    const uint32_t chunks[] = {entry->head, entry->list, entry->tail[0], entry->tail[1]};
+    for (int i = 0; i < 4; i++)
+        if (chunks[i] && !chunk_locate(shm, stripe, chunks[i], &page, &place)) return false;
+    if (!entry->head || !pages_fit(shm, stripe, entry)) return false;
     const struct head *head = chunk_at(shm, entry->head);
     uint64_t size = atomic_load_explicit(&entry->size, memory_order_relaxed);
     uint64_t paged = (uint64_t)atomic_load_explicit(&entry->npages, memory_order_relaxed) * SHM_PAGE;
-    size_t room = slab_class_bytes[chunk_class(shm, entry->head)];
-    if (head_body_at(head->tags, head->key_len, head->meta_len) + (entry->large ? 0 : size) > room) return false;
-    if (!entry->large) return true;
+    size_t room = chunk_bytes(shm, entry->head), body_at = head_body_at(head->tags, head->key_len, head->meta_len);
+    if (body_at > room) return false;
+    if (!entry->large) return size <= room - body_at;
     if (!atomic_load_explicit(&entry->whole, memory_order_relaxed)) return size <= paged;
-    return entry->tail[0] ? size > paged && size < paged + SHM_PAGE : size <= paged && size + SHM_PAGE > paged;
+    if (!entry->tail[0]) return size <= paged && size + SHM_PAGE > paged;
+    return size > paged && size < paged + SHM_PAGE && tails_fit(shm, entry, size - paged);
 }
 
 void entry_publish_locked(struct shm *shm, const struct key *key, uint32_t index) {

@@ -59,7 +59,7 @@ void entry_drop_locked(struct shm *shm, uint32_t entry);
 /* Free the zombies without pins and the half-made entries of the dead; how many of each. */
 void table_sweep_locked(struct shm *shm, uint32_t stripe, uint32_t *zombies, uint32_t *fills);
 
-/* True when its lengths agree with the room its names give; they must be this stripe's (chunk_locate). */
+/* True when all it names is its stripe's and its lengths agree with the room that gives; safe on any garbage. */
 bool entry_fits(const struct shm *shm, const struct entry *entry);
 
 /* True while the process that fills this entry is alive as far as the member table knows. */

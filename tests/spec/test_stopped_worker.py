@@ -23,7 +23,7 @@ from tests.support.scripted_origin import Recorded, ScriptedOrigin, answer
 
 OBJECTS = 60
 CACHE_BYTES = 64 * MIB
-HOLDER = MEMBERS - 1  # as in tests/native/holder.c
+HOLDER = MEMBERS - 1  # as in tests/native/driver/holder.c
 
 
 def body_of(path: str) -> bytes:

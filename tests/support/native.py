@@ -1,4 +1,4 @@
-"""The cache's C with the driver of `tests/native`, compiled without Python: quick to build, quick to run."""
+"""The cache's C with the driver of `tests/native/driver`, compiled without Python: quick to build, quick to run."""
 
 import platform
 import shutil
@@ -12,7 +12,7 @@ import pytest
 import shmcache
 
 SOURCES = Path(shmcache.__file__).parent
-DRIVER = Path(__file__).parents[1] / "native"
+DRIVER = Path(__file__).parents[1] / "native" / "driver"
 FLAGS = ["-O1", "-g", "-std=gnu11", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror", "-DSHM_FAULTS"]
 COMPILERS = 2  # at once
 
