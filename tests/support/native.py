@@ -1,4 +1,4 @@
-"""The cache's C with the driver of `tests/native/driver`, compiled without Python: quick to build, quick to run."""
+"""The cache's C with `tests/native/driver`, compiled without Python: quick to build and to run."""
 
 import platform
 import shutil

@@ -296,6 +296,7 @@ int run_soak(int processes, uint64_t kills, uint64_t seed) {
         take_stock(&soak);
         stock_at += STOCK_EVERY;
     }
+    take_stock(&soak);
     expect_empty(&soak);
     print_outcome(&soak);
     uint64_t wrong = tallies_print(soak.tallies);
