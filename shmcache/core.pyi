@@ -241,15 +241,20 @@ class Cache:
         """Start an entry whose body comes piece by piece; `size` None: unknown. None when there is no room."""
     def freshen(
         self, key: bytes, meta: bytes, *, now_ns: int, fresh_until_ns: int, keep_until_ns: int,
-        swr_ns: int = 0, sie_ns: int = 0, flags: int = 0,
+        swr_ns: int = 0, sie_ns: int = 0, flags: int = 0, born: int = 0,
     ) -> bool:
-        """New meta and deadlines for a stored body, the body kept (RFC 9111 4.3.4). False when it is gone."""
+        """New meta and deadlines for a stored body, the body kept (RFC 9111 4.3.4). False when it is gone.
+
+        `born`: `generation()` when the origin was asked; a soft purge from before is over with this, one since
+        then makes it stale again, and after a hard one the answer is False. 0 means now.
+        """
     def delete(self, key: bytes, soft_ns: int = 0) -> bool:
         """Purge one entry; whether there was one. A fetch of that key that began before cannot be stored.
 
-        `soft_ns` not 0: a soft purge, here and below. The entry stays and is stale from that moment (or from
-        its own end of freshness, if that is earlier), so that its windows may still serve it; a fetch that
-        began before is stored as stale as that. SegmentError if its stripe stays locked for two seconds (by
+        `soft_ns` not 0, the present moment: a soft purge, here and below. The entry stays and is stale from
+        that moment (or from its own end of freshness, if that is earlier), so that its windows may still serve
+        it; a fetch that began before is stored as stale as that. Of several soft purges between which nobody
+        looked at the entry, the last counts. SegmentError if its stripe stays locked for two seconds (by
         a stopped process).
         """
     def purge_all(self, soft_ns: int = 0) -> int:

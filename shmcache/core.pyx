@@ -615,14 +615,14 @@ cdef class Cache:
         return filling
 
     def freshen(self, bytes key not None, bytes meta not None, *, int64_t now_ns, int64_t fresh_until_ns,
-                int64_t keep_until_ns, int64_t swr_ns=0, int64_t sie_ns=0, uint8_t flags=0):
+                int64_t keep_until_ns, int64_t swr_ns=0, int64_t sie_ns=0, uint8_t flags=0, uint64_t born=0):
         cdef shm *map = self._joined()
         cdef c_key sought
         cdef note noted
         cdef int answer
         map.now_ns = now_ns
         key_make(map, &sought, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
-        self._note(&noted, meta, fresh_until_ns, keep_until_ns, swr_ns, sie_ns, flags, 0)
+        self._note(&noted, meta, fresh_until_ns, keep_until_ns, swr_ns, sie_ns, flags, born)
         answer = store_freshen(map, &sought, &noted, 0)
         if answer == STORE_BUSY:
             with nogil:

@@ -27,6 +27,7 @@ static void look_at_locked(struct shm *shm, uint32_t index, int64_t now_ns, stru
     } else {
         entry_confirm_locked(shm, index, epoch, stale_from_ns);
     }
+    FP();
 }
 
 /* The next few entries of a stripe; true at the end of its round. */

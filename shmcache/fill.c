@@ -29,23 +29,28 @@ uint64_t fill_limit(const struct shm *shm) {
     return limit < listed ? limit : listed;
 }
 
-/* Whether the purges since the fetch began let it be stored; notes on the entry what they were. The entry is not
- * LIVE yet. */
+/* Whether the purges since the fetch began let it be stored; lowers *stale_from_ns to the soft ones. */
+static bool passes_purges(const struct shm *shm, const struct key *key, const struct note *note, int64_t *stale_from_ns) {
+    enum judgement judged =
+        purge_judge(shm, note->born, note->tags, note->tag_count, key->bytes, key->len, stale_from_ns);
+    FP();
+    /* then what is forgotten: a rule that was not there to judge has raised retired_epoch before it went */
+    return judged != JUDGED_PURGED && !purge_refuses(shm, note->born, key->lo, key->hi, stale_from_ns);
+}
+
+/* The same for an entry that is to be LIVE next; notes on it what the purges were. */
 static bool pass_purges_locked(struct shm *shm, const struct key *key, const struct note *note, uint32_t index) {
     int64_t stale_from_ns = INT64_MAX;
     uint64_t epoch = purge_generation(shm);
-    if (purge_refuses(shm, note->born, key->lo, key->hi, &stale_from_ns)) return false;
-    if (purge_judge(shm, note->born, note->tags, note->tag_count, key->bytes, key->len, &stale_from_ns) == JUDGED_PURGED)
-        return false;
+    if (!passes_purges(shm, key, note, &stale_from_ns)) return false;
     entry_confirm_locked(shm, index, epoch, stale_from_ns);
     return true;
 }
 
-/* Whether it is worth beginning at all. */
+/* Whether it is not worth beginning at all. */
 static bool is_purged(const struct shm *shm, const struct key *key, const struct note *note) {
     int64_t stale_from_ns = INT64_MAX;
-    return purge_refuses(shm, note->born, key->lo, key->hi, &stale_from_ns) ||
-           purge_judge(shm, note->born, note->tags, note->tag_count, key->bytes, key->len, &stale_from_ns) == JUDGED_PURGED;
+    return !passes_purges(shm, key, note, &stale_from_ns);
 }
 
 static size_t head_bytes(const struct key *key, const struct note *note) {
@@ -144,11 +149,18 @@ static enum store_answer begin_entry(struct shm *shm, const struct key *key, con
     return answer;
 }
 
+/* Drop a finished entry that was purged meanwhile; who follows it still has all of it. */
+static void refuse_locked(struct shm *shm, uint32_t index) {
+    atomic_store_explicit(&entry_at(shm, index)->whole, 1, memory_order_release);
+    FP();
+    entry_drop_locked(shm, index);
+}
+
 /* Make a finished entry visible, unless it was purged meanwhile. Leaves the stripe. */
 static enum store_answer publish_locked(struct shm *shm, const struct key *key, const struct note *note, uint32_t index) {
     bool passed = pass_purges_locked(shm, key, note, index);
     if (passed) entry_publish_locked(shm, key, index);
-    else entry_drop_locked(shm, index);
+    else refuse_locked(shm, index);
     segment_count(shm, !passed ? CORE_PURGED : entry_at(shm, index)->large ? CORE_STORES_LARGE : CORE_STORES_SMALL, 1);
     stripe_leave(shm, key->stripe);
     return passed ? STORE_DONE : STORE_PURGED;
@@ -193,8 +205,10 @@ static enum store_answer begin_large(struct shm *shm, struct fill *fill, int64_t
                                            patience_ns, &index);
     if (answer != STORE_DONE) return answer;
     struct entry *entry = entry_at(shm, index);
+    FP();
     STORE(entry->large, 1);
     entry->announced = fill->announced;
+    FP();
     fill->ctl = atomic_load(&entry->ctl);
     fill->entry = index;
     stripe_leave(shm, fill->key.stripe);
@@ -493,8 +507,9 @@ enum store_answer store_body(struct shm *shm, const struct key *key, const struc
 
 /* --- freshening -------------------------------------------------------------------------------------------------------- */
 
-/* Swap the head chunk of a large entry; its body stays where it is. */
-static void swap_head_locked(struct shm *shm, uint32_t stripe, uint32_t index, uint32_t chunk) {
+/* Swap the head chunk of a large entry; its body stays where it is. stale_from_ns: of the soft purges that the
+ * freshening does not undo. */
+static void swap_head_locked(struct shm *shm, uint32_t stripe, uint32_t index, uint32_t chunk, int64_t stale_from_ns) {
     struct entry *entry = entry_at(shm, index);
     struct stripe *it = &shm->stripes[stripe];
     uint32_t old = entry->head, queue = entry->queue;
@@ -504,7 +519,7 @@ static void swap_head_locked(struct shm *shm, uint32_t stripe, uint32_t index, u
     FP();
     __atomic_store_n(&entry->head, chunk, __ATOMIC_RELEASE);
     FP();
-    atomic_store(&entry->stale_from_ns, INT64_MAX); /* after the head: the old one must not become fresh again */
+    atomic_store(&entry->stale_from_ns, stale_from_ns); /* after the head: the old one must not become fresh again */
     FP();
     atomic_store(&entry->ctl, ctl_with(moving + (1 << 8), STATE_LIVE));
     FP();
@@ -528,6 +543,14 @@ static uint32_t usable_locked(struct shm *shm, const struct key *key) {
         return NOBODY;
     entry_confirm_locked(shm, index, epoch, stale_from_ns);
     return index;
+}
+
+/* Whether no purge since the origin was asked hit the entry for good; lowers *stale_from_ns to the soft ones. */
+static bool may_freshen_locked(const struct shm *shm, const struct key *key, const struct note *note, uint32_t index,
+                               int64_t *stale_from_ns) {
+    const struct head *head = chunk_at(shm, entry_at(shm, index)->head);
+    struct note asked = {.born = note->born, .tags = (const uint32_t *)(head + 1), .tag_count = head->tags};
+    return passes_purges(shm, key, &asked, stale_from_ns);
 }
 
 /* Write the new head into `chunk`, its tags (and a small body) taken from the entry `from`. */
@@ -562,7 +585,9 @@ static enum store_answer freshen_locked(struct shm *shm, const struct key *key, 
     if (bytes > SHM_CHUNK_MAX) return STORE_TOO_LARGE;
     uint32_t chunk = room_chunk_locked(shm, stripe, slab_class((uint32_t)bytes), old, force);
     if (!chunk) return STORE_NO_ROOM;
-    if (usable_locked(shm, key) != old) { /* it was the victim that made the room */
+    int64_t stale_from_ns = INT64_MAX;
+    /* it was the victim that made the room, or a purge came while the origin was asked */
+    if (usable_locked(shm, key) != old || !may_freshen_locked(shm, key, note, old, &stale_from_ns)) {
         chunk_give_locked(shm, stripe, chunk);
         return STORE_GONE;
     }
@@ -570,7 +595,7 @@ static enum store_answer freshen_locked(struct shm *shm, const struct key *key, 
     if (entry_at(shm, old)->large) {
         copy_head(shm, old, old, chunk, key, *note);
         seal_head(shm, old, chunk);
-        swap_head_locked(shm, stripe, old, chunk);
+        swap_head_locked(shm, stripe, old, chunk, stale_from_ns);
         return STORE_DONE;
     }
     struct entry *before = entry_at(shm, old);
@@ -580,6 +605,7 @@ static enum store_answer freshen_locked(struct shm *shm, const struct key *key, 
     copy_head(shm, old, fresh, chunk, key, *note);
     atomic_store(&entry_at(shm, fresh)->size, atomic_load(&before->size));
     entry_at(shm, fresh)->body_sum = before->body_sum;
+    atomic_store(&entry_at(shm, fresh)->stale_from_ns, stale_from_ns);
     seal_head(shm, fresh, chunk);
     entry_publish_locked(shm, key, fresh);
     return STORE_DONE;
@@ -617,7 +643,8 @@ void store_drop(struct shm *shm, const struct key *key, uint32_t entry, uint64_t
     if (!stripe_enter(shm, key->stripe, 0)) return;
     if (is_ours(shm, entry, ctl) && ctl_state(ctl) == STATE_LIVE) {
         segment_count(shm, why, 1);
-        entry_retire_locked(shm, entry);
+        if (why == CORE_DAMAGED) entry_condemn_locked(shm, entry);
+        else entry_retire_locked(shm, entry);
     }
     stripe_leave(shm, key->stripe);
 }

@@ -67,6 +67,7 @@ static uint64_t carry_out(struct shm *shm, const struct purge *purge) {
     uint64_t epoch = atomic_load(&shm->header->purge_epoch);
     do set_marks(shm, purge, epoch + 1);
     while (!atomic_compare_exchange_strong(&shm->header->purge_epoch, &epoch, epoch + 1));
+    FP();
     return epoch + 1;
 }
 
@@ -109,7 +110,8 @@ static void soften(const struct soft_mark *mark, uint64_t born, int64_t *stale_f
     if (ns < *stale_from_ns) *stale_from_ns = ns;
 }
 
-/* A rule that is being replaced while we look has been forgotten, so it concerns no entry that is read. */
+/* A rule whose epoch changes while we look has been forgotten, so it concerns no entry that is read; or its purge
+ * has not returned yet, and will be asked about again: its epoch ends beyond any birth we may lift an entry to. */
 static bool judge_by_rules(const struct shm *shm, uint64_t born, const uint8_t *key, uint32_t key_len,
                            int64_t *stale_from_ns) {
     for (const struct rule *rule = shm->rules; rule < shm->rules + SHM_RULES; rule++) {
@@ -209,6 +211,7 @@ static struct rule *free_rule(struct shm *shm) {
         if (epoch > crawled) continue;
         if (epoch) raise_to(&shm->header->retired_epoch, epoch);
         atomic_store(&rule->epoch, 0);
+        atomic_thread_fence(memory_order_seq_cst); /* who reads the rule sees it end before its bytes change */
         FP();
         return rule;
     }

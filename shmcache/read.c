@@ -107,8 +107,10 @@ static enum read_answer examine(struct shm *shm, const struct key *key, int64_t 
     const struct head *head = chunk_at(shm, found->head);
     int64_t keep_until_ns = LOAD(head->keep_until_ns), fresh_until_ns = LOAD(head->fresh_until_ns);
     int64_t swr_ns = (int64_t)LOAD(head->swr) * SHM_WINDOW_NS, sie_ns = (int64_t)LOAD(head->sie) * SHM_WINDOW_NS;
+    /* the birth first: one that hides a soft purge was written after the moment of that purge */
+    uint64_t born = atomic_load_explicit(&entry->born, memory_order_acquire), epoch = purge_generation(shm);
+    FP();
     int64_t stale_from_ns = atomic_load_explicit(&entry->stale_from_ns, memory_order_relaxed);
-    uint64_t born = atomic_load_explicit(&entry->born, memory_order_relaxed), epoch = purge_generation(shm);
     found->flags = LOAD(head->flags);
     enum judgement judged =
         purge_judge(shm, born, (const uint32_t *)(head + 1), found->tags, key->bytes, key->len, &stale_from_ns);
@@ -185,14 +187,20 @@ static bool is_sound_locked(struct shm *shm, const struct found *found) {
     return sound;
 }
 
+/* What is copied out of a head chunk fits one: looked at every time, for nothing else bounds the copying. */
+static bool fits_chunk(const struct found *found) {
+    return found->body_at <= SHM_CHUNK_MAX && (found->large || found->size <= SHM_CHUNK_MAX - found->body_at);
+}
+
 bool read_sound(struct shm *shm, const struct found *found) {
-    if (shm->hits_to_check || found->size > CHECKED_MAX) {
-        shm->hits_to_check -= shm->hits_to_check != 0;
+    if (!fits_chunk(found)) return false;
+    if (shm->hits_to_check) {
+        shm->hits_to_check--;
         return true;
     }
     shm->hits_to_check = CHECK_EVERY - 1;
     if (!is_sound_locked(shm, found)) return false;
-    if (!found->large || !read_pin(shm, found)) return true;
+    if (!found->large || found->size > CHECKED_MAX || !read_pin(shm, found)) return true;
     bool sound = sum_body_holds(shm, found->entry);
     read_unpin(shm, found->entry);
     return sound;

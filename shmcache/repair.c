@@ -146,6 +146,7 @@ static void rebuild_counts(struct shm *shm, uint32_t stripe, uint32_t first, uin
     struct stripe *it = &shm->stripes[stripe];
     it->free_entry = it->used = it->objects = 0;
     it->bytes = 0;
+    it->crawl_at = 0; /* the dead may have passed an entry and not dealt with it */
     for (uint32_t index = end; index-- > first;) {
         struct entry *entry = entry_at(shm, index);
         uint64_t state = state_of(entry);

@@ -7,6 +7,7 @@
 
 #include "evict.h"
 #include "lock.h"
+#include "repair.h"
 #include "shared.h"
 #include "slab.h"
 
@@ -133,6 +134,7 @@ uint32_t entry_take_locked(struct shm *shm, const struct key *key, uint64_t born
     atomic_store_explicit(&entry->stale_from_ns, INT64_MAX, memory_order_relaxed);
     entry->announced = UINT64_MAX;
     entry->queue = QUEUE_NONE;
+    entry->damaged = 0;
     entry->charge = 0;
     entry->owner = (uint8_t)shm->member;
     STORE(entry->owner_epoch, shm->epoch);
@@ -255,6 +257,17 @@ void entry_retire_locked(struct shm *shm, uint32_t index) {
     entry_drop_locked(shm, index);
 }
 
+void entry_condemn_locked(struct shm *shm, uint32_t index) {
+    struct entry *entry = entry_at(shm, index);
+    _Atomic uint64_t *slot = table_slot_of_locked(shm, index);
+    entry->damaged = 1;
+    FP();
+    if (slot) atomic_store_explicit(slot, 0, memory_order_release);
+    FP();
+    /* LIVE and in no slot: what rebuilding makes a zombie of, or, without pins, gives back */
+    stripe_rebuild_locked(shm, stripe_of(shm, index));
+}
+
 void entry_drop_locked(struct shm *shm, uint32_t index) {
     struct entry *entry = entry_at(shm, index);
     /* seq_cst, before the pins are read: whoever pins after that finds neither LIVE nor FILLING and lets go */
@@ -285,6 +298,10 @@ void entry_free_locked(struct shm *shm, uint32_t index) {
     uint64_t ctl = ctl_with(atomic_load_explicit(&entry->ctl, memory_order_relaxed), STATE_FREE);
     atomic_store(&entry->ctl, ctl);
     FP();
+    if (entry->damaged) {
+        stripe_rebuild_locked(shm, at);
+        return;
+    }
     give_pages_locked(shm, at, entry->list, npages);
     for (int i = 0; i < 4; i++) {
         FP();

@@ -50,6 +50,9 @@ void entry_confirm_locked(struct shm *shm, uint32_t entry, uint64_t epoch, int64
 /* Take a live entry out of index and queue; its room is given back now, or when its last pin goes. */
 void entry_retire_locked(struct shm *shm, uint32_t entry);
 
+/* The same for one whose names, lengths or queue links may be wrong: the stripe is rebuilt without it. */
+void entry_condemn_locked(struct shm *shm, uint32_t entry);
+
 /* Give back all an entry names, and the entry. It must be in no slot and no queue. */
 void entry_free_locked(struct shm *shm, uint32_t entry);
 

@@ -2,7 +2,8 @@
 
 A mutant is an exact piece of a source file and what stands there instead; a change of that file that hides
 the piece fails the test, so that the mutant is kept up with it. The scenes are those of
-`tests/native/driver`: interleavings forced by stopping a process at each fault point in turn, so that none depends on chance.
+`tests/native/driver`: interleavings forced by stopping a process at each fault point in turn, so that none
+depends on chance.
 """
 
 import subprocess
