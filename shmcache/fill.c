@@ -8,6 +8,7 @@
 #include "purge.h"
 #include "repair.h"
 #include "room.h"
+#include "shared.h"
 #include "slab.h"
 #include "sum.h"
 
@@ -64,26 +65,26 @@ static uint32_t window_of(int64_t ns) {
 
 static void write_head(struct head *head, uint32_t entry, const struct key *key, const struct note *note) {
     uint8_t *start = (uint8_t *)head;
-    head->chunk.entry = entry;
-    head->meta_len = (uint16_t)note->meta_len;
-    head->key_len = (uint16_t)key->len;
-    head->tags = (uint16_t)note->tag_count;
-    head->fresh_until_ns = note->fresh_until_ns;
-    head->keep_until_ns = note->keep_until_ns;
-    head->swr = window_of(note->swr_ns);
-    head->sie = window_of(note->sie_ns);
-    head->flags = note->flags;
-    head->pad = 0;
-    if (note->tag_count) memcpy(start + sizeof *head, note->tags, 4ull * note->tag_count);
-    memcpy(start + head_key_at(note->tag_count), key->bytes, key->len);
-    if (note->meta_len) memcpy(start + head_meta_at(note->tag_count, key->len), note->meta, note->meta_len);
+    STORE(head->chunk.entry, entry);
+    STORE(head->meta_len, (uint16_t)note->meta_len);
+    STORE(head->key_len, (uint16_t)key->len);
+    STORE(head->tags, (uint16_t)note->tag_count);
+    STORE(head->fresh_until_ns, note->fresh_until_ns);
+    STORE(head->keep_until_ns, note->keep_until_ns);
+    STORE(head->swr, window_of(note->swr_ns));
+    STORE(head->sie, window_of(note->sie_ns));
+    STORE(head->flags, note->flags);
+    STORE(head->pad, 0);
+    if (note->tag_count) shared_copy(start + sizeof *head, note->tags, 4ull * note->tag_count);
+    shared_copy(start + head_key_at(note->tag_count), key->bytes, key->len);
+    if (note->meta_len) shared_copy(start + head_meta_at(note->tag_count, key->len), note->meta, note->meta_len);
 }
 
 /* The head's sum, once the size is known and before anyone can see it. */
 static void seal_head(struct shm *shm, uint32_t index, uint32_t chunk) {
     const struct entry *entry = entry_at(shm, index);
     struct head *head = chunk_at(shm, chunk);
-    head->chunk.sum = sum_head(head, entry->hash_lo, atomic_load_explicit(&entry->size, memory_order_relaxed));
+    STORE(head->chunk.sum, sum_head(head, entry->hash_lo, atomic_load_explicit(&entry->size, memory_order_relaxed)));
     FP();
 }
 
@@ -135,7 +136,7 @@ static enum store_answer begin_entry(struct shm *shm, const struct key *key, con
             uint32_t chunk = chunk_for(shm, key->stripe, slab_class((uint32_t)bytes), *entry, &held);
             if (chunk) {
                 FP();
-                entry_at(shm, *entry)->head = chunk;
+                STORE(entry_at(shm, *entry)->head, chunk);
                 FP();
                 write_head(chunk_at(shm, chunk), *entry, key, note);
                 return STORE_DONE;
@@ -177,11 +178,11 @@ static enum store_answer store_small(struct shm *shm, const struct key *key, con
     struct entry *entry = entry_at(shm, index);
     uint8_t *to = (uint8_t *)chunk_at(shm, entry->head) + body_at;
     if (len <= COPY_UNDER_LOCK) {
-        if (len) memcpy(to, body, len);
+        if (len) shared_copy(to, body, len);
     } else {
         stripe_leave(shm, key->stripe);
         FP();
-        memcpy(to, body, len);
+        shared_copy(to, body, len);
         if (!stripe_enter(shm, key->stripe, WRITE_PATIENCE_NS)) {
             abandon(shm, key->stripe, index);
             return STORE_NO_ROOM;
@@ -205,7 +206,7 @@ static enum store_answer begin_large(struct shm *shm, struct fill *fill, int64_t
     if (answer != STORE_DONE) return answer;
     struct entry *entry = entry_at(shm, index);
     FP();
-    entry->large = 1;
+    STORE(entry->large, 1);
     entry->announced = fill->announced;
     FP();
     fill->ctl = atomic_load(&entry->ctl);
@@ -223,7 +224,7 @@ static bool grow_list(struct shm *shm, struct fill *fill, uint32_t count, bool *
     uint32_t bytes = wanted * 4 + (uint32_t)sizeof(struct chunk_header);
     uint32_t list = chunk_for(shm, fill->key.stripe, slab_class(bytes < SHM_PAGE ? bytes : SHM_PAGE), fill->entry, held);
     if (!list) return false;
-    if (holds) memcpy(list_numbers(shm, list), list_numbers(shm, old), atomic_load(&entry->npages) * 4ull);
+    if (holds) shared_copy(list_numbers(shm, list), list_numbers(shm, old), atomic_load(&entry->npages) * 4ull);
     FP();
     __atomic_store_n(&entry->list, list, __ATOMIC_RELEASE);
     atomic_thread_fence(memory_order_seq_cst); /* who follows sees the new list before the old chunk changes */
@@ -259,7 +260,7 @@ static bool grow_pages(struct shm *shm, struct fill *fill, uint32_t wanted) {
         }
         uint32_t *numbers = list_numbers(shm, entry->list), page;
         while (got < wanted && (page = page_take_locked(shm, stripe, PAGE_BODY))) {
-            numbers[npages + got++] = page - 1;
+            STORE(numbers[npages + got++], page - 1);
             FP();
             atomic_store_explicit(&entry->npages, npages + got, memory_order_release);
         }
@@ -280,7 +281,7 @@ static enum store_answer write_pages(struct shm *shm, struct fill *fill, const u
                 return STORE_NO_ROOM;
         }
         size_t piece = len < SHM_PAGE - offset ? len : SHM_PAGE - offset;
-        memcpy(page_at(shm, list_numbers(shm, entry->list)[page]) + offset, bytes, piece);
+        shared_copy(page_at(shm, list_numbers(shm, entry->list)[page]) + offset, bytes, piece);
         sum_add(fill->sum, bytes, piece);
         FP();
         at += piece;
@@ -359,9 +360,9 @@ static bool trim_tail(struct shm *shm, struct fill *fill) {
     }
     stripe_leave(shm, fill->key.stripe);
     uint32_t page = list_numbers(shm, entry->list)[last], first = tail < TAIL_MAX ? tail : TAIL_MAX;
-    memcpy(list_numbers(shm, entry->tail[0]), page_at(shm, page), first);
+    shared_copy(list_numbers(shm, entry->tail[0]), page_at(shm, page), first);
     FP();
-    if (tail > first) memcpy(list_numbers(shm, entry->tail[1]), page_at(shm, page) + first, tail - first);
+    if (tail > first) shared_copy(list_numbers(shm, entry->tail[1]), page_at(shm, page) + first, tail - first);
     if (!stripe_enter(shm, fill->key.stripe, WRITE_PATIENCE_NS)) {
         abandon(shm, fill->key.stripe, fill->entry);
         return false;
@@ -494,7 +495,10 @@ enum store_answer store_body(struct shm *shm, const struct key *key, const struc
     fill_open(shm, &fill, len, 0);
     if (len > fill.max_bytes) return STORE_TOO_LARGE;
     enum store_answer answer = begin_large(shm, &fill, patience_ns);
-    if (answer != STORE_DONE) return answer;
+    if (answer != STORE_DONE) {
+        fill_abort(shm, &fill);
+        return answer;
+    }
     answer = write_pages(shm, &fill, body, len);
     if (answer == STORE_DONE) answer = publish_large(shm, &fill, WRITE_PATIENCE_NS);
     fill_abort(shm, &fill);
@@ -560,7 +564,7 @@ static void copy_head(struct shm *shm, uint32_t from, uint32_t to, uint32_t chun
     write_head((struct head *)start, to, key, &note);
     if (entry->large) return;
     const uint8_t *body = (const uint8_t *)old + head_body_at(old->tags, old->key_len, old->meta_len);
-    memcpy(start + head_bytes(key, &note), body, atomic_load(&entry->size));
+    shared_copy(start + head_bytes(key, &note), body, atomic_load(&entry->size));
 }
 
 /* Bytes the new head chunk of this entry needs. */
@@ -596,7 +600,7 @@ static enum store_answer freshen_locked(struct shm *shm, const struct key *key, 
     }
     struct entry *before = entry_at(shm, old);
     uint32_t fresh = entry_take_locked(shm, key, atomic_load(&before->born));
-    entry_at(shm, fresh)->head = chunk;
+    STORE(entry_at(shm, fresh)->head, chunk);
     FP();
     copy_head(shm, old, fresh, chunk, key, *note);
     atomic_store(&entry_at(shm, fresh)->size, atomic_load(&before->size));

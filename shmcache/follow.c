@@ -1,15 +1,12 @@
 #include "follow.h"
 
-#include <string.h>
-
 #include "lock.h"
 #include "purge.h"
+#include "shared.h"
 #include "slab.h"
 #include "table.h"
 
 enum { TRIES = 1000 }; /* an entry in MOVING is LIVE or FILLING again a few stores later, unless its writer died */
-
-#define LOAD(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 
 /* A snapshot of a FILLING or LIVE entry; false when it is another life by now, or in between. */
 static bool look_at(const struct shm *shm, uint32_t index, uint64_t life, struct found *found) {
@@ -50,11 +47,11 @@ static bool is_of_key(const struct shm *shm, const struct key *key, int64_t now_
     atomic_thread_fence(memory_order_acquire);
     if (LOAD(entry->head) != found->head || key_len != key->len) return false;
     found->meta_at = (uint32_t)head_meta_at(found->tags, key_len);
-    if (memcmp((const uint8_t *)head + head_key_at(found->tags), key->bytes, key->len) != 0) return false;
+    if (!shared_same((const uint8_t *)head + head_key_at(found->tags), key->bytes, key->len)) return false;
     bool unpurged = is_unpurged(shm, key, found);
     found->verdict = read_judge(now_ns, found->fresh_until_ns, swr_ns, sie_ns);
     atomic_thread_fence(memory_order_acquire);
-    return unpurged && LOAD(entry->head) == found->head;
+    return unpurged && LOAD(entry->head) == found->head; /* a pin keeps the body, but a freshening gives the head back */
 }
 
 bool follow_begin(struct shm *shm, uint64_t word, const struct key *key, int64_t now_ns, struct found *found,

@@ -6,6 +6,7 @@
 #include "lock.h"
 #include "purge.h"
 #include "repair.h"
+#include "shared.h"
 #include "slab.h"
 #include "sum.h"
 
@@ -17,41 +18,19 @@ enum {
 
 /* --- word loads of bytes another process may be changing; every part begins at a multiple of 8 ------------------ */
 
-static uint64_t load_word(const uint8_t *from) {
-    return __atomic_load_n((const uint64_t *)from, __ATOMIC_RELAXED);
-}
-
 typedef uint64_t __attribute__((may_alias, aligned(1))) any_word; /* a private word, wherever it lies */
 
 static void copy_words(uint8_t *to, const uint8_t *from, size_t len) {
     const uint8_t *end = from + (len & ~(size_t)7);
     for (; from + 64 <= end; from += 64, to += 64)
 #pragma GCC unroll 8
-        for (int i = 0; i < 64; i += 8) *(any_word *)(to + i) = load_word(from + i);
-    for (; from < end; from += 8, to += 8) *(any_word *)to = load_word(from);
+        for (int i = 0; i < 64; i += 8) *(any_word *)(to + i) = shared_word(from + i);
+    for (; from < end; from += 8, to += 8) *(any_word *)to = shared_word(from);
     if (len & 7) { /* the rest of the word is inside the chunk */
-        uint64_t word = load_word(from);
+        uint64_t word = shared_word(from);
         memcpy(to, &word, len & 7);
     }
 }
-
-/* The key follows u32 tags, so it may begin in the middle of a word. */
-static bool same_bytes(const uint8_t *shared, const uint8_t *key, size_t len) {
-    while (len && (uintptr_t)shared % 8) {
-        if (__atomic_load_n(shared++, __ATOMIC_RELAXED) != *key++) return false;
-        len--;
-    }
-    for (; len >= 8; len -= 8, shared += 8, key += 8) {
-        uint64_t word;
-        memcpy(&word, key, 8);
-        if (load_word(shared) != word) return false;
-    }
-    if (!len) return true;
-    uint64_t word = load_word(shared);
-    return memcmp(&word, key, len) == 0;
-}
-
-#define LOAD(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 
 /* --- finding ----------------------------------------------------------------------------------------------------- */
 
@@ -90,7 +69,7 @@ static enum look look_at(const struct shm *shm, const struct key *key, uint64_t 
     found->tags = LOAD(head->tags);
     FP();
     if (!read_same(shm, found)) return LOOK_CHANGED; /* before lengths are trusted */
-    if (key_len != key->len || !same_bytes((const uint8_t *)head + head_key_at(found->tags), key->bytes, key->len))
+    if (key_len != key->len || !shared_same((const uint8_t *)head + head_key_at(found->tags), key->bytes, key->len))
         return read_same(shm, found) ? LOOK_OTHER : LOOK_CHANGED;
     found->meta_len = LOAD(head->meta_len);
     found->meta_at = (uint32_t)head_meta_at(found->tags, key_len);

@@ -1,10 +1,9 @@
 #include "room.h"
 
-#include <string.h>
-
 #include "evict.h"
 #include "lock.h"
 #include "repair.h"
+#include "shared.h"
 #include "slab.h"
 #include "table.h"
 
@@ -42,7 +41,7 @@ static bool move_chunk_locked(struct shm *shm, uint32_t stripe, uint32_t class_,
         chunk_give_locked(shm, stripe, to);
         return false;
     }
-    memcpy(chunk_at(shm, to), chunk_at(shm, chunk), slab_class_bytes[class_]);
+    shared_copy(chunk_at(shm, to), chunk_at(shm, chunk), slab_class_bytes[class_]);
     FP();
     __atomic_store_n(name, to, __ATOMIC_RELEASE);
     FP();

@@ -8,6 +8,7 @@
 #include "evict.h"
 #include "lock.h"
 #include "repair.h"
+#include "shared.h"
 #include "slab.h"
 
 /* Spread 32 bits of hash over any number of buckets. */
@@ -106,7 +107,9 @@ static _Atomic uint64_t *room_in_index_locked(struct shm *shm, const struct key 
 
 bool filler_lives(const struct shm *shm, const struct entry *entry) {
     if (entry->owner >= SHM_MEMBERS) return false;
-    return atomic_load(&shm->members[entry->owner].epoch) == entry->owner_epoch;
+    /* acquire: a filler that disowned its entry (fill.c) has done its last with it */
+    uint32_t epoch = __atomic_load_n(&entry->owner_epoch, __ATOMIC_ACQUIRE);
+    return atomic_load(&shm->members[entry->owner].epoch) == epoch;
 }
 
 uint32_t entry_take_locked(struct shm *shm, const struct key *key, uint64_t born) {
@@ -117,12 +120,15 @@ uint32_t entry_take_locked(struct shm *shm, const struct key *key, uint64_t born
     stripe->free_entry = entry->next;
     FP();
     stripe->used++;
-    entry->hash_lo = key->lo;
-    entry->hash_hi = key->hi;
+    STORE(entry->hash_lo, key->lo);
+    STORE(entry->hash_hi, key->hi);
     atomic_store_explicit(&entry->size, 0, memory_order_relaxed);
-    entry->head = entry->list = entry->tail[0] = entry->tail[1] = 0;
+    STORE(entry->head, 0);
+    STORE(entry->list, 0);
+    STORE(entry->tail[0], 0);
+    STORE(entry->tail[1], 0);
     atomic_store_explicit(&entry->npages, 0, memory_order_relaxed);
-    entry->large = 0;
+    STORE(entry->large, 0);
     atomic_store_explicit(&entry->whole, 0, memory_order_relaxed);
     atomic_store_explicit(&entry->born, born, memory_order_relaxed);
     atomic_store_explicit(&entry->stale_from_ns, INT64_MAX, memory_order_relaxed);
@@ -131,7 +137,7 @@ uint32_t entry_take_locked(struct shm *shm, const struct key *key, uint64_t born
     entry->damaged = 0;
     entry->charge = 0;
     entry->owner = (uint8_t)shm->member;
-    entry->owner_epoch = shm->epoch;
+    STORE(entry->owner_epoch, shm->epoch);
     atomic_store_explicit(&entry->freq, 0, memory_order_relaxed);
     FP();
     uint64_t life = ctl_life(atomic_load_explicit(&entry->ctl, memory_order_relaxed)) + 1;

@@ -5,8 +5,10 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from shmcache import COPY_BYTES, PinnedBody, Segment
+from tests.support.native import Build, run
 from tests.support.segments import (
     FOREVER_NS,
     NOW_NS,
@@ -86,6 +88,14 @@ def test_kills_at_random_instants_leave_no_trace() -> None:
         lent.clear()
         assert segment.audit() == []
         assert put(segment, b"after", sealed(1, 260_000))
+
+
+def test_kills_of_eight_processes_at_random_steps_leave_no_trace(tmp_path: Path) -> None:
+    """The short form of scripts/soak-cache: also with the dead left lying, and with reapers that die."""
+    done = run(Build(tmp_path).driver("soak"), ["soak", "--kills", "60"])
+    assert done.returncode == 0, done.stdout
+    assert "torn 0, foreign 0, damaged 0" in done.stdout
+    assert "all keys deleted: 0 pages and 0 entries in use" in done.stdout
 
 
 def test_a_hot_key_is_never_torn() -> None:
