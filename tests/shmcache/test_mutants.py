@@ -174,8 +174,8 @@ MUTANTS = [
     Mutant(
         "a purge during a fetch is not asked about",
         "fill.c",
-        "&stale_from_ns) == JUDGED_PURGED)\n        return false;\n    entry_confirm_locked",
-        "&stale_from_ns) == 99)\n        return false;\n    entry_confirm_locked",
+        "return judged != JUDGED_PURGED && !purge_refuses",
+        "return (judged != JUDGED_PURGED || true) && !purge_refuses",
         "fill, purged meanwhile",
     ),
     Mutant(
