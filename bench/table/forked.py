@@ -57,11 +57,11 @@ def ns_per_operation(
 ) -> float:
     """CPU nanoseconds per operation, the `servers`' share included.
 
-    `make(member)` runs in the child (members count from 1) and gives what one pass is. `budget_ns` of CPU
-    time, shared among the processes, is spent on passes, though every process makes at least one.
+    `make(member)` runs in the child (members count from 1) and gives what one pass is. Each process spends
+    about `budget_ns` of CPU time, though it makes at least one pass.
     """
     start = os.pipe()
-    children = [_fork(make, number + 1, budget_ns // processes, start) for number in range(processes)]
+    children = [_fork(make, number + 1, budget_ns, start) for number in range(processes)]
     os.close(start[0])
     ready = [os.read(report, 1) for _, report in children]
     before = cpu_ns(servers)

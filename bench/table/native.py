@@ -20,9 +20,9 @@ class Native:
     def __init__(self, program: Path) -> None:
         self._program = program
 
-    def operation(self, name: str, keys: int, processes: int, count: int) -> float:
-        """CPU nanoseconds per operation."""
-        return float(self._run(name, str(keys), str(processes), str(count)))
+    def operation(self, name: str, keys: int, processes: int, budget_ns: int) -> float:
+        """CPU nanoseconds per operation; `budget_ns` is what each process spends, about."""
+        return float(self._run(name, str(keys), str(processes), str(budget_ns // 1_000_000)))
 
     def special(self, name: str) -> float:
         """Nanoseconds of `wake`, `repair` or `reap`."""

@@ -1,6 +1,6 @@
 /* CPU time of the shared cache's operations, called from C. bench/table/native.py builds and runs it.
  *
- *     rows OPERATION KEYS PROCESSES COUNT   CPU ns per operation: COUNT of them, shared among the processes
+ *     rows OPERATION KEYS PROCESSES MS      CPU ns per operation; MS: CPU time each process spends, about
  *     rows wake                             ns from a lease's release to the waiter running, median
  *     rows repair                           ns to rebuild one of 64 stripes of a full 1 GiB segment, median
  *     rows reap                             ns to clean up after a dead member of a segment with 10^6 entries
@@ -28,7 +28,7 @@
 
 #define SEGMENT_BYTES (1ull << 30) /* 64 stripes */
 #define FILLED_BYTES (64ull << 20) /* so small that every process has touched all of it before it is measured */
-enum { PROCESSES_MAX = SHM_MEMBERS - 1, PIECE = 65536, WARM = 128 };
+enum { PROCESSES_MAX = SHM_MEMBERS - 1, PIECE = 65536, PASS = 128 };
 
 static struct shm shm;
 static struct bucket_table buckets;
@@ -128,7 +128,7 @@ static const struct row {
 /* What the children share with their parent. */
 struct meeting {
     pthread_barrier_t start;
-    uint64_t spent_ns[PROCESSES_MAX];
+    uint64_t spent_ns[PROCESSES_MAX], operations[PROCESSES_MAX];
 };
 
 static struct meeting *make_meeting(unsigned processes) {
@@ -141,29 +141,39 @@ static struct meeting *make_meeting(unsigned processes) {
     return meeting;
 }
 
-/* Going over all keys first maps the segment's pages into this process; then the operations count. */
-static void run_child(const struct row *row, uint32_t keys, uint64_t count, int number, struct meeting *meeting) {
+/* Every key once, and again until there were enough. */
+static uint64_t run_pass(const struct row *row, const struct request *requests, uint32_t keys) {
+    uint64_t done = 0;
+    do
+        for (uint32_t at = 0; at < keys; at++) row->run(&requests[at]);
+    while ((done += keys) < PASS);
+    return done;
+}
+
+/* The first pass maps the segment's pages into this process, the second tells how many will last long enough. */
+static void run_child(const struct row *row, uint32_t keys, uint64_t budget_ns, int number, struct meeting *meeting) {
     const struct request *requests = shuffled(keys, (uint64_t)number + 1);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* when a sibling fails, nobody waits for it at the start */
     pin_to_core(number);
     join_segment(&shm, number + 1);
     leases.member = shm.member;
     leases.epoch = shm.epoch;
-    for (uint32_t i = 0; i < keys || i < WARM; i++) row->run(&requests[i % keys]);
+    run_pass(row, requests, keys);
+    uint64_t before = cpu_ns(), operations = 0;
+    run_pass(row, requests, keys);
+    uint64_t passes = budget_ns / (cpu_ns() - before + 1) + 1;
     pthread_barrier_wait(&meeting->start);
-    uint64_t before = cpu_ns();
-    for (uint64_t done = 0, at = 0; done < count; done++) {
-        row->run(&requests[at]);
-        if (++at == keys) at = 0;
-    }
+    before = cpu_ns();
+    while (passes--) operations += run_pass(row, requests, keys);
     meeting->spent_ns[number] = cpu_ns() - before;
+    meeting->operations[number] = operations;
     _exit(0);
 }
 
-static void measure_row(const struct row *row, uint32_t keys, unsigned processes, uint64_t count) {
+static void measure_row(const struct row *row, uint32_t keys, unsigned processes, uint64_t budget_ns) {
     struct meeting *meeting = make_meeting(processes);
     const struct request *requests = shuffled(keys, 0);
-    uint64_t each = count / processes, total_ns = 0;
+    uint64_t total_ns = 0, operations = 0;
     int status;
     make_segment(&shm, row->segment, 0);
     buckets = (struct bucket_table){segment_region(&shm, REGION_BUCKETS), shm.header->bucket_cells};
@@ -172,12 +182,15 @@ static void measure_row(const struct row *row, uint32_t keys, unsigned processes
     for (unsigned i = 0; i < processes; i++) {
         pid_t pid = fork();
         if (pid < 0) die("cannot fork");
-        if (!pid) run_child(row, keys, each, (int)i, meeting);
+        if (!pid) run_child(row, keys, budget_ns, (int)i, meeting);
     }
     for (unsigned i = 0; i < processes; i++)
         if (wait(&status) < 0 || status) die("a child failed");
-    for (unsigned i = 0; i < processes; i++) total_ns += meeting->spent_ns[i];
-    printf("%.1f\n", (double)total_ns / (double)(each * processes));
+    for (unsigned i = 0; i < processes; i++) {
+        total_ns += meeting->spent_ns[i];
+        operations += meeting->operations[i];
+    }
+    printf("%.1f\n", (double)total_ns / (double)operations);
 }
 
 int main(int argc, char **argv) {
@@ -192,10 +205,10 @@ int main(int argc, char **argv) {
         if (processes < 1 || processes > PROCESSES_MAX) die("1 to 63 processes");
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
             if (!strcmp(rows[i].name, what)) {
-                measure_row(&rows[i], (uint32_t)atoi(argv[2]), processes, (uint64_t)atoll(argv[4]));
+                measure_row(&rows[i], (uint32_t)atoi(argv[2]), processes, (uint64_t)atoll(argv[4]) * 1000000);
                 return 0;
             }
         die("no such operation");
-    } else die("usage: rows OPERATION KEYS PROCESSES COUNT | wake | repair | reap | scale OBJECTS BYTES ROUNDS");
+    } else die("usage: rows OPERATION KEYS PROCESSES MS | wake | repair | reap | scale OBJECTS BYTES ROUNDS");
     return 0;
 }
