@@ -12,8 +12,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 CORE = [
-    "segment", "lock", "slab", "evict", "table", "room", "read", "fill", "repair", "audit",
-    "lease", "bucket", "counter",
+    "segment", "lock", "slab", "ghost", "evict", "table", "room", "read", "fill", "repair", "audit",
+    "lease", "bucket", "window", "counter", "purge", "sum", "follow", "crawl",
 ]  # fmt: skip
 
 NATIVE = ["worker.fields", "worker.cache.plain_hit", "worker.observe.hit_line"]
@@ -52,7 +52,7 @@ HIT_PATH = [
 FLAGS = ["-O2", "-g0", "-std=gnu11", "-fno-strict-aliasing"]
 
 
-# The 16-byte compare-and-swap of the token buckets; on arm64 it needs no flag.
+# The 16-byte compare-and-swap of the rate decisions; on arm64 it needs no flag.
 MACHINE = ["-mcx16"] if platform.machine() == "x86_64" else []
 
 

@@ -9,14 +9,17 @@ from shmcache.core import (
     MEMBERS,
     Cache,
     Fill,
+    Following,
     Hit,
     Leases,
     MemberInfo,
     PinnedBody,
     Segment,
+    SlidingWindows,
     Statistics,
     TokenBuckets,
 )
+from shmcache.endings import Claim, Ending
 from shmcache.errors import LayoutMismatch, SegmentError
 
 __all__ = [
@@ -24,7 +27,10 @@ __all__ = [
     "LAYOUT_VERSION",
     "MEMBERS",
     "Cache",
+    "Claim",
+    "Ending",
     "Fill",
+    "Following",
     "Hit",
     "LayoutMismatch",
     "Leases",
@@ -32,6 +38,7 @@ __all__ = [
     "PinnedBody",
     "Segment",
     "SegmentError",
+    "SlidingWindows",
     "Statistics",
     "TokenBuckets",
 ]

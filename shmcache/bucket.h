@@ -1,29 +1,13 @@
 /* Token buckets: exact rate decisions for all processes by GCRA, one 16-byte compare-and-swap each.
  *
- * A cell holds {hash of the key, theoretical arrival time}. The arrival time (TAT) is when the bucket will be
- * full again; granting `cost` tokens moves it `cost` intervals on, and a request is refused when that would
- * put it more than `burst` intervals ahead of now. One swap is the whole decision: no lock, no state that a
- * death could leave behind.
- *
- * Laws of a cell, on which everything else rests:
- *   1. Its TAT only ever grows. Granting adds to it; a new key takes a cell over only when the old TAT lies in
- *      the past, and starts no earlier than now. So a cell never has the same content twice (no ABA).
- *   2. A new key takes the cell with the smallest (TAT, position) of its set, and no other.
- *
- * Why a key never has two cells. Let P insert key K in cell i while Q, which has seen no K, inserts it in j.
- * Q read i before P's swap and succeeded on j after it. By law 1 Q saw in i at most what P replaced, and P saw
- * in j at most what Q replaced. By law 2 Q's choice means (j) < (i as Q saw it) <= (i as P saw it), and P's
- * means (i as P saw it) < (j as P saw it) <= (j as Q saw it) = (j): a contradiction. No clock occurs in this,
- * so it holds between processes whose clocks were read at different moments. It needs that a cell's TAT is read
- * before its hash.
+ * A cell (cell.h) holds the key's theoretical arrival time, in nanoseconds of CLOCK_MONOTONIC. This TAT is when
+ * the bucket will be full again; granting `cost` tokens moves it `cost` intervals on, and a request is refused
+ * when that would put it more than `burst` intervals ahead of now.
  *
  * Why no more than burst + elapsed / interval is granted, whatever the order of clocks. A key's TAT grows by one
  * interval per token and starts no earlier than the clock of the first taker; the last grant leaves it at most
  * burst intervals after the clock of the last. A clock older than the stored time counts as no time passed.
- * A cell is given to another key only BUCKET_GRACE_NS after it was full again, so that the clocks of two takers
- * may differ by that much.
- *
- * Two keys whose seeded 64-bit hashes are equal share a bucket: about one in 10^13 with 10^6 keys active.
+ * A cell that another key takes over held a full bucket, so its former key loses and gains nothing by it.
  */
 #ifndef SHMCACHE_BUCKET_H
 #define SHMCACHE_BUCKET_H
@@ -31,16 +15,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BUCKET_WAYS 4
-#define BUCKET_GRACE_NS 1000000000ull
-
 /* Answer of bucket_take when every cell of the set is active for another key: granted, but not counted. */
 #define BUCKET_FULL (-1)
 
 /* One process's view; lies in its own memory. */
 struct bucket_table {
     void *region;
-    size_t cells; /* power of two, at least BUCKET_WAYS */
+    size_t cells; /* power of two, at least CELL_WAYS */
 };
 
 /* Bytes of a region of that many cells; it must be 64-byte aligned. */

@@ -9,11 +9,14 @@ cdef extern from "layout.h" nogil:
         SHM_LAYOUT_VERSION
         SHM_LEASES
         SHM_BOOT_ID_MAX
+        SHM_PAGE
         SHM_TAGS_MAX
+        SHM_LEVELS
     enum region:
         REGION_STATISTICS
         REGION_LEASES
         REGION_BUCKETS
+        REGION_WINDOWS
     struct header:
         uint64_t seed
         uint32_t bucket_cells
@@ -48,6 +51,7 @@ cdef extern from "segment.h" nogil:
         uint8_t *base
         size_t size
         uint64_t now_ns
+        uint64_t pinned_bytes
         header *header
         member *members
         void *statistics
@@ -70,13 +74,20 @@ cdef extern from "counter.h" nogil:
         CORE_COUNTERS
     enum core_counter:
         CORE_LOCK_TIMEOUTS
+        CORE_EXPIRED
+        CORE_PURGED
+        CORE_DAMAGED
+        CORE_HITS_SMALL
+        CORE_HITS_LARGE
+        CORE_MISSES
+        CORE_PINS_BROKEN_OFF
         CORE_REAPS
         CORE_REAPED_PINS
         CORE_REAPED_FILLS
         CORE_REAPED_LEASES
-        CORE_LEASES_TAKEN_OVER
-        CORE_LEASE_TABLE_FULL
         CORE_BUCKET_TABLE_FULL
+        CORE_WINDOW_TABLE_FULL
+    const char *counter_name(unsigned index)
     void counter_add(void *region, int member, unsigned index, uint64_t amount)
     void counter_retire(void *region, int member)
     uint64_t counter_total(const void *region, unsigned index)
@@ -102,9 +113,13 @@ cdef extern from "lease.h" nogil:
         const int *doorbells
         int member
         uint32_t epoch
-        uint64_t taken_over
+        void *statistics
     int lease_claim(lease_table *table, uint64_t hash, uint64_t now_ns, uint64_t lease_ns, uint64_t *ticket)
     int c_lease_ending "lease_ending" (lease_table *table, uint64_t ticket, uint64_t now_ns)
+    bint lease_renew(lease_table *table, uint64_t ticket, uint64_t now_ns, uint64_t lease_ns)
+    bint lease_announce(lease_table *table, uint64_t ticket, uint64_t note)
+    bint lease_note(const lease_table *table, uint64_t ticket, uint64_t *note)
+    bint lease_progress(lease_table *table, uint64_t ticket)
     bint lease_release(lease_table *table, uint64_t ticket, int ending)
     size_t lease_reap(lease_table *table, int member, uint32_t epoch)
 
@@ -117,6 +132,18 @@ cdef extern from "bucket.h" nogil:
         size_t cells
     int64_t bucket_take(const bucket_table *table, uint64_t hash, uint64_t now_ns, uint64_t interval_ns,
                         uint64_t burst, uint64_t cost)
+
+
+cdef extern from "window.h" nogil:
+    enum:
+        WINDOW_FULL
+        WINDOW_S_MAX
+        WINDOW_LIMIT_MAX
+    struct window_table:
+        void *region
+        size_t cells
+    int64_t window_take(const window_table *table, uint64_t hash, uint64_t now_ns, uint32_t window_s,
+                        uint32_t limit, uint32_t cost)
 
 
 cdef extern from "table.h" nogil:
@@ -145,13 +172,16 @@ cdef extern from "read.h" nogil:
         uint32_t meta_at
         uint32_t meta_len
         uint32_t body_at
+        uint32_t head
         int64_t fresh_until_ns
         uint8_t flags
         uint8_t verdict
         uint8_t large
+        uint8_t purged
     int read_find(shm *map, const c_key *key, int64_t now_ns, found *found)
     void read_copy(const shm *map, const found *found, uint32_t at, void *to, size_t size)
     bint read_same(const shm *map, const found *found)
+    bint read_sound(shm *map, const found *found)
     bint read_pin(shm *map, const found *found)
     void read_unpin(shm *map, uint32_t entry)
     uint64_t read_run(const shm *map, uint32_t entry, uint64_t size, uint64_t at, const uint8_t **bytes)
@@ -182,20 +212,48 @@ cdef extern from "fill.h" nogil:
         note note
         uint64_t max_bytes
         uint64_t filled
+        uint32_t entry
+        uint64_t ctl
         bint open
-    uint32_t tag_slot(const shm *map, const uint8_t *bytes, size_t size)
     int store_body(shm *map, const c_key *key, const note *note, const uint8_t *body, uint64_t size,
                    int64_t patience_ns)
     bint fill_open(shm *map, fill *fill, uint64_t announced, uint64_t max_bytes)
     int fill_write(shm *map, fill *fill, const uint8_t *bytes, size_t size)
     int fill_publish(shm *map, fill *fill, int64_t patience_ns)
+    int fill_settle(shm *map, fill *fill)
     void fill_abort(shm *map, fill *fill)
     int store_freshen(shm *map, const c_key *key, const note *note, int64_t patience_ns)
-    int store_delete(shm *map, const c_key *key, int64_t patience_ns)
-    void store_drop(shm *map, const c_key *key, uint32_t entry, uint64_t ctl)
-    uint64_t purge_all(shm *map)
-    uint64_t purge_slot(shm *map, uint32_t slot)
+    int store_delete(shm *map, const c_key *key, int64_t soft_ns, int64_t patience_ns)
+    void store_drop(shm *map, const c_key *key, uint32_t entry, uint64_t ctl, core_counter why)
+
+
+cdef extern from "purge.h" nogil:
+    uint32_t purge_tag_slot(const shm *map, const uint8_t *tag, size_t size)
+    uint32_t purge_levels(const shm *map, const uint8_t *key, size_t size, uint32_t *slots)
+    uint64_t purge_everything(shm *map, int64_t soft_ns)
+    uint64_t c_purge_tag "purge_tag" (shm *map, uint32_t slot, int64_t soft_ns)
+    uint64_t c_purge_prefix "purge_prefix" (shm *map, const uint8_t *prefix, size_t size, int64_t soft_ns)
     uint64_t purge_generation(const shm *map)
+
+
+cdef extern from "follow.h" nogil:
+    enum:
+        FOLLOW_RUNNING
+        FOLLOW_WHOLE
+        FOLLOW_BROKEN
+    uint64_t follow_word(uint64_t ctl, uint32_t entry)
+    bint follow_begin(shm *map, uint64_t word, const c_key *key, int64_t now_ns, found *found,
+                      uint64_t *announced)
+    bint follow_meta(const shm *map, const found *found, void *to)
+    int follow_look(const shm *map, uint32_t entry, uint64_t *filled)
+
+
+cdef extern from "crawl.h" nogil:
+    struct crawled:
+        uint32_t looked
+        uint32_t expired
+        uint32_t purged
+    void c_crawl "crawl" (shm *map, int64_t now_ns, uint32_t entries, crawled *crawled)
 
 
 cdef extern from "repair.h" nogil:

@@ -19,12 +19,18 @@ COPY_BYTES: int  # bodies up to this size are copied out by `get`, larger ones a
 STATISTICS: Final = 512  # u64 per member; those below USER_STATISTICS are the core's own
 USER_STATISTICS: Final = 64
 LAYOUT_VERSION: int
+PAGE_BYTES: int  # what `occupancy` counts pages of
 
 # Verdicts of Cache.get
 FRESH: int  # within its freshness lifetime
 STALE_WHILE_REVALIDATE: int  # stale, within its stale-while-revalidate window
 STALE_IF_ERROR: int  # stale, within its stale-if-error window
 EXPIRED: int  # stale and outside every window, but kept: revalidate before use
+
+# What Following.look says of a body that another process writes
+RUNNING: int  # more will come
+WHOLE: int  # all of it can be read
+BROKEN: int  # no more will come: the fill was given up, or its process died
 
 # Answers of Leases.claim
 CLAIMED: int  # the caller fetches, and must `release`
@@ -54,6 +60,7 @@ class Segment:
     cache: Cache
     leases: Leases
     buckets: TokenBuckets
+    windows: SlidingWindows
     statistics: Statistics
     size_bytes: int
 
@@ -109,6 +116,27 @@ class PinnedBody:
     def __len__(self) -> int: ...
     def views(self, start: int = 0, stop: int | None = None) -> list[memoryview]:
         """One read-only view per contiguous run; `start` and `stop` as in a slice. ValueError once released."""
+    def copy_out(self, start: int = 0, stop: int | None = None) -> bytes:
+        """The bytes from `start` to `stop` as an object of their own, and `release`: for readers that take long.
+
+        Counted as pins_broken_off. Views that were taken before still hold the body.
+        """
+    def release(self) -> None: ...
+
+@final
+class Following:
+    """A body lent out while another process still writes it (Fill.share); pinned like a PinnedBody."""
+
+    meta: bytes
+    flags: int
+    verdict: int
+    size: int | None  # bytes it will have; None: nobody knows
+    fresh_until_ns: int
+
+    def look(self) -> tuple[int, int]:
+        """(RUNNING | WHOLE | BROKEN, bytes that may be read now); the bytes only grow, and not after RUNNING."""
+    def views(self, start: int = 0, stop: int | None = None) -> list[memoryview]:
+        """Read-only views of the bytes `look` last told of; as PinnedBody.views."""
     def release(self) -> None: ...
 
 @final
@@ -127,9 +155,17 @@ class Fill:
     """An entry being written. It becomes visible at `publish`, at once and whole, or never."""
 
     filled: int
+    is_open: bool  # neither published nor aborted yet
 
+    def share(self, ticket: int) -> bool:
+        """Let those who wait for this lease of ours read along (Cache.follow); their doorbells ring at every write.
+
+        Takes pages even for a body that would fit a chunk. False when the lease is no longer ours (the fill
+        goes on), or when there is no room (it is aborted then).
+        """
     def write(self, data: bytes | memoryview) -> bool:
-        """Append. False when there is no room or the size limit is passed: the fill is aborted then."""
+        """Append. False when there is no room or the size limit is passed: the fill is aborted then. So it is when
+        the body turns out to be one that `put` would refuse at first."""
     def publish(self) -> bool:
         """Make the entry visible in place of any older one of that key.
 
@@ -143,7 +179,16 @@ class Cache:
     """Byte strings under byte-string keys, with deadlines. Full keys are compared, never hashes alone."""
 
     def get(self, key: bytes, now_ns: int) -> Hit | None:
-        """The entry of `key` and how fresh it is; None when absent, purged or past `keep_until_ns`."""
+        """The entry of `key` and how fresh it is; None when absent, purged or past `keep_until_ns`.
+
+        One hit in 1,024 is compared with its checksums first (bodies up to 1 MiB): an entry that does not
+        hold is dropped and counted as damaged.
+        """
+    def follow(self, key: bytes, ticket: int, now_ns: int) -> Following | None:
+        """The body that the owner of that lease is writing under `key`, if it is shared.
+
+        None as long as it is not, and when it has ended: look the key up then.
+        """
     def put(
         self,
         key: bytes,
@@ -161,10 +206,12 @@ class Cache:
     ) -> bool:
         """Store a whole body of any size; False when there is no room. Replaces an older entry atomically.
 
-        `swr_ns`, `sie_ns`: lengths of the windows after `fresh_until_ns`. `flags`: 0..255, the caller's
+        `swr_ns`, `sie_ns`: lengths of the windows after `fresh_until_ns`, kept in units of 10 ms, rounded
+        down, at most 497 days. `flags`: 0..255, the caller's
         own, handed back by `get`. `born`: `generation()` when the fetch began, so that a purge during
         it wins; 0 means now. `tags` are labels for `purge_tag`, at most 4096 of them. False as well when a
         purge since `born` hit it, when key, tags and meta are over 32 KiB, or the body over an eighth of the pages.
+        A body over a hundredth of all pages enters a full cache only when its key is asked for again: False the first time.
         """
     def begin(
         self,
@@ -188,43 +235,112 @@ class Cache:
         swr_ns: int = 0, sie_ns: int = 0, flags: int = 0,
     ) -> bool:
         """New meta and deadlines for a stored body, the body kept (RFC 9111 4.3.4). False when it is gone."""
-    def delete(self, key: bytes) -> bool:
-        """Remove one entry; whether there was one. A fetch of that key that began before cannot be stored.
+    def delete(self, key: bytes, soft_ns: int = 0) -> bool:
+        """Purge one entry; whether there was one. A fetch of that key that began before cannot be stored.
 
-        SegmentError if its stripe stays locked for two seconds (by a stopped process).
+        `soft_ns` not 0: a soft purge, here and below. The entry stays and is stale from that moment (or from
+        its own end of freshness, if that is earlier), so that its windows may still serve it; a fetch that
+        began before is stored as stale as that. SegmentError if its stripe stays locked for two seconds (by
+        a stopped process).
         """
-    def purge_all(self) -> int:
-        """Make everything stored so far invisible, O(1); the new generation."""
-    def purge_tag(self, tag: bytes) -> int:
-        """Make everything that carries this tag invisible, O(1); the new generation.
+    def purge_all(self, soft_ns: int = 0) -> int:
+        """Purge everything stored so far, O(1); the new generation."""
+    def purge_tag(self, tag: bytes, soft_ns: int = 0) -> int:
+        """Purge everything that carries this tag, O(1); the new generation.
 
         Tags are told apart by a hash, 2**20 values in a large segment: a collision costs a miss.
         """
+    def purge_prefix(self, prefix: bytes, soft_ns: int = 0) -> int:
+        """Purge every key that begins with `prefix`; the new generation.
+
+        O(1) where the prefix ends a directory of the key ("https://host/", "https://host/a/b/", eight levels),
+        and for 256 others at a time that the crawler has not dealt with yet, up to 480 bytes long; beyond that
+        every entry is looked at, and fetches under way are refused whatever their key (counted as
+        prefix_sweeps). SegmentError when a stopped process is in the way: what was purged stays so, try again.
+        """
     def generation(self) -> int:
         """Counter of purges: read when a fetch starts, given back as `born`."""
+    def crawl(self, now_ns: int, entries: int = 256) -> int:
+        """Look at up to `entries` more and drop those past keep_until or purged; how many.
+
+        To be called some times a second by every process; never waits, and holds a stripe for some ten
+        microseconds at a time. All processes share one position in each stripe.
+        """
+    pinned_bytes: int  # of the bodies this process holds pinned
 
 class Leases:
-    """The right to fetch, one owner per key."""
+    """The right to fetch, one owner per key. Answers and endings are the numbers of `shmcache.endings`."""
 
     def claim(self, key: bytes, now_ns: int, lease_ns: int) -> tuple[int, int]:
         """(CLAIMED | WAIT | FULL, ticket). WAIT registers this member's doorbell until the ending.
 
         A lease past its deadline is taken over: the caller gets CLAIMED, the old owner's `release` is void.
+        FULL, with ticket 0: every cell that could hold the key is another's lease; fetch without one.
         """
     def ending(self, ticket: int, now_ns: int) -> int:
-        """How the lease of that ticket ended; PENDING while it runs (and its deadline has not passed)."""
+        """How the lease of that ticket ended; PENDING while it runs (and its deadline has not passed).
+
+        PENDING registers this member's doorbell again, so ask before each wait, and look at what progresses
+        after asking.
+        """
+    def renew(self, ticket: int, now_ns: int, lease_ns: int) -> bool:
+        """Lengthen a lease we own until now_ns + lease_ns; never shortens it.
+
+        False when it was taken over or its deadline has passed: then others may be fetching.
+        """
+    def announce(self, ticket: int, note: int) -> bool:
+        """Leave 64 bits for whoever holds the ticket of a lease we own, in the place of an older note.
+
+        False when it was taken over. Rings nobody, see `progress`.
+        """
+    def note(self, ticket: int) -> int | None:
+        """The owner's latest note, while the lease runs or after it ended as PUBLISHED; None otherwise.
+
+        None as well before there is one, and once the cell of the lease was reused.
+        """
+    def progress(self, ticket: int) -> bool:
+        """Ring the members that wait for a lease we own; each is rung again only after it asked `ending`.
+
+        Make the progress visible first: then no waiter misses it. False, and nobody rung, when it was taken over.
+        """
     def release(self, ticket: int, ending: int) -> None:
         """End a lease we own and ring the doorbell of every member that waits. Void if it was taken over."""
 
 class TokenBuckets:
-    """Exact rate decisions for all processes: GCRA, one compare-and-swap each."""
+    """Exact rate decisions for all processes: GCRA, one compare-and-swap each.
+
+    A table of fixed size, four cells to a set. A key keeps its cell while its bucket is not full and a second
+    longer; then another key may take the cell over, which its former owner cannot notice. When all four cells of
+    a set are in use, a new key of that set is granted without being counted (`bucket_table_full` tells how often),
+    and keys that have a cell are limited as ever.
+    """
 
     def take(self, key: bytes, now_ns: int, interval_ns: int, burst: int, cost: int = 1) -> int:
-        """0: granted; otherwise nanoseconds until `cost` tokens will be there.
+        """0: granted; otherwise nanoseconds until `cost` tokens will be there, and nothing was taken.
 
         `interval_ns` is the time one token takes to come back (1e9 / rate), `burst` the bucket's size.
         At most `burst` tokens are granted at once, and never more than burst + elapsed / interval_ns
-        over any interval. A full table grants and counts it.
+        over any interval. ValueError unless interval_ns >= 1 and 1 <= cost <= burst.
+        """
+
+class SlidingWindows:
+    """Exact rate decisions for all processes: at most `limit` per sliding window, one compare-and-swap each.
+
+    The rate is the weighted count of two windows: what the current one granted, and of the one before the share
+    that a window ending now still overlaps. A key's first window starts in the second of its first grant.
+
+    A table of fixed size, four cells to a set. A key keeps its cell until two windows after the start of its
+    current one, when its counts weigh nothing, and a second longer; then another key may take the cell over,
+    which its former owner cannot notice. When all four cells of a set are in use, a new key of that set is granted
+    without being counted (`window_table_full` tells how often), and keys that have a cell are limited as ever.
+    """
+
+    def take(self, key: bytes, now_ns: int, window_s: int, limit: int, cost: int = 1) -> int:
+        """0: granted; otherwise nanoseconds until `cost` will fit if nobody else is granted, and nothing was counted.
+
+        `now_ns` is CLOCK_MONOTONIC; one older than the key's current window counts as its start. A key keeps one
+        `window_s`: a change weighs its old counts by the new length. ValueError unless 1 <= window_s <= 2**20 and
+        1 <= cost <= limit <= 262143.
         """
 
 class Statistics:
@@ -236,4 +352,6 @@ class Statistics:
     def total(self, index: int) -> int: ...
     def totals(self) -> list[int]:
         """Sum over all members, living and retired: it never goes backwards."""
+    def core(self) -> dict[str, int]:
+        """Totals of the core's own counters by name: `CORE_TORN_READS` of counter.h is "torn_reads"."""
     def of(self, member: int) -> list[int]: ...

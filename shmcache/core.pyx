@@ -18,6 +18,7 @@ from shmcache.errors import LayoutMismatch, SegmentError
 
 MEMBERS = SHM_MEMBERS
 LAYOUT_VERSION = SHM_LAYOUT_VERSION
+PAGE_BYTES = SHM_PAGE
 
 cdef enum:
     _COPY_BYTES = 32768  # what one chunk can hold
@@ -76,6 +77,7 @@ cdef class Segment:
     cdef readonly object cache
     cdef readonly object leases
     cdef readonly object buckets
+    cdef readonly object windows
     cdef readonly object statistics
     cdef readonly size_t size_bytes
     cdef tuple doorbells
@@ -103,9 +105,10 @@ cdef class Segment:
 
     cdef int _open(self) except -1:
         """Make the faces of the regions."""
-        self.cache = Cache(self.mapping)
         self.leases = Leases(self.mapping, self.doorbells)
+        self.cache = Cache(self.mapping, self.leases)
         self.buckets = TokenBuckets(self.mapping)
+        self.windows = SlidingWindows(self.mapping)
         self.statistics = Statistics(self.mapping)
         return 0
 
@@ -192,6 +195,10 @@ STALE_WHILE_REVALIDATE = VERDICT_SWR
 STALE_IF_ERROR = VERDICT_SIE
 EXPIRED = VERDICT_EXPIRED
 
+RUNNING = FOLLOW_RUNNING
+WHOLE = FOLLOW_WHOLE
+BROKEN = FOLLOW_BROKEN
+
 
 @cython.final
 cdef class _Run:
@@ -215,6 +222,7 @@ cdef class _Run:
 cdef class PinnedBody:
     cdef Mapping mapping
     cdef uint64_t size
+    cdef uint64_t counted
     cdef uint32_t entry
     cdef uint32_t epoch
     cdef int member
@@ -251,6 +259,26 @@ cdef class PinnedBody:
         self.released = True
         self._settle()
 
+    def copy_out(self, start=0, stop=None):
+        """The bytes from `start` up to `stop` as an object of their own; the body is released."""
+        if not self.pinned or self.released:
+            raise ValueError("the body was released")
+        copied = b"".join(self.views(start, stop))
+        counter_add(self.mapping.map.statistics, self.mapping.map.member, CORE_PINS_BROKEN_OFF, 1)
+        self.release()
+        return copied
+
+    cdef int _hold(self, Mapping mapping, uint32_t entry, uint64_t size) noexcept:
+        """Become the owner of a pin just taken."""
+        self.mapping = mapping
+        self.entry = entry
+        self.size = self.counted = size
+        self.member = mapping.map.member
+        self.epoch = mapping.map.epoch
+        self.pinned = True
+        mapping.map.pinned_bytes += size
+        return 0
+
     cdef int _settle(self) noexcept:
         """Let go when it was released and nobody looks any more."""
         cdef shm *map
@@ -259,6 +287,7 @@ cdef class PinnedBody:
         self.pinned = False
         map = &self.mapping.map
         if map.base is not NULL and map.member == self.member and map.epoch == self.epoch:
+            map.pinned_bytes -= self.counted
             read_unpin(map, self.entry)
         return 0
 
@@ -275,9 +304,40 @@ cdef class Hit:
 
 
 @cython.final
+cdef class Following:
+    cdef PinnedBody pinned
+    cdef readonly bytes meta
+    cdef readonly int flags
+    cdef readonly int verdict
+    cdef readonly object size
+    cdef readonly int64_t fresh_until_ns
+
+    def look(self):
+        """(RUNNING | WHOLE | BROKEN, bytes that may be read)"""
+        cdef uint64_t filled
+        cdef int state
+        if not self.pinned.pinned:
+            raise ValueError("the body was released")
+        state = follow_look(&self.pinned.mapping.map, self.pinned.entry, &filled)
+        self.pinned.size = filled
+        return state, filled
+
+    def views(self, start=0, stop=None):
+        """Read-only views of what `look` last said may be read, from `start` up to `stop`."""
+        return self.pinned.views(start, stop)
+
+    def release(self):
+        """Give the body back once no view of it is left. Safe to call twice."""
+        self.pinned.release()
+
+
+@cython.final
 cdef class Fill:
     cdef Mapping mapping
+    cdef Leases leases
     cdef fill fill
+    cdef uint64_t ticket
+    cdef uint32_t[SHM_LEVELS] few
     cdef uint32_t *tags
     cdef bytes key
     cdef bytes meta
@@ -292,8 +352,29 @@ cdef class Fill:
         """Bytes written so far."""
         return self.fill.filled
 
+    @property
+    def is_open(self):
+        """False once it was published or aborted."""
+        return self._usable()
+
     cdef bint _usable(self):
         return self.fill.open and self.mapping.map.member >= 0
+
+    cdef int _ring(self) except -1:
+        """Tell those who follow that there is more, or an end."""
+        if self.ticket:
+            lease_progress(self.leases._table(True), self.ticket)
+        return 0
+
+    def share(self, uint64_t ticket):
+        cdef shm *map = &self.mapping.map
+        if not self._usable() or fill_settle(map, &self.fill) != STORE_DONE:
+            return False
+        if not lease_announce(self.leases._table(True), ticket, follow_word(self.fill.ctl, self.fill.entry)):
+            return False
+        self.ticket = ticket
+        self._ring()
+        return True
 
     def write(self, data):
         cdef Py_buffer view
@@ -303,6 +384,7 @@ cdef class Fill:
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         answer = fill_write(&self.mapping.map, &self.fill, <const uint8_t *>view.buf, view.len)
         PyBuffer_Release(&view)
+        self._ring()
         return answer == STORE_DONE
 
     def publish(self):
@@ -317,11 +399,13 @@ cdef class Fill:
             if answer == STORE_BUSY:
                 counter_add(map.statistics, map.member, CORE_LOCK_TIMEOUTS, 1)
                 fill_abort(map, &self.fill)
+        self._ring()
         return answer == STORE_DONE
 
     def abort(self):
         if self._usable():
             fill_abort(&self.mapping.map, &self.fill)
+            self._ring()
 
 
 cdef int _copy_pinned(shm *map, uint32_t entry, uint64_t size, uint8_t *to) noexcept:
@@ -337,9 +421,11 @@ cdef int _copy_pinned(shm *map, uint32_t entry, uint64_t size, uint8_t *to) noex
 @cython.final
 cdef class Cache:
     cdef Mapping mapping
+    cdef Leases leases
 
-    def __cinit__(self, Mapping mapping):
+    def __cinit__(self, Mapping mapping, Leases leases):
         self.mapping = mapping
+        self.leases = leases
 
     cdef shm *_joined(self) except NULL:
         if self.mapping.map.member < 0:
@@ -353,27 +439,30 @@ cdef class Cache:
             raise SegmentError("the segment is closed")
         return &self.mapping.map
 
-    cdef uint32_t *_slots(self, tags, note *noted) except? NULL:
-        """The tags' slots in a block the caller frees (NULL for none), also named in the note."""
+    cdef uint32_t *_slots(self, bytes key, tags, note *noted, uint32_t *few) except? NULL:
+        """The slots of the key's directories and of the tags, named in the note: in `few`, or, if there are
+        tags, in a block the caller frees."""
+        cdef shm *map = &self.mapping.map
         cdef Py_ssize_t count = len(tags)
-        cdef uint32_t *slots
-        noted.tags = NULL
-        noted.tag_count = <uint32_t>count
-        if not count:
-            return NULL
+        cdef uint32_t *slots = few
         if count > SHM_TAGS_MAX:
             raise ValueError(f"{count} tags given, an entry may carry {SHM_TAGS_MAX}")
-        slots = <uint32_t *>malloc(count * sizeof(uint32_t))
-        if slots is NULL:
-            raise MemoryError
+        if count:
+            slots = <uint32_t *>malloc((count + SHM_LEVELS) * sizeof(uint32_t))
+            if slots is NULL:
+                raise MemoryError
+        noted.tags = slots
+        noted.tag_count = purge_levels(map, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), slots)
+        if not count:
+            return NULL
         try:
             for i in range(count):
                 tag = <bytes?>tags[i]
-                slots[i] = tag_slot(&self.mapping.map, <const uint8_t *><char *>tag, len(tag))
+                slots[noted.tag_count] = purge_tag_slot(map, <const uint8_t *><char *>tag, len(tag))
+                noted.tag_count += 1
         except BaseException:
             free(slots)
             raise
-        noted.tags = slots
         return slots
 
     cdef int _note(self, note *noted, bytes meta, int64_t fresh_until_ns, int64_t keep_until_ns, int64_t swr_ns,
@@ -401,10 +490,13 @@ cdef class Cache:
         key_make(map, &sought, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
         for attempt in range(_READS):
             answer = read_find(map, &sought, now_ns, &seen)
+            if answer == READ_DROP:
+                store_drop(map, &sought, seen.entry, seen.ctl, CORE_PURGED if seen.purged else CORE_EXPIRED)
             if answer != READ_HIT:
-                if answer == READ_DROP:
-                    store_drop(map, &sought, seen.entry, seen.ctl)
-                return None
+                break
+            if not read_sound(map, &seen):
+                store_drop(map, &sought, seen.entry, seen.ctl, CORE_DAMAGED)
+                break
             hit = Hit.__new__(Hit)
             hit.meta = PyBytes_FromStringAndSize(NULL, seen.meta_len)
             hit.verdict = seen.verdict
@@ -419,18 +511,14 @@ cdef class Cache:
                 if seen.size:
                     read_copy(map, &seen, seen.body_at, PyBytes_AS_STRING(body), seen.size)
                 if read_same(map, &seen):
+                    counter_add(map.statistics, map.member, CORE_HITS_SMALL, 1)
                     return hit
                 continue
             body = PyBytes_FromStringAndSize(NULL, seen.size) if seen.size <= _COPY_BYTES else None
             pinned = PinnedBody.__new__(PinnedBody)
             if not read_pin(map, &seen):
                 continue
-            pinned.mapping = self.mapping
-            pinned.entry = seen.entry
-            pinned.size = seen.size
-            pinned.member = map.member
-            pinned.epoch = map.epoch
-            pinned.pinned = True
+            pinned._hold(self.mapping, seen.entry, seen.size)
             if seen.meta_len:
                 read_copy(map, &seen, seen.meta_at, PyBytes_AS_STRING(hit.meta), seen.meta_len)
             if not read_same(map, &seen):
@@ -439,8 +527,34 @@ cdef class Cache:
             if body is not None:
                 _copy_pinned(map, seen.entry, seen.size, <uint8_t *>PyBytes_AS_STRING(body))
                 hit.body = body
+            counter_add(map.statistics, map.member, CORE_HITS_LARGE, 1)
             return hit
+        counter_add(map.statistics, map.member, CORE_MISSES, 1)
         return None
+
+    def follow(self, bytes key not None, uint64_t ticket, int64_t now_ns):
+        cdef shm *map = self._joined()
+        cdef c_key sought
+        cdef found seen
+        cdef uint64_t word, announced
+        cdef Following following
+        if not lease_note(self.leases._table(True), ticket, &word) or not word:
+            return None
+        key_make(map, &sought, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        pinned = PinnedBody.__new__(PinnedBody)
+        if not follow_begin(map, word, &sought, now_ns, &seen, &announced):
+            return None
+        (<PinnedBody>pinned)._hold(self.mapping, seen.entry, 0)
+        following = Following.__new__(Following)
+        following.pinned = pinned
+        following.meta = PyBytes_FromStringAndSize(NULL, seen.meta_len)
+        if seen.meta_len and not follow_meta(map, &seen, PyBytes_AS_STRING(following.meta)):
+            return None
+        following.flags = seen.flags
+        following.verdict = seen.verdict
+        following.fresh_until_ns = seen.fresh_until_ns
+        following.size = None if announced == 0xffffffffffffffff else announced
+        return following
 
     def put(self, bytes key not None, bytes meta not None, bytes body not None, *, int64_t now_ns,
             int64_t fresh_until_ns, int64_t keep_until_ns, int64_t swr_ns=0, int64_t sie_ns=0, uint8_t flags=0,
@@ -449,13 +563,14 @@ cdef class Cache:
         cdef c_key sought
         cdef note noted
         cdef int answer
+        cdef uint32_t[SHM_LEVELS] few
         cdef uint32_t *slots
         cdef const uint8_t *bytes_ = <const uint8_t *>PyBytes_AS_STRING(body)
         cdef uint64_t size = PyBytes_GET_SIZE(body)
         map.now_ns = now_ns
         key_make(map, &sought, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
         self._note(&noted, meta, fresh_until_ns, keep_until_ns, swr_ns, sie_ns, flags, born)
-        slots = self._slots(tags, &noted) if tags else NULL
+        slots = self._slots(key, tags, &noted, few)
         answer = store_body(map, &sought, &noted, bytes_, size, 0)
         if answer == STORE_BUSY:
             with nogil:
@@ -475,7 +590,8 @@ cdef class Cache:
         filling.key = key
         filling.meta = meta
         self._note(&filling.fill.note, meta, fresh_until_ns, keep_until_ns, swr_ns, sie_ns, flags, born)
-        filling.tags = self._slots(tags, &filling.fill.note) if tags else NULL
+        filling.leases = self.leases
+        filling.tags = self._slots(key, tags, &filling.fill.note, filling.few)
         key_make(map, &filling.fill.key, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
         filling.mapping = self.mapping
         if not fill_open(map, &filling.fill, announced, max_bytes):
@@ -499,26 +615,49 @@ cdef class Cache:
                 counter_add(map.statistics, map.member, CORE_LOCK_TIMEOUTS, 1)
         return answer == STORE_DONE
 
-    def delete(self, bytes key not None):
+    def delete(self, bytes key not None, int64_t soft_ns=0):
         cdef shm *map = self._open()
         cdef c_key sought
         cdef int answer
         key_make(map, &sought, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
-        answer = store_delete(map, &sought, 0)
+        answer = store_delete(map, &sought, soft_ns, 0)
         if answer == STORE_BUSY:
             with nogil:
-                answer = store_delete(map, &sought, _DELETE_PATIENCE_NS)
+                answer = store_delete(map, &sought, soft_ns, _DELETE_PATIENCE_NS)
             if answer == STORE_BUSY:
                 counter_add(map.statistics, map.member, CORE_LOCK_TIMEOUTS, 1)
                 raise SegmentError("the entry could not be deleted: its stripe stays locked by a stopped process")
         return answer == STORE_DONE
 
-    def purge_all(self):
-        return purge_all(self._open())
+    def purge_all(self, int64_t soft_ns=0):
+        return purge_everything(self._open(), soft_ns)
 
-    def purge_tag(self, bytes tag not None):
+    def purge_tag(self, bytes tag not None, int64_t soft_ns=0):
         cdef shm *map = self._open()
-        return purge_slot(map, tag_slot(map, <const uint8_t *>PyBytes_AS_STRING(tag), PyBytes_GET_SIZE(tag)))
+        cdef uint32_t slot = purge_tag_slot(map, <const uint8_t *>PyBytes_AS_STRING(tag), PyBytes_GET_SIZE(tag))
+        return c_purge_tag(map, slot, soft_ns)
+
+    def purge_prefix(self, bytes prefix not None, int64_t soft_ns=0):
+        cdef shm *map = self._open()
+        cdef const uint8_t *bytes_ = <const uint8_t *>PyBytes_AS_STRING(prefix)
+        cdef size_t size = PyBytes_GET_SIZE(prefix)
+        cdef uint64_t generation
+        with nogil:
+            generation = c_purge_prefix(map, bytes_, size, soft_ns)
+        if not generation:
+            counter_add(map.statistics, map.member, CORE_LOCK_TIMEOUTS, 1)
+            raise SegmentError("the prefix could not be purged: a stopped process stands in the way; try again")
+        return generation
+
+    def crawl(self, int64_t now_ns, uint32_t entries=256):
+        cdef crawled seen
+        c_crawl(self._joined(), now_ns, entries, &seen)
+        return seen.expired + seen.purged
+
+    @property
+    def pinned_bytes(self):
+        """Bytes of the bodies this process holds pinned."""
+        return self._open().pinned_bytes
 
     def generation(self):
         return purge_generation(self._open())
@@ -551,6 +690,7 @@ cdef class Leases:
         for member in range(SHM_MEMBERS):
             self.doorbells[member] = doorbells[member] if doorbells else -1
         self.table.doorbells = self.doorbells
+        self.table.statistics = mapping.map.statistics
 
     cdef lease_table *_table(self, bint joined) except NULL:
         """The C view, as the process stands now: its member is known only after the fork."""
@@ -558,7 +698,7 @@ cdef class Leases:
         if map.base is NULL:
             raise SegmentError("the segment is closed")
         if joined and map.member < 0:
-            raise SegmentError("join the segment before claiming or releasing a lease")
+            raise SegmentError("join the segment before claiming a lease or changing one")
         self.table.member = map.member
         self.table.epoch = map.epoch
         return &self.table
@@ -567,16 +707,24 @@ cdef class Leases:
         cdef lease_table *table = self._table(True)
         cdef shm *map = &self.mapping.map
         cdef uint64_t ticket
-        cdef uint64_t taken_over = table.taken_over
         cdef int answer = lease_claim(table, segment_hash(map, <char *>key, len(key)), now_ns, lease_ns, &ticket)
-        if table.taken_over != taken_over:
-            counter_add(map.statistics, map.member, CORE_LEASES_TAKEN_OVER, table.taken_over - taken_over)
-        if answer == LEASE_FULL:
-            counter_add(map.statistics, map.member, CORE_LEASE_TABLE_FULL, 1)
         return answer, ticket
 
     def ending(self, uint64_t ticket, uint64_t now_ns):
         return c_lease_ending(self._table(False), ticket, now_ns)
+
+    def renew(self, uint64_t ticket, uint64_t now_ns, uint64_t lease_ns):
+        return lease_renew(self._table(True), ticket, now_ns, lease_ns)
+
+    def announce(self, uint64_t ticket, uint64_t note):
+        return lease_announce(self._table(True), ticket, note)
+
+    def note(self, uint64_t ticket):
+        cdef uint64_t note
+        return note if lease_note(self._table(False), ticket, &note) else None
+
+    def progress(self, uint64_t ticket):
+        return lease_progress(self._table(True), ticket)
 
     def release(self, uint64_t ticket, int ending):
         if not LEASE_PUBLISHED <= ending <= LEASE_UNKNOWN:
@@ -613,6 +761,36 @@ cdef class TokenBuckets:
                               burst, cost)
         if wait_ns == BUCKET_FULL:
             counter_add(map.statistics, map.member, CORE_BUCKET_TABLE_FULL, 1)
+            return 0
+        return wait_ns
+
+
+# --- sliding windows (window.h) ----------------------------------------------------------------------------
+
+
+cdef class SlidingWindows:
+    cdef Mapping mapping
+    cdef window_table table
+
+    def __cinit__(self, Mapping mapping):
+        self.mapping = mapping
+        self.table.region = segment_region(&mapping.map, REGION_WINDOWS)
+        self.table.cells = mapping.map.header.bucket_cells
+
+    def take(self, bytes key, uint64_t now_ns, int64_t window_s, int64_t limit, int64_t cost=1):
+        cdef shm *map = &self.mapping.map
+        cdef int64_t wait_ns
+        if map.base is NULL:
+            raise SegmentError("the segment is closed")
+        if not (1 <= window_s <= WINDOW_S_MAX and 1 <= cost <= limit <= WINDOW_LIMIT_MAX):
+            raise ValueError(
+                f"a sliding window needs 1 <= window_s <= {WINDOW_S_MAX} and 1 <= cost <= limit <= "
+                f"{WINDOW_LIMIT_MAX}, not window_s={window_s}, limit={limit}, cost={cost}"
+            )
+        wait_ns = window_take(&self.table, segment_hash(map, <char *>key, len(key)), now_ns, <uint32_t>window_s,
+                              <uint32_t>limit, <uint32_t>cost)
+        if wait_ns == WINDOW_FULL:
+            counter_add(map.statistics, map.member, CORE_WINDOW_TABLE_FULL, 1)
             return 0
         return wait_ns
 
@@ -658,6 +836,11 @@ cdef class Statistics:
         cdef uint64_t[COUNTER_SLOTS] counts
         counter_totals(self._region(), counts)
         return [counts[index] for index in range(COUNTER_SLOTS)]
+
+    def core(self):
+        cdef uint64_t[COUNTER_SLOTS] counts
+        counter_totals(self._region(), counts)
+        return {(<bytes>counter_name(index)).decode(): counts[index] for index in range(CORE_COUNTERS)}
 
     def of(self, int member):
         cdef uint64_t[COUNTER_SLOTS] counts

@@ -24,7 +24,7 @@
 #define COUNTER_SLOTS 512
 #define COUNTER_USER 64 /* indices below are the core's own, from here on the user's */
 
-/* The core's own counters. Append only: the numbers are part of the segment's layout. */
+/* The core's own counters. Append only: the numbers are part of the segment's layout. Named in counter.c. */
 enum core_counter {
     CORE_REPAIRS,           /* stripes rebuilt after their lock's owner died */
     CORE_LOCK_TIMEOUTS,     /* operations given up because a stripe stayed locked */
@@ -39,10 +39,39 @@ enum core_counter {
     CORE_REAPED_FILLS, /* half-made entries given back */
     CORE_REAPED_LEASES,
     CORE_TORN_READS, /* optimistic copies repeated because the entry changed underneath */
+    CORE_HITS_SMALL, /* lookups that found a body of one chunk */
+    CORE_HITS_LARGE, /* lookups that found a body in pages */
+    CORE_MISSES,
+    CORE_STORES_SMALL, /* entries published, by the same two kinds of body */
+    CORE_STORES_LARGE,
+    CORE_EVICTED_SMALL, /* entries removed to make room in their pool */
+    CORE_EVICTED_LARGE,
+    CORE_EVICTED_INDEX,   /* entries removed because their index buckets were full */
+    CORE_RELOCATED,       /* chunks moved so that their page could be given back */
+    CORE_LOCK_WAITS,      /* locks not taken within the spins */
+    CORE_DAMAGED,         /* entries dropped because a checksum or a length was wrong */
+    CORE_NOT_ADMITTED,    /* large bodies refused at first sight */
+    CORE_PINS_BROKEN_OFF, /* pinned bodies copied out for slow readers */
+    CORE_CRAWLED,         /* entries the crawler looked at */
+    CORE_PURGED,          /* entries dropped because a purge had hit them */
+    CORE_PREFIX_SWEEPS,   /* passes over the entries for purges by prefix */
+    CORE_WARM_STARTS,     /* times a segment was taken over with what lay in it */
+    CORE_WINDOW_TABLE_FULL,  /* decisions of sliding windows granted without a cell to count them in */
+    CORE_LEASES_CLAIMED,     /* claims that became leases; who dies may leave its last claim or ending uncounted */
+    CORE_LEASES_PUBLISHED,   /* leases by how they ended, in the order of enum lease_ending; the ender counts */
+    CORE_LEASES_NOT_STORABLE,
+    CORE_LEASES_FAILED,
+    CORE_LEASES_OWNER_DIED,
+    CORE_LEASES_TOO_SLOW,
+    CORE_LEASES_UNKNOWN,     /* withdrawn: a rival claimed the same key at the same time */
+    CORE_LEASES_RENEWED,
     CORE_COUNTERS
 };
 
 _Static_assert(CORE_COUNTERS <= COUNTER_USER, "the core's counters must stay below the user's");
+
+/* Its name without CORE_, in lower case; `index` below CORE_COUNTERS. */
+const char *counter_name(unsigned index);
 
 /* Bytes of the region; it must be 8-byte aligned, and page aligned to keep members apart. */
 size_t counter_region_bytes(void);

@@ -1,8 +1,19 @@
 #include "evict.h"
 
+#include "ghost.h"
 #include "lock.h"
+#include "table.h"
 
-enum { NEW_SHARE = 10, PROMOTE_AT = 2, LOOKS = 1024 };
+enum {
+    NEW_SHARE = 10,         /* percent of a pool that its new queue is meant to hold */
+    PROMOTE_AT = 2,         /* uses */
+    LOOKS = 1024,           /* entries looked at for one victim */
+};
+
+/* Of which pool; the size of an entry is settled before it is queued. */
+static bool is_large(const struct entry *entry) {
+    return atomic_load_explicit(&entry->size, memory_order_relaxed) > SHM_SMALL_MAX;
+}
 
 static void set_oldest_locked(struct shm *shm, struct queue *queue) {
     uint64_t seq = queue->oldest ? shm->entries[queue->oldest - 1].seq : UINT64_MAX;
@@ -11,6 +22,14 @@ static void set_oldest_locked(struct shm *shm, struct queue *queue) {
 
 static uint32_t charge_of(const struct queue *queue) {
     return atomic_load_explicit(&queue->charge, memory_order_relaxed);
+}
+
+static uint32_t count_of(const struct queue *queue) {
+    return atomic_load_explicit(&queue->count, memory_order_relaxed);
+}
+
+static void count_add(struct queue *queue, uint32_t change) {
+    atomic_store_explicit(&queue->count, count_of(queue) + change, memory_order_relaxed);
 }
 
 static void charge_add(struct queue *queue, uint32_t change) {
@@ -29,7 +48,7 @@ static void append_locked(struct shm *shm, uint32_t stripe, uint32_t index, uint
     else queue->oldest = index + 1;
     FP();
     queue->newest = index + 1;
-    queue->count++;
+    count_add(queue, 1);
     charge_add(queue, entry->charge);
     if (queue->oldest == index + 1) set_oldest_locked(shm, queue);
 }
@@ -51,7 +70,7 @@ void queue_remove_locked(struct shm *shm, uint32_t stripe, uint32_t index) {
     if (entry->next) shm->entries[entry->next - 1].prev = entry->prev;
     else queue->newest = entry->prev;
     FP();
-    queue->count--;
+    count_add(queue, UINT32_MAX);
     charge_add(queue, -entry->charge);
     if (!entry->prev) set_oldest_locked(shm, queue);
     entry->queue = QUEUE_NONE;
@@ -99,14 +118,15 @@ void queue_rebuild_locked(struct shm *shm, uint32_t stripe) {
             continue;
         }
         uint32_t which = entry->queue;
-        if (entry->large) which = which == QUEUE_LARGE_MAIN ? QUEUE_LARGE_MAIN : QUEUE_LARGE_NEW;
+        if (is_large(entry)) which = which == QUEUE_LARGE_MAIN ? QUEUE_LARGE_MAIN : QUEUE_LARGE_NEW;
         else which = which == QUEUE_SMALL_MAIN ? QUEUE_SMALL_MAIN : QUEUE_SMALL_NEW;
         entry->next = lists[which];
         lists[which] = index + 1;
     }
     for (uint32_t which = 1; which < QUEUES; which++) {
         struct queue *queue = &shm->stripes[stripe].queue[which];
-        queue->oldest = queue->newest = queue->count = 0;
+        queue->oldest = queue->newest = 0;
+        atomic_store_explicit(&queue->count, 0, memory_order_relaxed);
         atomic_store_explicit(&queue->charge, 0, memory_order_relaxed);
         set_oldest_locked(shm, queue);
         for (uint32_t list = sort(shm, lists[which]); list;) {
@@ -117,39 +137,30 @@ void queue_rebuild_locked(struct shm *shm, uint32_t stripe) {
     }
 }
 
-/* --- ghosts: fingerprints of keys that left the new queue; hints, so a lost or doubled one is harmless ---- */
+/* --- admission --------------------------------------------------------------------------------------------------- */
 
-static uint32_t *ghost_bucket(struct shm *shm, uint32_t stripe, const struct entry *entry) {
-    uint32_t ghosts = shm->header->ghosts;
-    uint32_t bucket = (uint32_t)(entry->hash_hi & (ghosts / SHM_GHOST_WAYS - 1));
-    return shm->ghosts + (size_t)stripe * ghosts + (size_t)bucket * SHM_GHOST_WAYS;
-}
-
-static uint32_t fingerprint(const struct entry *entry) { return (uint32_t)(entry->hash_lo >> 32) | 1; }
-
-static void remember_locked(struct shm *shm, uint32_t stripe, const struct entry *entry) {
-    uint32_t *bucket = ghost_bucket(shm, stripe, entry);
-    for (int way = SHM_GHOST_WAYS - 1; way > 0; way--) bucket[way] = bucket[way - 1];
-    bucket[0] = fingerprint(entry);
-}
-
-static bool forget_locked(struct shm *shm, uint32_t stripe, const struct entry *entry) {
-    uint32_t *bucket = ghost_bucket(shm, stripe, entry);
-    for (int way = 0; way < SHM_GHOST_WAYS; way++) {
-        if (bucket[way] != fingerprint(entry)) continue;
-        for (; way < SHM_GHOST_WAYS - 1; way++) bucket[way] = bucket[way + 1];
-        bucket[SHM_GHOST_WAYS - 1] = 0;
-        return true;
+/* A bound on what the pool has free at this moment, bytes. */
+static uint64_t free_bytes(const struct shm *shm) {
+    uint64_t used = 0;
+    for (uint32_t i = 0; i < shm->header->stripes; i++) {
+        used += atomic_load_explicit(&shm->stripes[i].chunk_pages, memory_order_relaxed);
+        used += atomic_load_explicit(&shm->stripes[i].body_pages, memory_order_relaxed);
     }
+    return used < shm->header->pages ? (shm->header->pages - used) * SHM_PAGE : 0;
+}
+
+bool may_admit_locked(struct shm *shm, const struct key *key, uint64_t size) {
+    if (!is_very_large(shm, size) || size <= free_bytes(shm) || table_find_locked(shm, key)) return true;
+    if (ghost_known_locked(shm, key->stripe, key->lo, key->hi, true, false)) return true;
+    ghost_make_locked(shm, key->stripe, key->lo, key->hi, true);
+    segment_count(shm, CORE_NOT_ADMITTED, 1);
     return false;
 }
 
-/* --- admission and victims ---------------------------------------------------------------------------------- */
-
 void admit_locked(struct shm *shm, uint32_t stripe, uint32_t index) {
     struct entry *entry = entry_at(shm, index);
-    bool known = forget_locked(shm, stripe, entry);
-    uint32_t first = entry->large ? QUEUE_LARGE_NEW : QUEUE_SMALL_NEW;
+    bool known = ghost_known_locked(shm, stripe, entry->hash_lo, entry->hash_hi, is_large(entry), true);
+    uint32_t first = is_large(entry) ? QUEUE_LARGE_NEW : QUEUE_SMALL_NEW;
     queue_push_locked(shm, stripe, index, known ? first + 1 : first);
 }
 
@@ -158,9 +169,11 @@ void inherit_locked(struct shm *shm, uint32_t stripe, uint32_t index, uint32_t o
     bool main = before->queue == QUEUE_SMALL_MAIN || before->queue == QUEUE_LARGE_MAIN;
     uint8_t freq = atomic_load_explicit(&before->freq, memory_order_relaxed);
     atomic_store_explicit(&entry->freq, freq, memory_order_relaxed);
-    uint32_t first = entry->large ? QUEUE_LARGE_NEW : QUEUE_SMALL_NEW;
+    uint32_t first = is_large(entry) ? QUEUE_LARGE_NEW : QUEUE_SMALL_NEW;
     queue_push_locked(shm, stripe, index, main ? first + 1 : first);
 }
+
+/* --- victims ------------------------------------------------------------------------------------------------ */
 
 static void requeue_locked(struct shm *shm, uint32_t stripe, uint32_t index, uint32_t queue, uint8_t freq) {
     atomic_store_explicit(&entry_at(shm, index)->freq, freq, memory_order_relaxed);
@@ -178,7 +191,7 @@ static uint32_t look_locked(struct shm *shm, uint32_t stripe, uint32_t first, bo
     if (main && (freq || pinned)) requeue_locked(shm, stripe, index, first + 1, freq ? freq - 1 : 0);
     else if (!main && (freq >= PROMOTE_AT || pinned)) requeue_locked(shm, stripe, index, first + 1, 0);
     else {
-        if (!main) remember_locked(shm, stripe, entry);
+        if (!main) ghost_make_locked(shm, stripe, entry->hash_lo, entry->hash_hi, is_large(entry));
         return index;
     }
     return NOBODY;
@@ -187,9 +200,9 @@ static uint32_t look_locked(struct shm *shm, uint32_t stripe, uint32_t first, bo
 uint32_t victim_small_locked(struct shm *shm, uint32_t stripe) {
     const struct queue *new = &shm->stripes[stripe].queue[QUEUE_SMALL_NEW];
     const struct queue *main = &shm->stripes[stripe].queue[QUEUE_SMALL_MAIN];
-    for (int look = 0; look < LOOKS && (new->count || main->count); look++) {
+    for (int look = 0; look < LOOKS && (new->oldest || main->oldest); look++) {
         uint64_t all = (uint64_t)charge_of(new) + charge_of(main);
-        bool from_new = new->count && (charge_of(new) * 100ull > all * NEW_SHARE || !main->count);
+        bool from_new = new->oldest && (charge_of(new) * 100ull > all * NEW_SHARE || !main->oldest);
         uint32_t victim = look_locked(shm, stripe, QUEUE_SMALL_NEW, !from_new);
         if (victim != NOBODY) return victim;
     }
@@ -197,24 +210,26 @@ uint32_t victim_small_locked(struct shm *shm, uint32_t stripe) {
 }
 
 uint32_t victim_large_locked(struct shm *shm, uint32_t stripe, bool main) {
-    if (!shm->stripes[stripe].queue[main ? QUEUE_LARGE_MAIN : QUEUE_LARGE_NEW].count) return NOBODY;
+    if (!shm->stripes[stripe].queue[main ? QUEUE_LARGE_MAIN : QUEUE_LARGE_NEW].oldest) return NOBODY;
     return look_locked(shm, stripe, QUEUE_LARGE_NEW, main);
 }
 
 bool evict_where_large(struct shm *shm, uint32_t *stripe, bool *main) {
     uint64_t charge[2] = {0, 0}, oldest[2] = {UINT64_MAX, UINT64_MAX};
-    uint32_t where[2] = {0, 0};
+    uint32_t where[2] = {0, 0}, count = 0;
     for (uint32_t i = 0; i < shm->header->stripes; i++) {
         for (int which = 0; which < 2; which++) {
             const struct queue *queue = &shm->stripes[i].queue[QUEUE_LARGE_NEW + which];
             uint64_t seq = atomic_load_explicit(&queue->oldest_seq, memory_order_relaxed);
             charge[which] += charge_of(queue);
+            count += count_of(queue);
             if (seq < oldest[which]) {
                 oldest[which] = seq;
                 where[which] = i;
             }
         }
     }
+    atomic_store_explicit(&shm->header->large_count, count, memory_order_relaxed);
     if (oldest[0] == UINT64_MAX && oldest[1] == UINT64_MAX) return false;
     bool from_new = oldest[0] != UINT64_MAX &&
                     (charge[0] * 100 > (charge[0] + charge[1]) * NEW_SHARE || oldest[1] == UINT64_MAX);

@@ -3,72 +3,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "evict.h"
 #include "lock.h"
+#include "purge.h"
 #include "repair.h"
 #include "room.h"
 #include "slab.h"
+#include "sum.h"
 
 enum {
     COPY_UNDER_LOCK = 4096,
     PAGES_AT_ONCE = 16,
     LIST_FIRST = 30,                   /* page numbers of the smallest list: one chunk of 128 bytes */
     BUFFER_FIRST = 4096,
-    TAIL_MAX = SHM_CHUNK_MAX - sizeof(struct chunk_header),
     TAIL_WORTH = SHM_PAGE / 8 * 7,     /* a tail that needs more keeps its page */
     LARGE_SHARE = 8,                   /* of all pages, one body may take this part */
 };
-
-/* --- purges --------------------------------------------------------------------------------------------------- */
-
-uint32_t tag_slot(const struct shm *shm, const uint8_t *bytes, size_t len) {
-    uint64_t hash = XXH3_64bits_withSeed(bytes, len, shm->header->seed ^ 0x746167ull);
-    return (uint32_t)hash & (shm->header->tags - 1);
-}
-
-/* A key has a slot of its own kind, raised by `delete`; only fetches in flight ask it. */
-static uint32_t key_slot(const struct shm *shm, const struct key *key) {
-    return (uint32_t)(key->lo >> 16 ^ key->hi) & (shm->header->tags - 1);
-}
-
-static void raise_to(_Atomic uint64_t *word, uint64_t value) {
-    uint64_t before = atomic_load(word);
-    while (before < value && !atomic_compare_exchange_weak(word, &before, value)) {}
-}
-
-/* The mark is set before the epoch moves: whoever has seen the new epoch sees the mark. */
-static uint64_t purge_word(struct shm *shm, _Atomic uint64_t *word) {
-    uint64_t epoch = atomic_load(&shm->header->purge_epoch);
-    do {
-        raise_to(word, epoch + 1);
-        FP();
-    } while (!atomic_compare_exchange_strong(&shm->header->purge_epoch, &epoch, epoch + 1));
-    return epoch + 1;
-}
-
-uint64_t purge_all(struct shm *shm) { return purge_word(shm, &shm->header->all_epoch); }
-
-uint64_t purge_slot(struct shm *shm, uint32_t slot) { return purge_word(shm, &shm->tags[slot]); }
-
-uint64_t purge_generation(const struct shm *shm) { return atomic_load(&shm->header->purge_epoch); }
-
-bool born_valid(const struct shm *shm, uint64_t born, const uint32_t *tags, uint32_t count) {
-    if (atomic_load_explicit(&shm->header->purge_epoch, memory_order_acquire) <= born) return true;
-    if (atomic_load_explicit(&shm->header->all_epoch, memory_order_relaxed) > born) return false;
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t slot = __atomic_load_n(&tags[i], __ATOMIC_RELAXED) & (shm->header->tags - 1);
-        if (atomic_load_explicit(&shm->tags[slot], memory_order_relaxed) > born) return false;
-    }
-    return true;
-}
-
-static bool note_valid_locked(const struct shm *shm, const struct key *key, const struct note *note) {
-    if (!born_valid(shm, note->born, note->tags, note->tag_count)) return false;
-    return atomic_load(&shm->tags[key_slot(shm, key)]) <= note->born;
-}
 
 /* --- parts ---------------------------------------------------------------------------------------------------- */
 
@@ -78,25 +28,58 @@ uint64_t fill_limit(const struct shm *shm) {
     return limit < listed ? limit : listed;
 }
 
+/* Whether the purges since the fetch began let it be stored; notes on the entry what they were. The entry is not
+ * LIVE yet. */
+static bool pass_purges_locked(struct shm *shm, const struct key *key, const struct note *note, uint32_t index) {
+    int64_t stale_from_ns = INT64_MAX;
+    uint64_t epoch = purge_generation(shm);
+    if (purge_refuses(shm, note->born, key->lo, key->hi, &stale_from_ns)) return false;
+    if (purge_judge(shm, note->born, note->tags, note->tag_count, key->bytes, key->len, &stale_from_ns) == JUDGED_PURGED)
+        return false;
+    entry_confirm_locked(shm, index, epoch, stale_from_ns);
+    return true;
+}
+
+/* Whether it is worth beginning at all. */
+static bool is_purged(const struct shm *shm, const struct key *key, const struct note *note) {
+    int64_t stale_from_ns = INT64_MAX;
+    return purge_refuses(shm, note->born, key->lo, key->hi, &stale_from_ns) ||
+           purge_judge(shm, note->born, note->tags, note->tag_count, key->bytes, key->len, &stale_from_ns) == JUDGED_PURGED;
+}
+
 static size_t head_bytes(const struct key *key, const struct note *note) {
     return head_body_at(note->tag_count, key->len, note->meta_len);
+}
+
+/* A stale window in the head's unit, rounded down: never longer than allowed. */
+static uint32_t window_of(int64_t ns) {
+    int64_t units = ns / SHM_WINDOW_NS;
+    return units > UINT32_MAX ? UINT32_MAX : (uint32_t)units;
 }
 
 static void write_head(struct head *head, uint32_t entry, const struct key *key, const struct note *note) {
     uint8_t *start = (uint8_t *)head;
     head->chunk.entry = entry;
-    head->meta_len = note->meta_len;
+    head->meta_len = (uint16_t)note->meta_len;
     head->key_len = (uint16_t)key->len;
     head->tags = (uint16_t)note->tag_count;
     head->fresh_until_ns = note->fresh_until_ns;
     head->keep_until_ns = note->keep_until_ns;
-    head->swr_ns = note->swr_ns;
-    head->sie_ns = note->sie_ns;
-    head->born = note->born;
+    head->swr = window_of(note->swr_ns);
+    head->sie = window_of(note->sie_ns);
     head->flags = note->flags;
+    head->pad = 0;
     if (note->tag_count) memcpy(start + sizeof *head, note->tags, 4ull * note->tag_count);
     memcpy(start + head_key_at(note->tag_count), key->bytes, key->len);
     if (note->meta_len) memcpy(start + head_meta_at(note->tag_count, key->len), note->meta, note->meta_len);
+}
+
+/* The head's sum, once the size is known and before anyone can see it. */
+static void seal_head(struct shm *shm, uint32_t index, uint32_t chunk) {
+    const struct entry *entry = entry_at(shm, index);
+    struct head *head = chunk_at(shm, chunk);
+    head->chunk.sum = sum_head(head, entry->hash_lo, atomic_load_explicit(&entry->size, memory_order_relaxed));
+    FP();
 }
 
 static bool is_ours(const struct shm *shm, uint32_t entry, uint64_t ctl) {
@@ -128,15 +111,21 @@ static uint32_t chunk_for(struct shm *shm, uint32_t stripe, uint32_t class_, uin
     return 0;
 }
 
-/* A FILLING entry with a head chunk of `bytes`. On success the stripe is locked, else not. */
+/* STORE_DONE when purges and the policy let a body of that size in. */
+static enum store_answer may_begin_locked(struct shm *shm, const struct key *key, const struct note *note, uint64_t size) {
+    if (is_purged(shm, key, note)) return STORE_PURGED;
+    return may_admit_locked(shm, key, size) ? STORE_DONE : STORE_NOT_ADMITTED;
+}
+
+/* A FILLING entry with a head chunk of `bytes`, for a body of `size`, as far as that is known. On success the stripe is locked, else not. */
 static enum store_answer begin_entry(struct shm *shm, const struct key *key, const struct note *note, size_t bytes,
-                                     int64_t patience_ns, uint32_t *entry) {
+                                     uint64_t size, int64_t patience_ns, uint32_t *entry) {
     if (!stripe_enter(shm, key->stripe, patience_ns)) return STORE_BUSY;
-    enum store_answer answer = STORE_PURGED;
+    enum store_answer answer = may_begin_locked(shm, key, note, size);
     bool held = true;
-    if (note_valid_locked(shm, key, note)) {
+    if (answer == STORE_DONE) {
         answer = STORE_NO_ROOM;
-        *entry = room_entry_locked(shm, key->stripe) ? entry_take_locked(shm, key) : NOBODY;
+        *entry = room_entry_locked(shm, key->stripe) ? entry_take_locked(shm, key, note->born) : NOBODY;
         if (*entry != NOBODY) {
             uint32_t chunk = chunk_for(shm, key->stripe, slab_class((uint32_t)bytes), *entry, &held);
             if (chunk) {
@@ -154,13 +143,24 @@ static enum store_answer begin_entry(struct shm *shm, const struct key *key, con
     return answer;
 }
 
+/* Make a finished entry visible, unless it was purged meanwhile. Leaves the stripe. */
+static enum store_answer publish_locked(struct shm *shm, const struct key *key, const struct note *note, uint32_t index) {
+    bool passed = pass_purges_locked(shm, key, note, index);
+    if (passed) entry_publish_locked(shm, key, index);
+    else entry_drop_locked(shm, index);
+    segment_count(shm, !passed ? CORE_PURGED : entry_at(shm, index)->large ? CORE_STORES_LARGE : CORE_STORES_SMALL, 1);
+    stripe_leave(shm, key->stripe);
+    return passed ? STORE_DONE : STORE_PURGED;
+}
+
 /* --- small bodies: one chunk -------------------------------------------------------------------------------------- */
 
 static enum store_answer store_small(struct shm *shm, const struct key *key, const struct note *note,
                                      const uint8_t *body, uint32_t len, int64_t patience_ns) {
     size_t body_at = head_bytes(key, note);
+    uint64_t sum = sum_body(body, len);
     uint32_t index;
-    enum store_answer answer = begin_entry(shm, key, note, body_at + len, patience_ns, &index);
+    enum store_answer answer = begin_entry(shm, key, note, body_at + len, len, patience_ns, &index);
     if (answer != STORE_DONE) return answer;
     struct entry *entry = entry_at(shm, index);
     uint8_t *to = (uint8_t *)chunk_at(shm, entry->head) + body_at;
@@ -174,36 +174,26 @@ static enum store_answer store_small(struct shm *shm, const struct key *key, con
             abandon(shm, key->stripe, index);
             return STORE_NO_ROOM;
         }
-        if (!note_valid_locked(shm, key, note)) {
-            entry_free_locked(shm, index);
-            stripe_leave(shm, key->stripe);
-            return STORE_PURGED;
-        }
     }
     atomic_store_explicit(&entry->size, len, memory_order_relaxed);
-    FP();
-    entry_publish_locked(shm, key, index);
-    stripe_leave(shm, key->stripe);
-    return STORE_DONE;
+    entry->body_sum = sum;
+    seal_head(shm, index, entry->head);
+    return publish_locked(shm, key, note, index);
 }
 
 /* --- large bodies: pages and a tail ---------------------------------------------------------------------------------- */
 
-static uint32_t *numbers_of(const struct shm *shm, uint32_t list) {
-    return (uint32_t *)((struct chunk_header *)chunk_at(shm, list) + 1);
-}
-
-static uint32_t list_holds(const struct shm *shm, uint32_t list) {
-    return (slab_class_bytes[chunk_class(shm, list)] - (uint32_t)sizeof(struct chunk_header)) / 4;
-}
-
 static enum store_answer begin_large(struct shm *shm, struct fill *fill, int64_t patience_ns) {
     size_t bytes = head_bytes(&fill->key, &fill->note);
     uint32_t index;
-    enum store_answer answer = begin_entry(shm, &fill->key, &fill->note, bytes, patience_ns, &index);
+    if (!fill->sum && !(fill->sum = sum_begin())) return STORE_NO_ROOM;
+    fill->admitted = fill->announced != UINT64_MAX;
+    enum store_answer answer = begin_entry(shm, &fill->key, &fill->note, bytes, fill->admitted ? fill->announced : 0,
+                                           patience_ns, &index);
     if (answer != STORE_DONE) return answer;
     struct entry *entry = entry_at(shm, index);
     entry->large = 1;
+    entry->announced = fill->announced;
     fill->ctl = atomic_load(&entry->ctl);
     fill->entry = index;
     stripe_leave(shm, fill->key.stripe);
@@ -219,11 +209,22 @@ static bool grow_list(struct shm *shm, struct fill *fill, uint32_t count, bool *
     uint32_t bytes = wanted * 4 + (uint32_t)sizeof(struct chunk_header);
     uint32_t list = chunk_for(shm, fill->key.stripe, slab_class(bytes < SHM_PAGE ? bytes : SHM_PAGE), fill->entry, held);
     if (!list) return false;
-    if (holds) memcpy(numbers_of(shm, list), numbers_of(shm, old), atomic_load(&entry->npages) * 4ull);
+    if (holds) memcpy(list_numbers(shm, list), list_numbers(shm, old), atomic_load(&entry->npages) * 4ull);
     FP();
-    entry->list = list;
+    __atomic_store_n(&entry->list, list, __ATOMIC_RELEASE);
+    atomic_thread_fence(memory_order_seq_cst); /* who follows sees the new list before the old chunk changes */
     FP();
     if (old) chunk_give_locked(shm, fill->key.stripe, old);
+    return true;
+}
+
+/* A body of unknown size is judged once, when it turns out to be very large. */
+static bool may_grow_locked(struct shm *shm, struct fill *fill, uint32_t npages) {
+    uint64_t size = (uint64_t)npages * SHM_PAGE;
+    if (!fill->admitted && is_very_large(shm, size)) {
+        if (!may_admit_locked(shm, &fill->key, size)) return false;
+        fill->admitted = true;
+    }
     return true;
 }
 
@@ -237,11 +238,12 @@ static bool grow_pages(struct shm *shm, struct fill *fill, uint32_t wanted) {
             segment_count(shm, CORE_LOCK_TIMEOUTS, 1);
             return false;
         }
-        if (!is_ours(shm, fill->entry, fill->ctl) || !grow_list(shm, fill, npages + wanted, &held)) {
+        if (!is_ours(shm, fill->entry, fill->ctl) || !may_grow_locked(shm, fill, npages + wanted) ||
+            !grow_list(shm, fill, npages + wanted, &held)) {
             if (held) stripe_leave(shm, stripe);
             return false;
         }
-        uint32_t *numbers = numbers_of(shm, entry->list), page;
+        uint32_t *numbers = list_numbers(shm, entry->list), page;
         while (got < wanted && (page = page_take_locked(shm, stripe, PAGE_BODY))) {
             numbers[npages + got++] = page - 1;
             FP();
@@ -264,7 +266,8 @@ static enum store_answer write_pages(struct shm *shm, struct fill *fill, const u
                 return STORE_NO_ROOM;
         }
         size_t piece = len < SHM_PAGE - offset ? len : SHM_PAGE - offset;
-        memcpy(page_at(shm, numbers_of(shm, entry->list)[page]) + offset, bytes, piece);
+        memcpy(page_at(shm, list_numbers(shm, entry->list)[page]) + offset, bytes, piece);
+        sum_add(fill->sum, bytes, piece);
         FP();
         at += piece;
         bytes += piece;
@@ -308,6 +311,27 @@ static void drop_tails_locked(struct shm *shm, struct fill *fill) {
     }
 }
 
+/* The tails take the place of the last page, unless somebody follows the fill and may be reading there.
+ *
+ * MOVING (seq_cst) before the pins are read: whoever pins after that sees MOVING and lets go. */
+static void give_last_page_locked(struct shm *shm, struct fill *fill, uint32_t last) {
+    struct entry *entry = entry_at(shm, fill->entry);
+    uint64_t moving = ctl_with(fill->ctl + (1 << 8), STATE_MOVING);
+    atomic_store(&entry->ctl, moving);
+    FP();
+    if (atomic_load(&entry->pins)) {
+        drop_tails_locked(shm, fill);
+    } else {
+        uint32_t page = list_numbers(shm, entry->list)[last];
+        atomic_store(&entry->npages, last);
+        FP();
+        page_give_locked(shm, fill->key.stripe, page);
+    }
+    FP();
+    fill->ctl = ctl_with(moving + (1 << 8), STATE_FILLING);
+    atomic_store(&entry->ctl, fill->ctl);
+}
+
 /* Move the bytes of the last, partial page into chunks. The stripe is locked before and, if it returns true,
  * after; in between it is not. False: the entry was abandoned. */
 static bool trim_tail(struct shm *shm, struct fill *fill) {
@@ -320,18 +344,15 @@ static bool trim_tail(struct shm *shm, struct fill *fill) {
         return held;
     }
     stripe_leave(shm, fill->key.stripe);
-    uint32_t page = numbers_of(shm, entry->list)[last], first = tail < TAIL_MAX ? tail : TAIL_MAX;
-    memcpy(numbers_of(shm, entry->tail[0]), page_at(shm, page), first);
+    uint32_t page = list_numbers(shm, entry->list)[last], first = tail < TAIL_MAX ? tail : TAIL_MAX;
+    memcpy(list_numbers(shm, entry->tail[0]), page_at(shm, page), first);
     FP();
-    if (tail > first) memcpy(numbers_of(shm, entry->tail[1]), page_at(shm, page) + first, tail - first);
+    if (tail > first) memcpy(list_numbers(shm, entry->tail[1]), page_at(shm, page) + first, tail - first);
     if (!stripe_enter(shm, fill->key.stripe, WRITE_PATIENCE_NS)) {
         abandon(shm, fill->key.stripe, fill->entry);
         return false;
     }
-    if (!is_ours(shm, fill->entry, fill->ctl)) return true;
-    atomic_store(&entry->npages, last);
-    FP();
-    page_give_locked(shm, fill->key.stripe, page);
+    if (is_ours(shm, fill->entry, fill->ctl)) give_last_page_locked(shm, fill, last);
     return true;
 }
 
@@ -340,15 +361,14 @@ static enum store_answer publish_large(struct shm *shm, struct fill *fill, int64
     if (!stripe_enter(shm, stripe, patience_ns)) return STORE_BUSY;
     fill->open = false;
     if (is_ours(shm, fill->entry, fill->ctl) && !trim_tail(shm, fill)) return STORE_NO_ROOM;
-    enum store_answer answer = STORE_GONE;
-    if (is_ours(shm, fill->entry, fill->ctl)) {
-        bool valid = note_valid_locked(shm, &fill->key, &fill->note);
-        if (valid) entry_publish_locked(shm, &fill->key, fill->entry);
-        else entry_free_locked(shm, fill->entry);
-        answer = valid ? STORE_DONE : STORE_PURGED;
+    if (!is_ours(shm, fill->entry, fill->ctl)) {
+        stripe_leave(shm, stripe);
+        return STORE_GONE;
     }
-    stripe_leave(shm, stripe);
-    return answer;
+    entry_at(shm, fill->entry)->body_sum = sum_end(fill->sum);
+    fill->sum = NULL;
+    seal_head(shm, fill->entry, entry_at(shm, fill->entry)->head);
+    return publish_locked(shm, &fill->key, &fill->note, fill->entry);
 }
 
 /* --- bodies in pieces --------------------------------------------------------------------------------------------------- */
@@ -366,6 +386,7 @@ bool fill_open(struct shm *shm, struct fill *fill, uint64_t announced, uint64_t 
     fill->filled = 0;
     fill->buffer = NULL;
     fill->buffer_size = 0;
+    fill->sum = NULL;
     fill->entry = NOBODY;
     fill->open = small_limit(fill) > 0 && (announced == UINT64_MAX || announced <= fill->max_bytes);
     return fill->open;
@@ -416,6 +437,12 @@ enum store_answer fill_write(struct shm *shm, struct fill *fill, const uint8_t *
     return answer;
 }
 
+enum store_answer fill_settle(struct shm *shm, struct fill *fill) {
+    enum store_answer answer = fill->entry == NOBODY ? spill(shm, fill) : STORE_DONE;
+    if (answer != STORE_DONE) fill_abort(shm, fill);
+    return answer;
+}
+
 enum store_answer fill_publish(struct shm *shm, struct fill *fill, int64_t patience_ns) {
     if (fill->announced != UINT64_MAX && fill->announced != fill->filled) {
         fill_abort(shm, fill);
@@ -431,6 +458,8 @@ enum store_answer fill_publish(struct shm *shm, struct fill *fill, int64_t patie
 void fill_abort(struct shm *shm, struct fill *fill) {
     free(fill->buffer);
     fill->buffer = NULL;
+    if (fill->sum) sum_forget(fill->sum);
+    fill->sum = NULL;
     if (!fill->open) return;
     fill->open = false;
     if (fill->entry == NOBODY) return;
@@ -438,7 +467,7 @@ void fill_abort(struct shm *shm, struct fill *fill) {
         if (is_ours(shm, fill->entry, fill->ctl)) abandon(shm, fill->key.stripe, fill->entry);
         return;
     }
-    if (is_ours(shm, fill->entry, fill->ctl)) entry_free_locked(shm, fill->entry);
+    if (is_ours(shm, fill->entry, fill->ctl)) entry_drop_locked(shm, fill->entry);
     stripe_leave(shm, fill->key.stripe);
 }
 
@@ -471,6 +500,8 @@ static void swap_head_locked(struct shm *shm, uint32_t stripe, uint32_t index, u
     FP();
     __atomic_store_n(&entry->head, chunk, __ATOMIC_RELEASE);
     FP();
+    atomic_store(&entry->stale_from_ns, INT64_MAX); /* after the head: the old one must not become fresh again */
+    FP();
     atomic_store(&entry->ctl, ctl_with(moving + (1 << 8), STATE_LIVE));
     FP();
     chunk_give_locked(shm, stripe, old);
@@ -481,16 +512,21 @@ static void swap_head_locked(struct shm *shm, uint32_t stripe, uint32_t index, u
     queue_push_locked(shm, stripe, index, queue);
 }
 
-/* The live entry of the key that may still be served; NOBODY otherwise. */
+/* The live entry of the key that may still be served; NOBODY otherwise. What purges say is noted on it. */
 static uint32_t usable_locked(struct shm *shm, const struct key *key) {
     _Atomic uint64_t *slot = table_find_locked(shm, key);
     if (!slot) return NOBODY;
     uint32_t index = slot_entry(atomic_load(slot));
     const struct head *head = chunk_at(shm, entry_at(shm, index)->head);
-    return born_valid(shm, head->born, (const uint32_t *)(head + 1), head->tags) ? index : NOBODY;
+    int64_t stale_from_ns = INT64_MAX;
+    uint64_t born = atomic_load(&entry_at(shm, index)->born), epoch = purge_generation(shm);
+    if (purge_judge(shm, born, (const uint32_t *)(head + 1), head->tags, key->bytes, key->len, &stale_from_ns) == JUDGED_PURGED)
+        return NOBODY;
+    entry_confirm_locked(shm, index, epoch, stale_from_ns);
+    return index;
 }
 
-/* Write the new head into `chunk`, its tags and birth (and a small body) taken from the entry `from`. */
+/* Write the new head into `chunk`, its tags (and a small body) taken from the entry `from`. */
 static void copy_head(struct shm *shm, uint32_t from, uint32_t to, uint32_t chunk, const struct key *key,
                       struct note note) {
     struct entry *entry = entry_at(shm, from);
@@ -498,7 +534,6 @@ static void copy_head(struct shm *shm, uint32_t from, uint32_t to, uint32_t chun
     uint8_t *start = chunk_at(shm, chunk);
     note.tags = (const uint32_t *)(old + 1);
     note.tag_count = old->tags;
-    note.born = old->born;
     write_head((struct head *)start, to, key, &note);
     if (entry->large) return;
     const uint8_t *body = (const uint8_t *)old + head_body_at(old->tags, old->key_len, old->meta_len);
@@ -530,16 +565,18 @@ static enum store_answer freshen_locked(struct shm *shm, const struct key *key, 
     FP();
     if (entry_at(shm, old)->large) {
         copy_head(shm, old, old, chunk, key, *note);
-        FP();
+        seal_head(shm, old, chunk);
         swap_head_locked(shm, stripe, old, chunk);
         return STORE_DONE;
     }
-    uint32_t fresh = entry_take_locked(shm, key);
+    struct entry *before = entry_at(shm, old);
+    uint32_t fresh = entry_take_locked(shm, key, atomic_load(&before->born));
     entry_at(shm, fresh)->head = chunk;
     FP();
     copy_head(shm, old, fresh, chunk, key, *note);
-    atomic_store(&entry_at(shm, fresh)->size, atomic_load(&entry_at(shm, old)->size));
-    FP();
+    atomic_store(&entry_at(shm, fresh)->size, atomic_load(&before->size));
+    entry_at(shm, fresh)->body_sum = before->body_sum;
+    seal_head(shm, fresh, chunk);
     entry_publish_locked(shm, key, fresh);
     return STORE_DONE;
 }
@@ -559,19 +596,23 @@ enum store_answer store_freshen(struct shm *shm, const struct key *key, const st
 
 /* --- deleting ------------------------------------------------------------------------------------------------------------- */
 
-enum store_answer store_delete(struct shm *shm, const struct key *key, int64_t patience_ns) {
+enum store_answer store_delete(struct shm *shm, const struct key *key, int64_t soft_ns, int64_t patience_ns) {
     if (!stripe_enter(shm, key->stripe, patience_ns)) return STORE_BUSY;
-    purge_slot(shm, key_slot(shm, key));
+    purge_key(shm, key->lo, key->hi, soft_ns);
     _Atomic uint64_t *slot = table_find_locked(shm, key);
-    if (slot) entry_retire_locked(shm, slot_entry(atomic_load(slot)));
+    if (slot) {
+        uint32_t index = slot_entry(atomic_load(slot));
+        if (soft_ns) entry_confirm_locked(shm, index, 0, soft_ns);
+        else entry_retire_locked(shm, index);
+    }
     stripe_leave(shm, key->stripe);
     return slot ? STORE_DONE : STORE_GONE;
 }
 
-void store_drop(struct shm *shm, const struct key *key, uint32_t entry, uint64_t ctl) {
+void store_drop(struct shm *shm, const struct key *key, uint32_t entry, uint64_t ctl, enum core_counter why) {
     if (!stripe_enter(shm, key->stripe, 0)) return;
     if (is_ours(shm, entry, ctl) && ctl_state(ctl) == STATE_LIVE) {
-        segment_count(shm, CORE_EXPIRED, 1);
+        segment_count(shm, why, 1);
         entry_retire_locked(shm, entry);
     }
     stripe_leave(shm, key->stripe);

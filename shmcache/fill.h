@@ -17,21 +17,19 @@ enum store_answer {
     STORE_PURGED,    /* a purge since `born` hit it */
     STORE_GONE,      /* freshen, delete: no such entry */
     STORE_WRONG_SIZE,
+    STORE_NOT_ADMITTED, /* very large and asked for for the first time (may_admit_locked) */
 };
 
 /* What is stored beside the body. */
 struct note {
     const uint8_t *meta;
     uint32_t meta_len;
-    const uint32_t *tags;
+    const uint32_t *tags; /* slots, those of the key's directories among them: see purge.h */
     uint32_t tag_count;
     int64_t fresh_until_ns, keep_until_ns, swr_ns, sie_ns;
     uint64_t born; /* purge epoch; never 0 here */
     uint8_t flags;
 };
-
-/* Slot of a tag in REGION_TAGS. */
-uint32_t tag_slot(const struct shm *shm, const uint8_t *bytes, size_t len);
 
 /* Largest body this segment takes. */
 uint64_t fill_limit(const struct shm *shm);
@@ -49,8 +47,10 @@ struct fill {
     uint64_t filled;
     uint8_t *buffer;    /* the first bytes, until it is clear that they need pages */
     uint32_t buffer_size;
+    void *sum;          /* of the body so far, once it lies in pages */
     uint32_t entry;     /* NOBODY while buffered */
     uint64_t ctl;       /* of that entry, while it is ours */
+    bool admitted;      /* the policy has let it in, whatever its size */
     bool open;
 };
 
@@ -60,27 +60,23 @@ bool fill_open(struct shm *shm, struct fill *fill, uint64_t announced, uint64_t 
 /* Append. Anything but STORE_DONE has aborted the fill. */
 enum store_answer fill_write(struct shm *shm, struct fill *fill, const uint8_t *bytes, size_t len);
 
+/* Move what came so far into pages, where others may follow it (follow.h). Anything but STORE_DONE has aborted it. */
+enum store_answer fill_settle(struct shm *shm, struct fill *fill);
+
 /* Make it visible. STORE_BUSY leaves it open; every other answer ends it. */
 enum store_answer fill_publish(struct shm *shm, struct fill *fill, int64_t patience_ns);
 
 /* Give everything back. Safe on an ended fill. */
 void fill_abort(struct shm *shm, struct fill *fill);
 
-/* New meta and deadlines for a stored body; tags and birth are kept, note->tags and note->born ignored. */
+/* New meta and deadlines for a stored body; tags and birth are kept, note->tags and note->born ignored. A soft
+ * purge is over with it. */
 enum store_answer store_freshen(struct shm *shm, const struct key *key, const struct note *note, int64_t patience_ns);
 
-/* Unlink a key, and refuse fetches of it that began before. */
-enum store_answer store_delete(struct shm *shm, const struct key *key, int64_t patience_ns);
+/* Unlink a key (soft_ns 0), or make it stale from that moment; so with what is being fetched for it. */
+enum store_answer store_delete(struct shm *shm, const struct key *key, int64_t soft_ns, int64_t patience_ns);
 
-/* Drop this very entry if it is still the one that was read. Never waits. */
-void store_drop(struct shm *shm, const struct key *key, uint32_t entry, uint64_t ctl);
-
-/* True unless a purge after `born` hit everything or one of the tags. */
-bool born_valid(const struct shm *shm, uint64_t born, const uint32_t *tags, uint32_t count);
-
-/* Make everything, or all that carries a tag of this slot, invisible; the new generation. O(1), no lock. */
-uint64_t purge_all(struct shm *shm);
-uint64_t purge_slot(struct shm *shm, uint32_t slot);
-uint64_t purge_generation(const struct shm *shm);
+/* Drop this very entry if it is still the one that was read, and count why. Never waits. */
+void store_drop(struct shm *shm, const struct key *key, uint32_t entry, uint64_t ctl, enum core_counter why);
 
 #endif

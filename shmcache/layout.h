@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define SHM_MAGIC 0x31484341434d4853ull /* "SHMCACH1" */
-#define SHM_LAYOUT_VERSION 1u
+#define SHM_LAYOUT_VERSION 2u
 
 enum {
     SHM_MEMBERS = 64,        /* one bit each in a pin word */
@@ -26,11 +26,17 @@ enum {
     SHM_PAGE = 65536,
     SHM_UNIT = 64,           /* chunk references count these, from the start of the segment; 0 is none */
     SHM_CLASSES = 24,
+    SHM_SMALL_MAX = 57344,   /* bytes of body: up to here it belongs to the small pool (evict.h) */
     SHM_CHUNK_MAX = 32768,   /* largest chunk for bytes; the class above it holds page lists only */
     SHM_STRIPES_MAX = 1024,
     SHM_WAYS = 8,            /* slots per index bucket: one cache line */
     SHM_GHOST_WAYS = 4,
-    SHM_TAGS_MAX = 4096,     /* per entry */
+    SHM_TAGS_MAX = 4096,     /* per entry, given by the caller */
+    SHM_LEVELS = 8,          /* directories of a key that are tags of their own, see purge.h */
+    SHM_SOFT_SHARE = 8,      /* tag slots to one slot of soft purges */
+    SHM_RULES = 256,
+    SHM_RULE_BYTES = 480,    /* longest prefix a rule can hold */
+    SHM_WINDOW_NS = 10000000, /* unit of the stale windows: 10 ms, so that 32 bits hold 497 days */
     SHM_BOOT_ID_MAX = 64,
 };
 
@@ -39,11 +45,14 @@ enum region {
     REGION_STATISTICS, /* counter.c */
     REGION_LEASES,     /* lease.c */
     REGION_BUCKETS,    /* bucket.c */
+    REGION_WINDOWS,    /* window.c; bucket_cells too */
     REGION_TAGS,       /* u64 [tags]: purge epoch of each tag slot, atomic max */
+    REGION_SOFT,       /* struct soft_mark [tags / SHM_SOFT_SHARE] */
+    REGION_RULES,      /* struct rule [SHM_RULES] */
     REGION_STRIPES,    /* struct stripe [stripes] */
     REGION_SLOTS,      /* u64 [stripes][buckets][SHM_WAYS] */
     REGION_ENTRIES,    /* struct entry [entries]; stripe s has [s * per_stripe, (s + 1) * per_stripe) */
-    REGION_GHOSTS,     /* u32 [entries]: fingerprints, hints only */
+    REGION_GHOSTS,     /* u64 [stripes][ghosts]: ghost.c; hints only */
     REGION_PAGES,      /* struct page [pages] */
     REGION_BITMAPS,    /* u64 [pages][8]: chunks in use of a chunk page; the stripe's lock */
     REGION_FREE,       /* u64 [pages / 64]: hint which pages are free; page.owner decides */
@@ -52,6 +61,12 @@ enum region {
 };
 
 enum { SEGMENT_INIT = 1, SEGMENT_READY = 2 };
+
+/* A soft purge: what was born before `epoch` is stale from `ns` on. The time is written first, both only rise. */
+struct soft_mark {
+    _Atomic uint64_t epoch;
+    _Atomic int64_t ns;
+};
 
 struct header {
     uint64_t magic;
@@ -64,20 +79,30 @@ struct header {
     uint64_t seed;              /* secret of every hash in this segment */
     uint32_t stripes;           /* power of two */
     uint32_t per_stripe;        /* entries of one stripe */
-    uint32_t buckets;           /* index buckets of one stripe, power of two */
+    uint32_t buckets;           /* index buckets of one stripe */
     uint32_t pages;
     uint32_t tags;              /* power of two */
     uint32_t bucket_cells;      /* power of two */
     uint32_t ghosts;            /* per stripe, multiple of SHM_GHOST_WAYS, power of two */
     uint32_t small_pages;       /* soft quota of the small pool, pages */
     uint64_t region[REGIONS];   /* offsets */
-    /* own line: written by every purge */
+    /* own line: written by every purge, see purge.h */
     _Alignas(64) _Atomic uint64_t purge_epoch; /* counts purges; starts at 1 */
-    _Atomic uint64_t all_epoch;                /* the last purge of everything */
+    _Atomic uint64_t mark_epoch;  /* the last purge that may concern an entry with an older birth */
+    _Atomic uint64_t soft_epoch;  /* the last soft one of them */
+    _Atomic uint64_t rule_epoch;  /* the last one by a rule */
+    _Atomic uint64_t retired_epoch; /* the last one by a rule that is forgotten: fetches begun before are refused */
+    _Atomic uint64_t all_epoch;   /* the last purge of everything */
+    struct soft_mark all_soft;    /* the last soft purge of everything */
+    _Alignas(64) pthread_mutex_t rules_lock; /* robust, shared: guards the taking of a rule */
+    _Atomic uint32_t crawl_stripe; /* where the crawler looks next; a hint */
     /* own line: hints of the allocator */
     _Alignas(64) _Atomic uint32_t free_hand;   /* word of REGION_FREE where the next search begins */
     _Atomic uint32_t chunk_pages;              /* sum over the stripes, refreshed when one changes */
     _Atomic uint32_t small_used;               /* pages' worth of small entries, refreshed with it */
+    /* own line: of the large pool, which has one order over all stripes */
+    _Alignas(64) _Atomic uint32_t large_clock; /* large entries that became ghosts */
+    _Atomic uint32_t large_count;              /* large entries, when one was last evicted */
 };
 _Static_assert(sizeof(struct header) <= 4096, "the header is one page");
 
@@ -99,8 +124,8 @@ enum { STATE_FREE = 0, STATE_FILLING = 1, STATE_LIVE = 2, STATE_ZOMBIE = 3, STAT
 
 enum { QUEUE_NONE = 0, QUEUE_SMALL_NEW, QUEUE_SMALL_MAIN, QUEUE_LARGE_NEW, QUEUE_LARGE_MAIN, QUEUES };
 
-/* One stored object. Guarded by its stripe's lock, except ctl, pins and freq, which anyone may touch atomically;
- * while FILLING, pages named here are written by their owner without the lock. */
+/* One stored object. Guarded by its stripe's lock, except ctl, pins, freq, born and stale_from_ns, which anyone may
+ * read and touch atomically; while FILLING, pages named here are written by their owner without the lock. */
 struct entry {
     _Alignas(64) _Atomic uint64_t ctl;
     uint64_t hash_lo, hash_hi;    /* XXH3-128 of the key */
@@ -110,7 +135,9 @@ struct entry {
     uint32_t tail[2];             /* chunks: struct chunk_header, then the bytes after the last full page */
     _Atomic uint32_t npages;      /* valid numbers in the list */
     uint8_t large;                /* the body is in pages and tails */
-    uint8_t pad[11];
+    _Atomic uint8_t whole;        /* the body is complete: set before LIVE, kept by what was LIVE once */
+    uint8_t pad[2];
+    _Atomic uint64_t born;        /* purge epoch at which it was last known to be valid; at first that of the fetch */
     /* second line: written by hits and owners */
     _Alignas(64) _Atomic uint64_t pins; /* bit m: member m has it pinned. Never reset, only own bits are cleared */
     uint64_t seq;                 /* ns of entering its queue, rising within it: orders it, and merges the stripes' */
@@ -121,31 +148,41 @@ struct entry {
     _Atomic uint8_t freq;         /* 0..3, lossy */
     uint8_t queue;                /* enum above */
     uint8_t mark;                 /* scratch of repair */
-    uint8_t pad2[20];
+    uint8_t pad2[4];
+    _Atomic int64_t stale_from_ns; /* of a soft purge; INT64_MAX: none */
+    uint64_t body_sum;            /* XXH3-64 of the body, once whole */
+    uint64_t announced;           /* bytes the body will have, while FILLING; UINT64_MAX: not known */
 };
 _Static_assert(sizeof(struct entry) == 128, "entry");
 
 /* Start of every chunk: whose it is, so that a page can be emptied. */
 struct chunk_header {
     uint32_t entry;               /* index */
-    uint32_t unused;
+    uint32_t sum;                 /* of a head: see sum.h */
 };
 
 /* Start of a head chunk. Never changes once LIVE: freshening makes a new one and swaps entry.head. */
 struct head {
     struct chunk_header chunk;
-    uint32_t meta_len;
-    uint16_t key_len;
+    uint16_t meta_len, key_len;
     uint16_t tags;                /* u32 tag slots that follow */
+    uint8_t flags;                /* the caller's */
+    uint8_t pad;
     int64_t fresh_until_ns;
     int64_t keep_until_ns;
-    int64_t swr_ns, sie_ns;
-    uint64_t born;                /* purge epoch when the fetch began */
-    uint8_t flags;                /* the caller's */
-    uint8_t pad[7];
+    uint32_t swr, sie;            /* windows after fresh_until, in SHM_WINDOW_NS */
     /* u32 tags[], key, meta, body; meta and body begin at multiples of 8 */
 };
-_Static_assert(sizeof(struct head) == 64, "head");
+_Static_assert(sizeof(struct head) == 40, "head");
+
+/* A purge of all keys that begin with some bytes. In use while epoch is not 0; `epoch` is written last. */
+struct rule {
+    _Alignas(64) _Atomic uint64_t epoch;
+    int64_t soft_ns;              /* stale from then on; 0: purged for good */
+    uint32_t len;
+    uint8_t bytes[SHM_RULE_BYTES];
+};
+_Static_assert(sizeof(struct rule) == 512, "rule");
 
 /* Page owner: {kind 8 | stripe 24}. Free pages are taken by CAS; the stripe's lock guards the rest. */
 enum { PAGE_FREE = 0, PAGE_CHUNKS = 1, PAGE_BODY = 2 };
@@ -161,7 +198,7 @@ _Static_assert(sizeof(struct page) == 16, "page");
 
 struct queue {
     uint32_t oldest, newest;      /* entry index + 1 */
-    uint32_t count;
+    _Atomic uint32_t count;
     _Atomic uint32_t charge;      /* SHM_UNIT */
     _Atomic uint64_t oldest_seq;  /* UINT64_MAX when empty */
 };
@@ -174,12 +211,15 @@ struct stripe {
     uint32_t used;                /* entries not FREE */
     _Atomic uint32_t chunk_pages; /* pages held for chunks; read without the lock as a hint */
     _Atomic uint32_t body_pages;  /* pages held for large bodies; likewise */
-    struct queue queue[QUEUES];   /* oldest_seq and charge are read without the lock as hints */
+    struct queue queue[QUEUES];   /* all but the links are read without the lock, as hints */
     uint32_t open_page[SHM_CLASSES];   /* list of pages with a free chunk, page + 1 */
     uint32_t free_chunks[SHM_CLASSES];
     uint64_t bytes;               /* key + meta + body of LIVE entries */
     uint32_t objects;             /* LIVE entries */
-    uint8_t pad[424];
+    uint32_t ghost_clock;         /* small entries that became ghosts */
+    uint32_t crawl_at;            /* the crawler's next entry, counted from the stripe's first */
+    uint64_t crawl_epoch;         /* purge epoch when its round began */
+    _Atomic uint64_t crawl_clean; /* purge epoch when its last whole round began */
 };
 _Static_assert(sizeof(struct stripe) % 64 == 0 && sizeof(struct stripe) <= 1024, "stripe");
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "counter.h"
 #include "lock.h"
 
 #define ATTEMPTS 64 /* of one claim; each one lost means that another process moved on */
@@ -12,13 +13,19 @@ enum state { FREE, CLAIMING, RUNNING, ENDED = 0x10 /* | enum lease_ending */ };
 
 typedef unsigned __int128 pair_t __attribute__((may_alias));
 
+/* Written by an owner. */
+struct value {
+    uint64_t is;
+    uint64_t generation; /* of the lease it was written for */
+} __attribute__((aligned(16)));
+
 struct cell {
-    uint64_t hash;        /* changes with the generation only */
-    uint64_t word;        /* {generation 32 | epoch 16 | member 8 | state 8} */
-    uint64_t waiters;     /* bit m: member m waits */
-    uint64_t deadline_ns; /* valid while RUNNING */
-    uint64_t ended;       /* order of endings within the bucket, a hint which cell to reuse */
-    uint64_t unused[3];
+    uint64_t hash;         /* changes with the generation only */
+    uint64_t word;         /* {generation 32 | epoch 16 | member 8 | state 8} */
+    uint64_t waiters;      /* bit m: member m waits */
+    uint64_t ended;        /* order of endings within the bucket, a hint which cell to reuse */
+    struct value deadline; /* ns; valid while RUNNING */
+    struct value note;
 } __attribute__((aligned(64)));
 
 _Static_assert(sizeof(struct cell) == 64, "a cell is one cache line");
@@ -63,14 +70,14 @@ static bool swap(uint64_t *word, uint64_t old, uint64_t new)
     return __atomic_compare_exchange_n(word, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
-/* __sync, not __atomic: the latter calls libatomic for 16 bytes, which may take a lock private to the process. */
-static bool swap_sight(struct cell *cell, struct sight old, struct sight new)
+/* Of 16 bytes: __sync, not __atomic, which calls libatomic, which may take a lock private to the process. */
+static bool swap_pair(void *at, const void *old, const void *new)
 {
     pair_t expected, desired;
 
-    memcpy(&expected, &old, sizeof expected);
-    memcpy(&desired, &new, sizeof desired);
-    return __sync_bool_compare_and_swap((pair_t *)cell, expected, desired);
+    memcpy(&expected, old, sizeof expected);
+    memcpy(&desired, new, sizeof desired);
+    return __sync_bool_compare_and_swap((pair_t *)at, expected, desired);
 }
 
 static struct sight look(const struct cell *cell)
@@ -87,7 +94,28 @@ static struct sight look(const struct cell *cell)
 /* Has the lease seen as `word` run out of time? Only while it still is that lease. */
 static bool is_overdue(const struct cell *cell, uint64_t word, uint64_t now_ns)
 {
-    return state_of(word) == RUNNING && now_ns >= load(&cell->deadline_ns) && load(&cell->word) == word;
+    return state_of(word) == RUNNING && now_ns >= load(&cell->deadline.is) && load(&cell->word) == word;
+}
+
+/* Write a value of the lease whose word that is; false when the cell no longer is that lease. */
+static bool set_value(struct cell *cell, struct value *value, uint64_t word, uint64_t is)
+{
+    struct value seen, mine = {is, word >> 32};
+
+    do {
+        seen.is = load(&value->is);
+        seen.generation = load(&value->generation);
+        FP();
+        if (load(&cell->word) != word)
+            return false;
+        FP();
+    } while (!swap_pair(value, &seen, &mine));
+    return true;
+}
+
+static void count(const struct lease_table *table, enum core_counter what)
+{
+    counter_add(table->statistics, table->member, what, 1);
 }
 
 static void ring(const struct lease_table *table, uint64_t members)
@@ -133,6 +161,7 @@ static bool end_lease(struct lease_table *table, struct cell *cell, uint64_t wor
     FP();
     if (!swap(&cell->word, word, with_state(word, ENDED | ending)))
         return false;
+    count(table, CORE_LEASES_PUBLISHED + (ending - LEASE_PUBLISHED));
     ring_waiters(table, cell);
     return true;
 }
@@ -156,7 +185,7 @@ static bool wait_for(struct lease_table *table, struct cell *cell, uint64_t word
 static void expire(struct lease_table *table, struct cell *cell, uint64_t word)
 {
     if (end_lease(table, cell, word, LEASE_TOO_SLOW))
-        table->taken_over++;
+        count(table, CORE_LEASES_TAKEN_OVER);
 }
 
 /* The live lease of that key in the bucket, other than `own`; overdue ones are ended on the way. */
@@ -218,6 +247,11 @@ static struct cell *cell_of(const struct lease_table *table, uint64_t ticket)
     return index < table->cells ? cells_of(table) + index : NULL;
 }
 
+static uint64_t deadline_of(uint64_t now_ns, uint64_t lease_ns)
+{
+    return lease_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + lease_ns;
+}
+
 size_t lease_region_bytes(size_t cells)
 {
     return cells * sizeof(struct cell);
@@ -238,10 +272,10 @@ static bool try_claim(struct lease_table *table, struct cell *bucket, struct cel
 
     generation += generation == 0; /* so that no ticket is 0 */
     mine.word = word_of(generation, table->epoch, table->member, CLAIMING);
-    if (!swap_sight(cell, seen, mine))
+    if (!swap_pair(cell, &seen, &mine))
         return false;
     FP();
-    __atomic_store_n(&cell->deadline_ns, deadline_ns, __ATOMIC_RELEASE);
+    set_value(cell, &cell->deadline, mine.word, deadline_ns);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* swap before look, for both of two rivals */
     if (find_live(table, bucket, hash, cell, now_ns, &other)) {
         end_lease(table, cell, mine.word, LEASE_UNKNOWN);
@@ -257,7 +291,7 @@ enum lease_answer lease_claim(struct lease_table *table, uint64_t hash, uint64_t
                               uint64_t *ticket)
 {
     struct cell *bucket = cells_of(table) + (hash & (table->cells / LEASE_WAYS - 1)) * LEASE_WAYS;
-    uint64_t deadline_ns = lease_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + lease_ns;
+    uint64_t deadline_ns = deadline_of(now_ns, lease_ns);
 
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         struct sight seen;
@@ -274,9 +308,12 @@ enum lease_answer lease_claim(struct lease_table *table, uint64_t hash, uint64_t
         cell = find_room(table, bucket, now_ns, &seen);
         if (!cell)
             break;
-        if (try_claim(table, bucket, cell, seen, hash, now_ns, deadline_ns, ticket))
+        if (try_claim(table, bucket, cell, seen, hash, now_ns, deadline_ns, ticket)) {
+            count(table, CORE_LEASES_CLAIMED);
             return LEASE_CLAIMED;
+        }
     }
+    count(table, CORE_LEASE_TABLE_FULL);
     *ticket = 0;
     return LEASE_FULL;
 }
@@ -299,12 +336,65 @@ enum lease_ending lease_ending(struct lease_table *table, uint64_t ticket, uint6
     return LEASE_UNKNOWN;
 }
 
-bool lease_release(struct lease_table *table, uint64_t ticket, enum lease_ending ending)
+/* The cell of a ticket whose lease is the caller's and runs; NULL otherwise. `word` is what it holds then. */
+static struct cell *own_cell(const struct lease_table *table, uint64_t ticket, uint64_t *word)
 {
     struct cell *cell = cell_of(table, ticket);
-    uint64_t word = word_of(ticket >> 32, table->epoch, table->member, RUNNING);
 
-    return cell && load(&cell->word) == word && end_lease(table, cell, word, ending);
+    *word = word_of(ticket >> 32, table->epoch, table->member, RUNNING);
+    return cell && load(&cell->word) == *word ? cell : NULL;
+}
+
+bool lease_renew(struct lease_table *table, uint64_t ticket, uint64_t now_ns, uint64_t lease_ns)
+{
+    uint64_t word, deadline_ns = deadline_of(now_ns, lease_ns);
+    struct cell *cell = own_cell(table, ticket, &word);
+
+    if (!cell || is_overdue(cell, word, now_ns))
+        return false;
+    if (deadline_ns > load(&cell->deadline.is) && !set_value(cell, &cell->deadline, word, deadline_ns))
+        return false;
+    count(table, CORE_LEASES_RENEWED);
+    return true;
+}
+
+bool lease_announce(struct lease_table *table, uint64_t ticket, uint64_t note)
+{
+    uint64_t word;
+    struct cell *cell = own_cell(table, ticket, &word);
+
+    return cell && set_value(cell, &cell->note, word, note);
+}
+
+bool lease_note(const struct lease_table *table, uint64_t ticket, uint64_t *note)
+{
+    const struct cell *cell = cell_of(table, ticket);
+    uint64_t word;
+
+    if (!cell || load(&cell->note.generation) != ticket >> 32)
+        return false;
+    *note = load(&cell->note.is);
+    word = load(&cell->word); /* after the note: while it is that lease, only its owner replaces the note */
+    return word >> 32 == ticket >> 32 && (is_live(word) || state_of(word) == (ENDED | LEASE_PUBLISHED));
+}
+
+bool lease_progress(struct lease_table *table, uint64_t ticket)
+{
+    uint64_t word;
+    struct cell *cell = own_cell(table, ticket, &word);
+
+    if (!cell)
+        return false;
+    ring_waiters(table, cell);
+    return true;
+}
+
+bool lease_release(struct lease_table *table, uint64_t ticket, enum lease_ending ending)
+{
+    uint64_t word;
+    struct cell *cell = own_cell(table, ticket, &word);
+
+    return cell && end_lease(table, cell, word, ending);
 }
 
 size_t lease_reap(struct lease_table *table, int member, uint32_t epoch)

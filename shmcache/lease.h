@@ -1,15 +1,16 @@
 /* Leases: the right to fetch, one owner per key, and a bell for those who wait for its end.
  *
  * A cell is one cache line: the key's 64-bit hash and a word {generation 32 | epoch 16 | member 8 | state 8},
- * claimed together by one 16-byte compare-and-swap, the deadline, the members that wait, and when it ended.
+ * claimed together by one 16-byte compare-and-swap, the members that wait, when it ended, and two values of the
+ * owner's: the deadline and a note to those who wait.
  *
  *     FREE or ENDED --claim--> CLAIMING --settle--> RUNNING --release, take-over--> ENDED
  *                                  \--withdraw--------------------------------------/^
  *
- * Only the owner leaves CLAIMING, and only while it is there does it write the deadline; so a deadline is read
- * in RUNNING alone and belongs to it. Whoever dies in either state is found by `lease_reap`. An ended cell keeps
- * its ending until it is claimed again, and the one that ended longest ago goes first; a ticket is {generation
- * | cell}, so a reused cell is never mistaken for the lease that was asked about.
+ * Only the owner leaves CLAIMING, and not before it has written the deadline; so a deadline is read in RUNNING
+ * alone and belongs to it. Whoever dies in either state is found by `lease_reap`. An ended cell keeps its ending
+ * until it is claimed again, and the one that ended longest ago goes first; a ticket is {generation | cell}, so
+ * a reused cell is never mistaken for the lease that was asked about.
  *
  * Why a key never has two running leases. A claimer looks at its whole bucket once more after its swap, and
  * withdraws if another live lease (CLAIMING or RUNNING) has the same key. Of two claimers the later one looks
@@ -19,6 +20,21 @@
  * then takes the bits. One of them comes second and sees the other. Bits that an ender takes late, after the
  * cell began a new life, are rung too early; so whoever is rung asks `lease_ending` about all its tickets, and
  * PENDING sets the bit again. An ender that dies before it rang is made good by `lease_reap`, which rings all.
+ *
+ * Progress is told without an end: the owner makes it visible (bytes of an entry, a note) and then takes the
+ * bits. A waiter sets its bit and then looks, at the ending and at what progressed. If its bit was taken it is
+ * rung; if it came too late to be taken, the taking came before the look, and so did the progress.
+ *
+ * Why a late owner cannot touch the next lease of its cell. A value carries the generation it was written for,
+ * and both are swapped together from what was seen before the word was found to be the writer's own. If the cell
+ * has begun a new life since, either the new owner has written its value, and the swap fails; or it has not, and
+ * it will write over what it finds. A note of another generation is none, so a new claim need not clear it.
+ *
+ * Why renewing is safe beside those who find the lease overdue. A lease is ended as TOO_SLOW by who read its
+ * clock after the deadline, then that deadline, then the same word. A renewal whose clock is past the deadline is
+ * refused. So the two meet only when the owner was held up between reading its clock and its swap: the lease is
+ * then ended all the same, as for any slow owner, whose next renewal, note or release is void and says so. What
+ * is stored does not depend on leases: two owners cost a fetch too many, never a wrong byte.
  *
  * Two keys whose hashes are equal share a lease; the waiter then looks up, finds nothing and claims again.
  */
@@ -51,7 +67,7 @@ struct lease_table {
     const int *doorbells; /* LEASE_MEMBERS eventfds (non-blocking), -1 for none; NULL when nobody waits */
     int member;           /* -1: not joined, may only ask and reap */
     uint32_t epoch;       /* its low 16 bits count */
-    uint64_t taken_over;  /* leases this process ended as TOO_SLOW */
+    void *statistics;     /* region of counter.h, where what this process claims and ends is counted */
 };
 
 /* Bytes of a region of that many cells; it must be 64-byte aligned. */
@@ -71,6 +87,26 @@ enum lease_answer lease_claim(struct lease_table *table, uint64_t hash, uint64_t
 
 /* How that lease ended. PENDING: the caller's doorbell will ring (again). Ticket 0 and nonsense: UNKNOWN. */
 enum lease_ending lease_ending(struct lease_table *table, uint64_t ticket, uint64_t now_ns);
+
+/* Lengthen the lease until now_ns + lease_ns; never shortens it. False when it is no longer the caller's or past
+ * its deadline: then others may be fetching.
+ */
+bool lease_renew(struct lease_table *table, uint64_t ticket, uint64_t now_ns, uint64_t lease_ns);
+
+/* Leave a note for those who hold the ticket, in the place of an older one. False, and nothing said, when the
+ * lease is no longer the caller's. Rings nobody: `lease_progress` does.
+ */
+bool lease_announce(struct lease_table *table, uint64_t ticket, uint64_t note);
+
+/* The owner's note. False when there is none: nothing announced, the lease ended other than as PUBLISHED, or its
+ * cell was reused. Anyone may ask.
+ */
+bool lease_note(const struct lease_table *table, uint64_t ticket, uint64_t *note);
+
+/* Ring the members that wait and take their bits: each is told once, and again after it asked `lease_ending`.
+ * What progressed must be visible before. False, and nobody rung, when the lease is no longer the caller's.
+ */
+bool lease_progress(struct lease_table *table, uint64_t ticket);
 
 /* End the lease and ring its waiters. False, and nothing done, when it is no longer the caller's. */
 bool lease_release(struct lease_table *table, uint64_t ticket, enum lease_ending ending);

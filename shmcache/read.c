@@ -3,12 +3,17 @@
 #include <string.h>
 
 #include "evict.h"
-#include "fill.h"
 #include "lock.h"
+#include "purge.h"
 #include "repair.h"
 #include "slab.h"
+#include "sum.h"
 
-enum { SEARCHES = 256, HELP_EVERY = 100, HELD_MAX = UINT16_MAX }; /* searches: longer than moving one chunk takes */
+enum {
+    CHECK_EVERY = 1024, /* hits from one check of the sums to the next */
+    CHECKED_MAX = 1 << 20,
+    SEARCHES = 256, HELP_EVERY = 100, HELD_MAX = UINT16_MAX
+}; /* searches: longer than moving one chunk takes */
 
 /* --- word loads of bytes another process may be changing; every part begins at a multiple of 8 ------------------ */
 
@@ -55,7 +60,7 @@ bool read_same(const struct shm *shm, const struct found *found) {
     return atomic_load_explicit(&shm->entries[found->entry].ctl, memory_order_relaxed) == found->ctl;
 }
 
-static uint8_t judge(int64_t now_ns, int64_t fresh_until_ns, int64_t swr_ns, int64_t sie_ns) {
+uint8_t read_judge(int64_t now_ns, int64_t fresh_until_ns, int64_t swr_ns, int64_t sie_ns) {
     if (now_ns < fresh_until_ns) return VERDICT_FRESH;
     uint64_t stale_ns = (uint64_t)now_ns - (uint64_t)fresh_until_ns;
     if (stale_ns < (uint64_t)swr_ns) return VERDICT_SWR;
@@ -108,19 +113,32 @@ static enum look search(const struct shm *shm, const struct key *key, struct fou
     return worst;
 }
 
+/* Remember that the entry was found valid, or stale from some moment, at that purge epoch, so that the next reader
+ * need not ask each tag. Only when the stripe's lock is free. */
+static void confirm(struct shm *shm, const struct found *found, uint64_t epoch, int64_t stale_from_ns) {
+    uint32_t stripe = stripe_of(shm, found->entry);
+    if (!stripe_enter(shm, stripe, 0)) return;
+    if (read_same(shm, found)) entry_confirm_locked(shm, found->entry, epoch, stale_from_ns);
+    stripe_leave(shm, stripe);
+}
+
 /* Dates and purges of what was found; READ_MISS when it changed meanwhile. */
 static enum read_answer examine(struct shm *shm, const struct key *key, int64_t now_ns, struct found *found) {
+    const struct entry *entry = entry_at(shm, found->entry);
     const struct head *head = chunk_at(shm, found->head);
-    int64_t keep_until_ns = LOAD(head->keep_until_ns), swr_ns = LOAD(head->swr_ns), sie_ns = LOAD(head->sie_ns);
-    found->fresh_until_ns = LOAD(head->fresh_until_ns);
-    found->born = LOAD(head->born);
+    int64_t keep_until_ns = LOAD(head->keep_until_ns), fresh_until_ns = LOAD(head->fresh_until_ns);
+    int64_t swr_ns = (int64_t)LOAD(head->swr) * SHM_WINDOW_NS, sie_ns = (int64_t)LOAD(head->sie) * SHM_WINDOW_NS;
+    int64_t stale_from_ns = atomic_load_explicit(&entry->stale_from_ns, memory_order_relaxed);
+    uint64_t born = atomic_load_explicit(&entry->born, memory_order_relaxed), epoch = purge_generation(shm);
     found->flags = LOAD(head->flags);
-    uint64_t epoch = atomic_load_explicit(&shm->header->purge_epoch, memory_order_acquire);
-    bool valid = born_valid(shm, found->born, (const uint32_t *)(head + 1), found->tags);
+    enum judgement judged =
+        purge_judge(shm, born, (const uint32_t *)(head + 1), found->tags, key->bytes, key->len, &stale_from_ns);
     if (!read_same(shm, found)) return READ_MISS;
-    if (!valid || now_ns >= keep_until_ns) return READ_DROP;
-    if (found->tags && epoch > found->born) read_confirm(shm, key, found, epoch);
-    found->verdict = judge(now_ns, found->fresh_until_ns, swr_ns, sie_ns);
+    found->purged = judged == JUDGED_PURGED;
+    if (found->purged || now_ns >= keep_until_ns) return READ_DROP;
+    if (purge_is_due(shm, born)) confirm(shm, found, epoch, stale_from_ns);
+    found->fresh_until_ns = fresh_until_ns < stale_from_ns ? fresh_until_ns : stale_from_ns;
+    found->verdict = read_judge(now_ns, found->fresh_until_ns, swr_ns, sie_ns);
     return READ_HIT;
 }
 
@@ -148,15 +166,6 @@ void read_copy(const struct shm *shm, const struct found *found, uint32_t at, vo
     FP();
     copy_words(to, (const uint8_t *)chunk_at(shm, found->head) + at, len);
     FP();
-}
-
-void read_confirm(struct shm *shm, const struct key *key, const struct found *found, uint64_t epoch) {
-    if (!stripe_enter(shm, key->stripe, 0)) return;
-    if (read_same(shm, found)) {
-        struct head *head = chunk_at(shm, found->head);
-        if (head->born < epoch) __atomic_store_n(&head->born, epoch, __ATOMIC_RELAXED);
-    }
-    stripe_leave(shm, key->stripe);
 }
 
 /* --- pinning ------------------------------------------------------------------------------------------------------- */
@@ -188,18 +197,50 @@ void read_unpin(struct shm *shm, uint32_t index) {
     stripe_leave(shm, stripe);
 }
 
+/* The head, and a small body with it, under the stripe's lock: a few microseconds. */
+static bool is_sound_locked(struct shm *shm, const struct found *found) {
+    if (!stripe_enter(shm, stripe_of(shm, found->entry), 0)) return true;
+    bool sound = !read_same(shm, found) || (sum_head_holds(shm, found->entry) &&
+                                            (found->large || sum_body_holds(shm, found->entry)));
+    stripe_leave(shm, stripe_of(shm, found->entry));
+    return sound;
+}
+
+bool read_sound(struct shm *shm, const struct found *found) {
+    if (shm->hits_to_check || found->size > CHECKED_MAX) {
+        shm->hits_to_check -= shm->hits_to_check != 0;
+        return true;
+    }
+    shm->hits_to_check = CHECK_EVERY - 1;
+    if (!is_sound_locked(shm, found)) return false;
+    if (!found->large || !read_pin(shm, found)) return true;
+    bool sound = sum_body_holds(shm, found->entry);
+    read_unpin(shm, found->entry);
+    return sound;
+}
+
+/* A list that grows is replaced, and its chunk given back only then: if it is still the list afterwards, what was
+ * read was its own. */
+static uint64_t run_of_pages(const struct shm *shm, const struct entry *entry, uint64_t at, uint64_t end,
+                             const uint8_t **bytes) {
+    for (;;) {
+        uint32_t list = __atomic_load_n(&entry->list, __ATOMIC_ACQUIRE);
+        const uint32_t *numbers = list_numbers(shm, list);
+        uint64_t first = at / SHM_PAGE, last = first;
+        uint32_t page = LOAD(numbers[first]);
+        while ((last + 1) * SHM_PAGE < end && LOAD(numbers[last + 1]) == page + (last + 1 - first)) last++;
+        atomic_thread_fence(memory_order_acquire);
+        if (LOAD(entry->list) != list) continue;
+        *bytes = page_at(shm, page) + at % SHM_PAGE;
+        return ((last + 1) * SHM_PAGE < end ? (last + 1) * SHM_PAGE : end) - at;
+    }
+}
+
 uint64_t read_run(const struct shm *shm, uint32_t index, uint64_t size, uint64_t at, const uint8_t **bytes) {
     const struct entry *entry = &shm->entries[index];
-    uint64_t paged = (uint64_t)atomic_load_explicit(&entry->npages, memory_order_relaxed) * SHM_PAGE;
-    if (at < paged) {
-        const uint32_t *numbers = (const uint32_t *)((const struct chunk_header *)chunk_at(shm, entry->list) + 1);
-        uint64_t first = at / SHM_PAGE, last = first, end = (paged < size ? paged : size);
-        while ((last + 1) * SHM_PAGE < end && numbers[last + 1] == numbers[last] + 1) last++;
-        *bytes = page_at(shm, numbers[first]) + at % SHM_PAGE;
-        uint64_t stop = (last + 1) * SHM_PAGE < end ? (last + 1) * SHM_PAGE : end;
-        return stop - at;
-    }
-    uint64_t within = at - paged, left = size - at, first = SHM_CHUNK_MAX - sizeof(struct chunk_header);
+    uint64_t paged = (uint64_t)atomic_load_explicit(&entry->npages, memory_order_acquire) * SHM_PAGE;
+    if (at < paged) return run_of_pages(shm, entry, at, paged < size ? paged : size, bytes);
+    uint64_t within = at - paged, left = size - at, first = TAIL_MAX;
     uint32_t which = within >= first;
     if (which) within -= first;
     else if (left > first - within) left = first - within;

@@ -28,11 +28,14 @@ struct found {
     uint64_t size;
     uint32_t head;
     uint32_t meta_at, meta_len, body_at; /* bytes from the head chunk's start */
-    uint32_t tags;                       /* how many, to be checked again once: see read_confirm */
-    uint64_t born;
-    int64_t fresh_until_ns;
+    uint32_t tags;                       /* how many */
+    int64_t fresh_until_ns;              /* or the moment of a soft purge, if that was earlier */
     uint8_t flags, verdict, large;
+    uint8_t purged;                      /* of READ_DROP: by a purge, not by time */
 };
+
+/* How fresh is something with these deadlines and windows? enum verdict. */
+uint8_t read_judge(int64_t now_ns, int64_t fresh_until_ns, int64_t swr_ns, int64_t sie_ns);
 
 /* The live entry of the key at now_ns. */
 enum read_answer read_find(struct shm *shm, const struct key *key, int64_t now_ns, struct found *found);
@@ -43,15 +46,15 @@ void read_copy(const struct shm *shm, const struct found *found, uint32_t at, vo
 /* True when the entry is still what read_find saw. */
 bool read_same(const struct shm *shm, const struct found *found);
 
-/* Lift the entry's birth to the purge epoch its tags were just found valid at, so that the next reader need
- * not ask each tag. Only when the stripe's lock is free. */
-void read_confirm(struct shm *shm, const struct key *key, const struct found *found, uint64_t epoch);
+/* Whether nothing of what was found has changed in memory since it was stored. Looks at a few hits only (the
+ * first, then every 1,024th of this process, bodies up to 1 MiB), otherwise says yes. */
+bool read_sound(struct shm *shm, const struct found *found);
 
 /* Pin what was found; false when it is no longer that. */
 bool read_pin(struct shm *shm, const struct found *found);
 void read_unpin(struct shm *shm, uint32_t entry);
 
-/* Where the bytes of a pinned body from `at` (< size) lie: how many follow at *bytes without a gap. */
+/* Where the bytes of a pinned body, whole or being filled, from `at` (< size) lie: how many follow at *bytes without a gap. */
 uint64_t read_run(const struct shm *shm, uint32_t entry, uint64_t size, uint64_t at, const uint8_t **bytes);
 
 #endif

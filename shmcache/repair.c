@@ -48,10 +48,9 @@ static void settle_states(struct shm *shm, uint32_t first, uint32_t end) {
         struct entry *entry = entry_at(shm, index);
         if (state_of(entry) == STATE_LIVE && !entry->mark) set_state(entry, STATE_ZOMBIE);
         FP();
-        uint64_t state = state_of(entry);
-        if ((state == STATE_ZOMBIE && !atomic_load(&entry->pins)) ||
-            (state == STATE_FILLING && !filler_lives(shm, entry)))
-            set_state(entry, STATE_FREE);
+        if (state_of(entry) == STATE_FILLING && !filler_lives(shm, entry)) set_state(entry, STATE_ZOMBIE);
+        FP();
+        if (state_of(entry) == STATE_ZOMBIE && !atomic_load(&entry->pins)) set_state(entry, STATE_FREE);
     }
 }
 
@@ -178,7 +177,11 @@ void stripe_rebuild_locked(struct shm *shm, uint32_t stripe) {
 
 bool stripe_enter(struct shm *shm, uint32_t stripe, int64_t patience_ns) {
     struct stripe *it = &shm->stripes[stripe];
-    enum lock_answer answer = lock_take(&it->lock, patience_ns);
+    enum lock_answer answer = lock_take(&it->lock, 0);
+    if (answer == LOCK_BUSY && patience_ns) {
+        segment_count(shm, CORE_LOCK_WAITS, 1);
+        answer = lock_take(&it->lock, patience_ns);
+    }
     if (answer == LOCK_BUSY) return false;
     if (answer == LOCK_ORPHANED) {
         stripe_rebuild_locked(shm, stripe);

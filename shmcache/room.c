@@ -49,6 +49,7 @@ static bool move_chunk_locked(struct shm *shm, uint32_t stripe, uint32_t class_,
     atomic_store(&entry->ctl, moved);
     FP();
     chunk_give_locked(shm, stripe, chunk);
+    segment_count(shm, CORE_RELOCATED, 1);
     return true;
 }
 
@@ -94,12 +95,16 @@ static bool compact_locked(struct shm *shm, uint32_t stripe) {
 
 /* --- within one stripe ------------------------------------------------------------------------------------------- */
 
-static bool evict_small_locked(struct shm *shm, uint32_t stripe) {
-    uint32_t victim = victim_small_locked(shm, stripe);
+static bool evict_locked(struct shm *shm, uint32_t victim, enum core_counter why) {
     if (victim == NOBODY) return false;
     segment_count(shm, CORE_EVICTIONS, 1);
+    segment_count(shm, why, 1);
     entry_retire_locked(shm, victim);
     return true;
+}
+
+static bool evict_small_locked(struct shm *shm, uint32_t stripe) {
+    return evict_locked(shm, victim_small_locked(shm, stripe), CORE_EVICTED_SMALL);
 }
 
 /* The small pool has its share or more, and this stripe no less than the others. */
@@ -125,8 +130,7 @@ uint32_t room_chunk_locked(struct shm *shm, uint32_t stripe, uint32_t class_, ui
 bool room_entry_locked(struct shm *shm, uint32_t stripe) {
     for (int i = 0; i < EVICTIONS_MAX && !shm->stripes[stripe].free_entry; i++) {
         if (evict_small_locked(shm, stripe)) continue;
-        uint32_t victim = victim_large_locked(shm, stripe, i & 1);
-        if (victim != NOBODY) entry_retire_locked(shm, victim);
+        evict_locked(shm, victim_large_locked(shm, stripe, i & 1), CORE_EVICTED_LARGE);
     }
     return shm->stripes[stripe].free_entry != 0;
 }
@@ -141,10 +145,8 @@ static uint32_t pages_of(const struct shm *shm, uint32_t stripe) {
 /* Evict one large entry, if the policy has one at hand; true when that gave a page back. The tails of large
  * bodies lie in chunks, so it may take a move to get a page out of them. */
 static bool evict_large_locked(struct shm *shm, uint32_t stripe, bool main) {
-    uint32_t victim = victim_large_locked(shm, stripe, main), before = pages_of(shm, stripe);
-    if (victim == NOBODY) return false;
-    segment_count(shm, CORE_EVICTIONS, 1);
-    entry_retire_locked(shm, victim);
+    uint32_t before = pages_of(shm, stripe);
+    if (!evict_locked(shm, victim_large_locked(shm, stripe, main), CORE_EVICTED_LARGE)) return false;
     return pages_of(shm, stripe) < before || compact_locked(shm, stripe);
 }
 
@@ -172,11 +174,11 @@ static uint32_t richest(const struct shm *shm) {
 static bool evict_small_page(struct shm *shm) {
     uint32_t stripe = richest(shm);
     if (!stripe_enter(shm, stripe, WRITE_PATIENCE_NS)) return false;
-    uint32_t before = atomic_load_explicit(&shm->stripes[stripe].chunk_pages, memory_order_relaxed);
+    uint32_t before = pages_of(shm, stripe);
     bool gave = false;
     for (int i = 0; i < EVICTIONS_MAX && !gave; i++) {
         if (!compact_locked(shm, stripe) && !evict_small_locked(shm, stripe)) break;
-        gave = atomic_load_explicit(&shm->stripes[stripe].chunk_pages, memory_order_relaxed) < before;
+        gave = pages_of(shm, stripe) < before;
     }
     stripe_leave(shm, stripe);
     return gave;

@@ -12,15 +12,17 @@
 #include "bucket.h"
 #include "lease.h"
 #include "lock.h"
+#include "window.h"
 
 enum {
     LINE = 64,
     OS_PAGE = 4096,
     PAGES_MIN = 16,              /* a stripe cannot do with less */
     BYTES_PER_ENTRY = 8192,      /* default: about 1.5 % of the segment */
-    BYTES_PER_STRIPE = 8 << 20,
+    BYTES_PER_STRIPE = 32 << 20, /* each keeps half a page per class open: 2 % of this; 9 % of 8 MiB */
     STRIPES_DEFAULT = 64,
     TAGS_MAX = 1 << 20,
+    INDEX_LOAD = 6,              /* entries to a bucket of 8: with two choices none of 12,000 finds both full */
 };
 
 /* Where everything lies, before there is a header. */
@@ -57,7 +59,7 @@ static bool make_plan(struct plan *plan, size_t size, uint32_t stripes, uint32_t
                                        : clamp(floor_power(size / BYTES_PER_STRIPE), 1, STRIPES_DEFAULT));
     uint64_t wanted = entries ? entries : size / BYTES_PER_ENTRY;
     plan->per_stripe = (uint32_t)clamp(wanted / plan->stripes, 16, 1u << 30);
-    plan->buckets = (uint32_t)ceil_power(align(plan->per_stripe * 2ull, SHM_WAYS) / SHM_WAYS);
+    plan->buckets = plan->per_stripe / INDEX_LOAD + 2;
     plan->ghosts = (uint32_t)ceil_power(plan->per_stripe);
     plan->tags = (uint32_t)clamp(floor_power(size / 128 / sizeof(uint64_t)), 512, TAGS_MAX);
     plan->bucket_cells = (uint32_t)clamp(floor_power(size / 64 / SHM_BUCKET_BYTES), 1024, SHM_BUCKETS_MAX);
@@ -67,11 +69,14 @@ static bool make_plan(struct plan *plan, size_t size, uint32_t stripes, uint32_t
     place(plan, REGION_STATISTICS, &end, counter_region_bytes(), OS_PAGE);
     place(plan, REGION_LEASES, &end, lease_region_bytes(SHM_LEASES), OS_PAGE);
     place(plan, REGION_BUCKETS, &end, bucket_region_bytes(plan->bucket_cells), OS_PAGE);
+    place(plan, REGION_WINDOWS, &end, window_region_bytes(plan->bucket_cells), OS_PAGE);
     place(plan, REGION_TAGS, &end, plan->tags * sizeof(uint64_t), OS_PAGE);
+    place(plan, REGION_SOFT, &end, plan->tags / SHM_SOFT_SHARE * sizeof(struct soft_mark), OS_PAGE);
+    place(plan, REGION_RULES, &end, SHM_RULES * sizeof(struct rule), OS_PAGE);
     place(plan, REGION_STRIPES, &end, plan->stripes * sizeof(struct stripe), LINE);
     place(plan, REGION_SLOTS, &end, (uint64_t)plan->stripes * plan->buckets * SHM_WAYS * sizeof(uint64_t), LINE);
     place(plan, REGION_ENTRIES, &end, all * sizeof(struct entry), LINE);
-    place(plan, REGION_GHOSTS, &end, (uint64_t)plan->stripes * plan->ghosts * sizeof(uint32_t), LINE);
+    place(plan, REGION_GHOSTS, &end, (uint64_t)plan->stripes * plan->ghosts * sizeof(uint64_t), LINE);
 
     /* The rest is pages and what each page needs beside it. */
     uint64_t per_page = sizeof(struct page) + 8 * sizeof(uint64_t) + SHM_PAGE;
@@ -98,8 +103,9 @@ size_t segment_minimum(void) {
 static uint32_t shape(void) {
     const uint32_t facts[] = {
         sizeof(struct header), sizeof(struct member), sizeof(struct stripe),  sizeof(struct entry),
-        sizeof(struct head),   sizeof(struct page),   sizeof(pthread_mutex_t), SHM_PAGE, SHM_UNIT, SHM_CLASSES,
+        sizeof(struct head),   sizeof(struct page),   sizeof(struct rule), SHM_RULES, SHM_SOFT_SHARE,   sizeof(pthread_mutex_t), SHM_PAGE, SHM_UNIT, SHM_CLASSES,
         SHM_WAYS, SHM_GHOST_WAYS, SHM_MEMBERS, REGIONS, (uint32_t)counter_region_bytes(), (uint32_t)lease_region_bytes(SHM_LEASES), (uint32_t)bucket_region_bytes(1024),
+        (uint32_t)window_region_bytes(1024),
         offsetof(struct header, purge_epoch), offsetof(struct stripe, queue), offsetof(struct entry, npages),
     };
     uint32_t hash = 2166136261u;
@@ -125,6 +131,8 @@ static int bind(struct shm *shm) {
     shm->members = segment_region(shm, REGION_MEMBERS);
     shm->statistics = segment_region(shm, REGION_STATISTICS);
     shm->tags = segment_region(shm, REGION_TAGS);
+    shm->soft = segment_region(shm, REGION_SOFT);
+    shm->rules = segment_region(shm, REGION_RULES);
     shm->stripes = segment_region(shm, REGION_STRIPES);
     shm->slots = segment_region(shm, REGION_SLOTS);
     shm->entries = segment_region(shm, REGION_ENTRIES);
@@ -185,6 +193,7 @@ int segment_create(struct shm *shm, int fd, size_t size, const uint8_t *boot_id,
     atomic_store(&shm->header->state, SEGMENT_INIT);
     init_header(shm, &plan, boot_id, boot_id_len);
     failed = bind(shm);
+    if (!failed && lock_init(&shm->header->rules_lock)) failed = SEGMENT_NO_MEMORY;
     for (uint32_t i = 0; !failed && i < plan.stripes; i++) failed = init_stripe(shm, i);
     if (failed) {
         segment_close(shm);
@@ -196,6 +205,7 @@ int segment_create(struct shm *shm, int fd, size_t size, const uint8_t *boot_id,
     counter_init(shm->statistics);
     lease_init(segment_region(shm, REGION_LEASES), SHM_LEASES);
     bucket_init(segment_region(shm, REGION_BUCKETS), plan.bucket_cells);
+    window_init(segment_region(shm, REGION_WINDOWS), plan.bucket_cells);
     for (int i = 0; i < SHM_MEMBERS; i++) atomic_store(&shm->members[i].epoch, 1);
     shm->header->magic = SHM_MAGIC;
     atomic_store(&shm->header->state, SEGMENT_READY);

@@ -12,10 +12,12 @@ struct shm {
     struct header *header;
     struct member *members;
     _Atomic uint64_t *tags;
+    struct soft_mark *soft;
+    struct rule *rules;
     struct stripe *stripes;
     _Atomic uint64_t *slots;
     struct entry *entries;
-    uint32_t *ghosts;
+    uint64_t *ghosts;
     struct page *pages;
     uint64_t (*bitmaps)[8];
     _Atomic uint64_t *free_bits;
@@ -23,7 +25,9 @@ struct shm {
     int member;
     uint32_t epoch;
     uint64_t now_ns;    /* the latest clock a caller handed in */
+    uint32_t hits_to_check; /* until the next one whose sums are checked */
     uint16_t *held;     /* pins this process holds on each entry; the shared bit is set while > 0 */
+    uint64_t pinned_bytes; /* of the bodies this process holds pinned */
     void *statistics;
 };
 

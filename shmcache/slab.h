@@ -36,6 +36,18 @@ static inline uint8_t *page_at(const struct shm *shm, uint32_t page) {
     return shm->base + ((uint64_t)shm->data_page + page) * SHM_PAGE;
 }
 
+/* The page numbers of a large body. */
+static inline uint32_t *list_numbers(const struct shm *shm, uint32_t list) {
+    return (uint32_t *)((struct chunk_header *)chunk_at(shm, list) + 1);
+}
+
+/* How many numbers a list chunk holds. */
+static inline uint32_t list_holds(const struct shm *shm, uint32_t list) {
+    return (slab_class_bytes[chunk_class(shm, list)] - (uint32_t)sizeof(struct chunk_header)) / 4;
+}
+
+enum { TAIL_MAX = SHM_CHUNK_MAX - sizeof(struct chunk_header) }; /* bytes of a body that one tail holds */
+
 static inline uint32_t page_owner(uint32_t kind, uint32_t stripe) { return kind << 24 | stripe; }
 
 /* Where a chunk lies: false when the reference cannot be one of this stripe's (then it is damaged). */

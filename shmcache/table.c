@@ -9,6 +9,9 @@
 #include "lock.h"
 #include "slab.h"
 
+/* Spread 32 bits of hash over any number of buckets. */
+static uint32_t bucket_of(uint32_t bits, uint32_t buckets) { return (uint32_t)((uint64_t)bits * buckets >> 32); }
+
 void key_make(const struct shm *shm, struct key *key, const uint8_t *bytes, size_t len) {
     const struct header *header = shm->header;
     XXH128_hash_t hash = XXH3_128bits_withSeed(bytes, len, header->seed);
@@ -17,8 +20,8 @@ void key_make(const struct shm *shm, struct key *key, const uint8_t *bytes, size
     key->lo = hash.low64;
     key->hi = hash.high64;
     key->stripe = (uint32_t)hash.low64 & (header->stripes - 1);
-    key->bucket[0] = (uint32_t)(hash.low64 >> 32) & (header->buckets - 1);
-    key->bucket[1] = (uint32_t)hash.high64 & (header->buckets - 1);
+    key->bucket[0] = bucket_of((uint32_t)(hash.low64 >> 32), header->buckets);
+    key->bucket[1] = bucket_of((uint32_t)hash.high64, header->buckets);
     key->tag = (uint32_t)(hash.high64 >> 40);
 }
 
@@ -46,10 +49,10 @@ _Atomic uint64_t *table_find_locked(struct shm *shm, const struct key *key) {
 /* The part of a key that the entry's hash gives back: enough to find its slot. */
 static struct key key_of(const struct shm *shm, uint32_t index) {
     const struct entry *entry = entry_at(shm, index);
-    uint32_t mask = shm->header->buckets - 1;
+    uint32_t buckets = shm->header->buckets;
     return (struct key){
         .stripe = stripe_of(shm, index),
-        .bucket = {(uint32_t)(entry->hash_lo >> 32) & mask, (uint32_t)entry->hash_hi & mask},
+        .bucket = {bucket_of((uint32_t)(entry->hash_lo >> 32), buckets), bucket_of((uint32_t)entry->hash_hi, buckets)},
         .tag = (uint32_t)(entry->hash_hi >> 40),
     };
 }
@@ -85,6 +88,7 @@ static _Atomic uint64_t *displace_locked(struct shm *shm, const struct key *key)
         coldest = slot;
     }
     segment_count(shm, CORE_EVICTIONS, 1);
+    segment_count(shm, CORE_EVICTED_INDEX, 1);
     entry_retire_locked(shm, slot_entry(atomic_load_explicit(coldest, memory_order_relaxed)));
     return coldest;
 }
@@ -104,7 +108,7 @@ bool filler_lives(const struct shm *shm, const struct entry *entry) {
     return atomic_load(&shm->members[entry->owner].epoch) == entry->owner_epoch;
 }
 
-uint32_t entry_take_locked(struct shm *shm, const struct key *key) {
+uint32_t entry_take_locked(struct shm *shm, const struct key *key, uint64_t born) {
     struct stripe *stripe = &shm->stripes[key->stripe];
     if (!stripe->free_entry) return NOBODY;
     uint32_t index = stripe->free_entry - 1;
@@ -118,6 +122,10 @@ uint32_t entry_take_locked(struct shm *shm, const struct key *key) {
     entry->head = entry->list = entry->tail[0] = entry->tail[1] = 0;
     atomic_store_explicit(&entry->npages, 0, memory_order_relaxed);
     entry->large = 0;
+    atomic_store_explicit(&entry->whole, 0, memory_order_relaxed);
+    atomic_store_explicit(&entry->born, born, memory_order_relaxed);
+    atomic_store_explicit(&entry->stale_from_ns, INT64_MAX, memory_order_relaxed);
+    entry->announced = UINT64_MAX;
     entry->queue = QUEUE_NONE;
     entry->charge = 0;
     entry->owner = (uint8_t)shm->member;
@@ -140,8 +148,16 @@ static uint32_t chunk_units(const struct shm *shm, uint32_t chunk) {
     return chunk ? slab_class_bytes[chunk_class(shm, chunk)] / SHM_UNIT : 0;
 }
 
+/* An entry's share of the tables: itself, its part of the index and of the ghosts. */
+static uint32_t table_units(const struct shm *shm) {
+    const struct header *header = shm->header;
+    uint64_t words = (uint64_t)header->buckets * SHM_WAYS + header->ghosts;
+    uint64_t bytes = sizeof(struct entry) + words * sizeof(uint64_t) / header->per_stripe;
+    return (uint32_t)((bytes + SHM_UNIT - 1) / SHM_UNIT);
+}
+
 uint32_t entry_charge(const struct shm *shm, const struct entry *entry) {
-    return sizeof(struct entry) / SHM_UNIT + chunk_units(shm, entry->head) + chunk_units(shm, entry->list) +
+    return table_units(shm) + chunk_units(shm, entry->head) + chunk_units(shm, entry->list) +
            chunk_units(shm, entry->tail[0]) + chunk_units(shm, entry->tail[1]) +
            atomic_load_explicit(&entry->npages, memory_order_relaxed) * (SHM_PAGE / SHM_UNIT);
 }
@@ -153,6 +169,7 @@ bool entry_fits(const struct shm *shm, const struct entry *entry) {
     size_t room = slab_class_bytes[chunk_class(shm, entry->head)];
     if (head_body_at(head->tags, head->key_len, head->meta_len) + (entry->large ? 0 : size) > room) return false;
     if (!entry->large) return true;
+    if (!atomic_load_explicit(&entry->whole, memory_order_relaxed)) return size <= paged;
     return entry->tail[0] ? size > paged && size < paged + SHM_PAGE : size <= paged && size + SHM_PAGE > paged;
 }
 
@@ -166,6 +183,8 @@ void entry_publish_locked(struct shm *shm, const struct key *key, uint32_t index
     if (old == NOBODY) admit_locked(shm, key->stripe, index);
     else inherit_locked(shm, key->stripe, index, old);
     FP();
+    atomic_store_explicit(&entry->whole, 1, memory_order_relaxed);
+    FP();
     uint64_t ctl = ctl_with(atomic_load_explicit(&entry->ctl, memory_order_relaxed), STATE_LIVE);
     atomic_store_explicit(&entry->ctl, ctl, memory_order_release);
     FP();
@@ -174,6 +193,16 @@ void entry_publish_locked(struct shm *shm, const struct key *key, uint32_t index
     stripe->objects++;
     stripe->bytes += entry_bytes(shm, entry);
     if (old != NOBODY) entry_retire_locked(shm, old);
+}
+
+void entry_confirm_locked(struct shm *shm, uint32_t index, uint64_t epoch, int64_t stale_from_ns) {
+    struct entry *entry = entry_at(shm, index);
+    /* the moment first: a birth that hides a soft purge must not stand without it */
+    if (stale_from_ns < atomic_load_explicit(&entry->stale_from_ns, memory_order_relaxed))
+        atomic_store_explicit(&entry->stale_from_ns, stale_from_ns, memory_order_relaxed);
+    FP();
+    if (epoch > atomic_load_explicit(&entry->born, memory_order_relaxed))
+        atomic_store_explicit(&entry->born, epoch, memory_order_release);
 }
 
 void entry_retire_locked(struct shm *shm, uint32_t index) {
@@ -187,7 +216,12 @@ void entry_retire_locked(struct shm *shm, uint32_t index) {
     stripe->bytes -= entry_bytes(shm, entry);
     queue_remove_locked(shm, at, index);
     FP();
-    /* seq_cst, before the pins are read: whoever pins after that finds no LIVE entry and lets go */
+    entry_drop_locked(shm, index);
+}
+
+void entry_drop_locked(struct shm *shm, uint32_t index) {
+    struct entry *entry = entry_at(shm, index);
+    /* seq_cst, before the pins are read: whoever pins after that finds neither LIVE nor FILLING and lets go */
     uint64_t ctl = ctl_with(atomic_load_explicit(&entry->ctl, memory_order_relaxed), STATE_ZOMBIE);
     atomic_store(&entry->ctl, ctl);
     FP();
@@ -235,7 +269,7 @@ void table_sweep_locked(struct shm *shm, uint32_t stripe, uint32_t *zombies, uin
             entry_free_locked(shm, index);
             ++*zombies;
         } else if (state == STATE_FILLING && !filler_lives(shm, entry)) {
-            entry_free_locked(shm, index);
+            entry_drop_locked(shm, index);
             ++*fills;
         }
     }

@@ -39,16 +39,22 @@ _Atomic uint64_t *table_find_locked(struct shm *shm, const struct key *key);
 _Atomic uint64_t *table_slot_of_locked(struct shm *shm, uint32_t entry);
 
 /* A FILLING entry of this member, all references empty; NOBODY when none is free. */
-uint32_t entry_take_locked(struct shm *shm, const struct key *key);
+uint32_t entry_take_locked(struct shm *shm, const struct key *key, uint64_t born);
 
 /* Make a FILLING entry, fully written, the one of its key; an older one is retired. */
 void entry_publish_locked(struct shm *shm, const struct key *key, uint32_t entry);
+
+/* Note that a live entry was found valid, or stale from some moment, at that purge epoch. */
+void entry_confirm_locked(struct shm *shm, uint32_t entry, uint64_t epoch, int64_t stale_from_ns);
 
 /* Take a live entry out of index and queue; its room is given back now, or when its last pin goes. */
 void entry_retire_locked(struct shm *shm, uint32_t entry);
 
 /* Give back all an entry names, and the entry. It must be in no slot and no queue. */
 void entry_free_locked(struct shm *shm, uint32_t entry);
+
+/* The same, once its last pin goes. */
+void entry_drop_locked(struct shm *shm, uint32_t entry);
 
 /* Free the zombies without pins and the half-made entries of the dead; how many of each. */
 void table_sweep_locked(struct shm *shm, uint32_t stripe, uint32_t *zombies, uint32_t *fills);

@@ -1,6 +1,8 @@
 """What the documents promise exists: commands, the configuration in the README, files that are linked to."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,15 @@ def test_the_configuration_in_the_readme_is_one_that_works(tmp_path: Path) -> No
     assert not api.cache.enabled
     assert api.origin.first_byte_timeout_s == 5
     assert settings.cache_bytes == 4 * 1024**3
+
+
+def test_the_example_of_the_cache_alone_prints_what_the_readme_says() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    promised = re.findall(r"print\(.*\)  # (.*)", example)
+    run = subprocess.run(
+        [sys.executable, "-c", example], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert run.stdout.splitlines() == promised == ["b'body'", "None"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

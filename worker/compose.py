@@ -31,6 +31,8 @@ from worker.security.normalize import Normalizer
 from worker.security.ratelimit import RateLimitGate
 from worker.settings import OriginSettings, RouteSettings, WorkerSettings
 
+CRAWLED = 4096  # entries looked at per sweep: less than half a millisecond
+
 
 class Composed:
     """The stages of one worker, and the few calls its loop makes on them.
@@ -54,11 +56,12 @@ class Composed:
     # What the loop calls
 
     def sweep(self, now_ns: int) -> None:
-        """A few times a second: enforce the origins' timeouts, look after waiters."""
+        """A few times a second: enforce the origins' timeouts, look after waiters, clear what expired."""
         for origin in self._origins.values():
             origin.sweep(now_ns)
         for fill in self._fills:
             fill.sweep(now_ns)
+        self._segment.cache.crawl(now_ns, CRAWLED)
 
     def on_doorbell(self) -> None:
         """Another process ended a lease that somebody here waits for."""

@@ -34,6 +34,10 @@ class Pinned(Protocol):
         """Read-only views that together are the body from `start` up to `stop`."""
         ...
 
+    def copy_out(self, start: int = 0, stop: int | None = None) -> bytes:
+        """The bytes from `start` up to `stop` as an object of their own; the body is released."""
+        ...
+
     def release(self) -> None:
         """Give the bytes back. Safe to call twice; called by the sender when the last byte left."""
         ...
@@ -86,9 +90,7 @@ class Response:
 
     __slots__ = ("body", "fields", "length", "settled", "status")
 
-    def __init__(
-        self, status: int, fields: Fields, body: Body = None, length: int | None = None
-    ) -> None:
+    def __init__(self, status: int, fields: Fields, body: Body = None, length: int | None = None) -> None:
         self.status = status
         self.fields = fields
         self.body = body

@@ -5,7 +5,7 @@ future and no await. Only `forward`, entered when no gate answered, may wait.
 """
 
 import logging
-from asyncio import Task
+from asyncio import CancelledError, Task
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
@@ -119,6 +119,10 @@ class Pipeline:
         """Fetch, then answer."""
         try:
             response = await self.fetch(ctx)
+        except CancelledError:  # nobody is there to be answered, but the request has been
+            ctx.error = EdgeError(499, Side.CLIENT, Fault.CLIENT_GONE, "before its answer")
+            self.finish(ctx)
+            raise
         except Exception as error:
             response = self.failure(ctx, error)
         if response.body is None or isinstance(response.body, bytes) or hasattr(response.body, "views"):

@@ -18,6 +18,7 @@ from typing import Any
 import setproctitle
 import uvloop
 
+from shmcache.core import PAGE_BYTES
 from worker.compose import Composed
 from worker.observe.connections import ConnectionCounts
 from worker.observe.metrics import LoopStalls
@@ -33,6 +34,7 @@ TICKS_PER_PROTOCOL_SWEEP = 4
 SETTLE_S = 0.25  # from the last accept until its connection is made
 HANDSHAKES_S = 1.0  # what a draining worker waits for TLS handshakes under way
 LINGER_S = 1.0  # what a draining worker waits for one more request on an idle connection
+LENDABLE = 0.1  # of the cache, for the stored bodies that this worker's clients are being sent
 CLOSE_S = 2.0  # what closing may take after the drain, before the loop ends regardless
 
 
@@ -86,6 +88,7 @@ class Worker:
         self.protocols: list[H1Server] = []
         self.servers: list[asyncio.AbstractServer] = []
         self.note_stall = LoopStalls(start.segment.statistics)
+        self.lendable_bytes = int(start.segment.occupancy()["pages_total"] * PAGE_BYTES * LENDABLE)
         self.next_tick_s = 0.0
         self.ticks = 0
         self.timer: asyncio.TimerHandle | None = None
@@ -142,6 +145,7 @@ class Worker:
         self.composed.sweep(now_ns)
         if self.ticks % TICKS_PER_PROTOCOL_SWEEP == 0:  # it looks at every connection
             for protocol in self.protocols:
+                protocol.lends_too_much = self.start.segment.cache.pinned_bytes > self.lendable_bytes
                 protocol.sweep(now_ns)
         self.ticks += 1
         self.composed.flush()

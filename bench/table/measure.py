@@ -14,7 +14,7 @@ LEAST_NS = 20_000_000  # of CPU time, per process: several of the scheduler's sl
 
 def keys_of(row: Row) -> list[bytes]:
     """All keys of a row."""
-    return [f"example.org/{row.path}/{number:06}.js".encode() for number in range(row.keys)]
+    return [f"https://example.org/{row.path}/{number:06}.js".encode() for number in range(row.keys)]
 
 
 def pass_keys(row: Row, operations: int, seed: int) -> list[bytes]:
@@ -22,7 +22,7 @@ def pass_keys(row: Row, operations: int, seed: int) -> list[bytes]:
     order = list(range(row.keys))
     Random(seed).shuffle(order)
     numbers = [order[at % row.keys] for at in range(operations)]
-    return [f"example.org/{row.path}/{number:06}.js".encode() for number in numbers]
+    return [f"https://example.org/{row.path}/{number:06}.js".encode() for number in numbers]
 
 
 def check(row: Row, store: Store, keys: Keys) -> None:

@@ -12,7 +12,7 @@ TARGET_NS = 10_000
 
 def key_of(number: int) -> bytes:
     """A key as long as a request's."""
-    return f"example.org/static/{number:06}.js".encode()
+    return f"https://example.org/static/{number:06}.js".encode()
 
 
 def hits(segment: Segment, member: int) -> int:

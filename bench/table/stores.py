@@ -22,7 +22,7 @@ from shmcache import core
 
 KILO, MEGA, PAGE = 1024, 1 << 20, 65536
 SEGMENT_BYTES = 2 << 30
-FILLED_BYTES = 64 << 20  # so small that every process has touched all of it before it is measured
+FILLED_BYTES = 256 << 20  # so small that every process has touched all of it before it is measured
 NOW_NS, FOREVER_NS, SECOND_NS = 1_000_000_000, 1 << 62, 1_000_000_000
 DATES: dict[str, Any] = {"now_ns": NOW_NS, "fresh_until_ns": FOREVER_NS, "keep_until_ns": FOREVER_NS}
 
@@ -122,6 +122,20 @@ class Shmcache:
         for key in keys:
             take(key, NOW_NS, 1, 1 << 40)
 
+    def count(self, keys: Keys) -> None:
+        take = self._segment.windows.take
+        for key in keys:
+            take(key, NOW_NS, 3600, 200_000)
+
+    def renew(self, keys: Keys) -> None:
+        leases, now_ns = self._segment.leases, NOW_NS
+        renew, progress = leases.renew, leases.progress
+        _, ticket = leases.claim(b"of process %d" % os.getpid(), now_ns, SECOND_NS)
+        for _ in keys:
+            renew(ticket, now_ns, SECOND_NS)
+            progress(ticket)
+        leases.release(ticket, core.PUBLISHED)
+
     def lease(self, keys: Keys) -> None:
         claim, release = self._segment.leases.claim, self._segment.leases.release
         claimed, published = core.CLAIMED, core.PUBLISHED
@@ -134,6 +148,17 @@ class Shmcache:
         purge = self._cache.purge_tag
         for key in keys:
             purge(key)
+
+    def purge_tag_softly(self, keys: Keys) -> None:
+        purge = self._cache.purge_tag
+        for key in keys:
+            purge(key, NOW_NS)
+
+    def purge_directory(self, keys: Keys) -> None:
+        purge = self._cache.purge_prefix
+        directory = keys[0].rpartition(b"/")[0] + b"/"
+        for _ in keys:
+            purge(directory)
 
 
 class Dict:
@@ -193,6 +218,8 @@ class Dict:
         counts = self._dict
         for key in keys:
             counts[key] = counts.get(key, 0) + 1
+
+    count = take
 
     def lease(self, keys: Keys) -> None:
         owners = self._dict
@@ -272,6 +299,8 @@ class Lmdb:
                 count = int.from_bytes(transaction.get(key, b""), "little") + 1
                 transaction.put(key, count.to_bytes(8, "little"))
 
+    count = take
+
     def lease(self, keys: Keys) -> None:
         begin = self._env.begin
         for key in keys:
@@ -342,6 +371,8 @@ class Memcached:
         for key in keys:
             if tell(b"incr %b 1\r\n" % key) == b"NOT_FOUND\r\n":
                 tell(b"add %b 0 0 1\r\n1\r\n" % key)
+
+    count = take
 
     def lease(self, keys: Keys) -> None:
         tell = self._tell

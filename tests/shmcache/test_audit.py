@@ -1,6 +1,7 @@
 """The audit finds planted damage, and a rebuilt stripe is sound again."""
 
 import os
+import re
 import signal
 import struct
 from collections.abc import Callable, Iterator
@@ -10,13 +11,16 @@ from types import ModuleType
 import pytest
 
 from shmcache import Segment
-from tests.support.segments import BOOT_ID, NOW_NS, fork, get, put, sealed, was_killed
+from tests.support.segments import BOOT_ID, NOW_NS, ROOT, fork, get, put, sealed, was_killed
 
 SIZE = 4 << 20
 PAGE = 65_536
 FREE, FILLING, LIVE, ZOMBIE = range(4)
 REGIONS_AT = 136  # offsets of the regions in the header: struct header of layout.h
-SLOTS, ENTRIES, PAGES, BITMAPS, HINTS = 6, 7, 9, 10, 11
+REGIONS = re.findall(r"^    (REGION_\w+),", (ROOT / "shmcache/layout.h").read_text(), re.MULTILINE)
+SLOTS, ENTRIES, PAGES, BITMAPS, HINTS = (
+    REGIONS.index(f"REGION_{name}") for name in ("SLOTS", "ENTRIES", "PAGES", "BITMAPS", "FREE")
+)
 
 
 @dataclass

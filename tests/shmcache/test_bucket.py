@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 
 from shmcache.core import Segment, SegmentError
 from tests.support.processes import kill, shared_words, spawn, wait_exit
-from tests.support.regions import SOURCES, compile_c, open_segment
+from tests.support.regions import compile_hammer, open_segment
 
 Tally = MutableSequence[int]
 
 SECOND = 10**9
 NOW = 1_000 * SECOND
-BUCKET_TABLE_FULL = 7  # enum core_counter
-GRACE = SECOND  # BUCKET_GRACE_NS
+GRACE = SECOND  # CELL_GRACE_NS
 
 
 @pytest.fixture(scope="module")
@@ -134,11 +133,45 @@ def test_a_full_table_grants_new_keys_counts_them_and_still_limits_the_resident_
         resident = [b"resident %d" % number for number in range(100)]
         assert all(take(key, NOW, SECOND, 5, cost=5) == 0 for key in resident)
         flood = 0
-        while segment.statistics.total(BUCKET_TABLE_FULL) < 1000:
+        while segment.statistics.core()["bucket_table_full"] < 1000:
             flood += 1
             assert flood < 2_000_000, "the table never filled"
             assert take(b"flood %d" % flood, NOW, 100 * SECOND, 5) == 0
         assert [take(key, NOW, SECOND, 5) for key in resident] == [SECOND] * len(resident)
+
+
+def test_a_cell_is_given_to_another_key_a_second_after_its_bucket_was_full_again() -> None:
+    with open_segment() as (segment, _):
+        take = segment.buckets.take
+        residents = [b"resident %d" % number for number in range(50_000)]
+
+        def uncounted() -> int:
+            return segment.statistics.core()["bucket_table_full"]
+
+        for key in residents:  # more than there are cells: all of them are taken, at one time
+            take(key, NOW, SECOND, 1)
+        assert uncounted() > 0
+        newcomer = next(key for key in residents if take(key, NOW, SECOND, 1) == 0)
+        refilled, before = NOW + SECOND, uncounted()
+        assert [take(newcomer, refilled + GRACE - 1, SECOND, 1) for _ in range(2)] == [0, 0]
+        assert uncounted() == before + 2
+        assert take(newcomer, refilled + GRACE, SECOND, 1) == 0
+        assert take(newcomer, refilled + GRACE, SECOND, 1) == SECOND
+        assert uncounted() == before + 2
+
+
+def test_a_key_whose_cell_was_taken_over_starts_with_a_full_bucket_as_it_would_have() -> None:
+    """Every cell changes its owner; a key that comes back finds what elapsed time alone had given it."""
+    with open_segment() as (segment, _):
+        take, key, burst = segment.buckets.take, b"key", 3
+        assert take(key, NOW, SECOND, burst, cost=burst) == 0
+        later = NOW + burst * SECOND + GRACE
+        for number in range(50_000):
+            take(b"newcomer %d" % number, later, SECOND, 1)
+        assert take(key, later, SECOND, burst, cost=burst) == 0, "there is no cell, or its bucket is full"
+        again = later + SECOND + GRACE
+        assert take(key, again, SECOND, burst, cost=burst) == 0
+        assert take(key, again, SECOND, burst) == SECOND
 
 
 def test_cells_of_idle_keys_are_used_again() -> None:
@@ -150,7 +183,7 @@ def test_cells_of_idle_keys_are_used_again() -> None:
             for number in range(100):
                 key = b"%d of %d" % (number, generation)
                 assert [take(key, now_ns, SECOND, 1) for _ in range(2)] == [0, SECOND]
-        assert segment.statistics.total(BUCKET_TABLE_FULL) == 0
+        assert segment.statistics.core()["bucket_table_full"] == 0
 
 
 def hammer(
@@ -220,7 +253,6 @@ def test_a_key_has_one_cell_however_clocks_and_threads_interleave(
     tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
     program = tmp_path / "hammer"
-    source = Path(__file__).parent / "hammer.c"
-    compile_c(program, [source, SOURCES / "bucket.c", SOURCES / "lease.c"], *flags)
+    compile_hammer(program, *flags)
     result = run([program, "bucket", "5000"], capture_output=True, text=True, timeout=100, check=False)
     assert (result.returncode, result.stdout + result.stderr) == (0, "")

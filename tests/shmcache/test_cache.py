@@ -70,6 +70,9 @@ def test_views_are_the_bytes_of_a_slice(segment: Segment, start: int, stop: int 
     assert all(view.readonly for view in views)
 
 
+TICK_NS = 10_000_000  # what stale windows are counted in
+
+
 def test_a_key_is_compared_whole(segment: Segment) -> None:
     assert put(segment, b"abc", b"1")
     assert put(segment, b"abcd", b"2")
@@ -86,7 +89,7 @@ def test_a_new_body_replaces_the_old_at_once(segment: Segment) -> None:
 
 
 @pytest.mark.parametrize(
-    ("now_ns", "verdict"),
+    ("ticks", "verdict"),
     [
         (99, FRESH),
         (100, STALE_WHILE_REVALIDATE),
@@ -98,22 +101,22 @@ def test_a_new_body_replaces_the_old_at_once(segment: Segment) -> None:
         (1_000, None),
     ],
 )
-def test_an_entry_grows_stale_by_the_clock(segment: Segment, now_ns: int, verdict: int | None) -> None:
+def test_an_entry_grows_stale_by_the_clock(segment: Segment, ticks: int, verdict: int | None) -> None:
     segment.cache.put(
         b"dated",
         b"",
         b"x",
         now_ns=0,
-        fresh_until_ns=100,
-        keep_until_ns=1_000,
-        swr_ns=10,
-        sie_ns=50,
+        fresh_until_ns=100 * TICK_NS,
+        keep_until_ns=1_000 * TICK_NS,
+        swr_ns=10 * TICK_NS,
+        sie_ns=50 * TICK_NS,
         flags=255,
     )
-    hit = segment.cache.get(b"dated", now_ns)
+    hit = segment.cache.get(b"dated", ticks * TICK_NS)
     assert (None if hit is None else hit.verdict) == verdict
     if hit is not None:
-        assert (hit.flags, hit.fresh_until_ns) == (255, 100)
+        assert (hit.flags, hit.fresh_until_ns) == (255, 100 * TICK_NS)
 
 
 @pytest.mark.parametrize("size", [10, 20_000, 100_000])

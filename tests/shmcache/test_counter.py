@@ -1,5 +1,6 @@
 """Statistics: sums over all members, living and dead, that never go backwards."""
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from time import monotonic_ns, sleep
@@ -8,7 +9,7 @@ import pytest
 
 from shmcache.core import MEMBERS, STATISTICS, USER_STATISTICS, Segment, SegmentError
 from tests.support.processes import kill, shared_words, spawn, wait_exit
-from tests.support.regions import open_segment
+from tests.support.regions import SOURCES, open_segment
 
 INDEX = USER_STATISTICS
 
@@ -55,6 +56,15 @@ def test_an_index_outside_the_page_is_refused(segment: Segment, index: int) -> N
         with pytest.raises((IndexError, OverflowError)):
             call(index)
     assert sum(segment.statistics.totals()) == 0
+
+
+def test_the_cores_own_counters_are_found_by_the_names_in_its_header(segment: Segment) -> None:
+    listed = (SOURCES / "counter.h").read_text().partition("enum core_counter {")[2].partition("};")[0]
+    names = [name.lower() for name in re.findall(r"^ +CORE_(\w+),", listed, re.MULTILINE)]
+    for index in range(len(names)):
+        segment.statistics.add(index, 100 + index)
+    assert segment.statistics.core() == {name: 100 + index for index, name in enumerate(names)}
+    assert list(segment.statistics.core()) == names
 
 
 @pytest.mark.parametrize("member", [-1, MEMBERS])

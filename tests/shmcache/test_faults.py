@@ -16,7 +16,7 @@ from tests.support.segments import FOREVER_NS, NOW_NS, cache_segment, fork, get,
 
 DATES = {"now_ns": NOW_NS, "fresh_until_ns": FOREVER_NS, "keep_until_ns": FOREVER_NS}
 SMALL, LARGE = 3_000, 150_000
-SIZE = 3 << 20
+SIZE = 13 << 18
 CROWD = 420
 VICTIM, OTHER = 1, 2
 

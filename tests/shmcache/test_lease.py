@@ -27,12 +27,12 @@ from shmcache.core import (
     Segment,
     SegmentError,
 )
+from shmcache.endings import Ending
 from tests.support.processes import PATIENCE_S, is_stopped, kill, shared_words, spawn, wait_exit
-from tests.support.regions import SOURCES, FaultyLeases, compile_c, doorbells, is_rung, open_segment
+from tests.support.regions import FaultyLeases, compile_hammer, doorbells, is_rung, open_segment
 
 SECOND = 10**9
 NOW = 1_000 * SECOND
-LEASES_TAKEN_OVER, LEASE_TABLE_FULL = 5, 6  # enum core_counter
 
 
 @pytest.fixture
@@ -61,6 +61,10 @@ def as_member(segment: Segment, member: int, work: Callable[[], None]) -> int:
         work()
 
     return spawn(joined)
+
+
+def counted(segment: Segment, what: str) -> int:
+    return segment.statistics.core()[f"leases_{what}"]
 
 
 def wait_rung(bell: int) -> None:
@@ -126,7 +130,7 @@ def test_past_its_deadline_a_lease_is_too_slow_and_taken_over(segment: Segment) 
     assert segment.leases.claim(b"key", NOW + SECOND - 1, SECOND)[0] == WAIT
     assert segment.leases.ending(slow, NOW + SECOND) == TOO_SLOW
     answer, new = segment.leases.claim(b"key", NOW + SECOND, SECOND)
-    assert (answer, segment.statistics.total(LEASES_TAKEN_OVER)) == (CLAIMED, 1)
+    assert (answer, counted(segment, "taken_over")) == (CLAIMED, 1)
     segment.leases.release(slow, PUBLISHED)  # the late owner's: void
     assert segment.leases.ending(slow, NOW + SECOND) == TOO_SLOW
     assert segment.leases.ending(new, NOW + SECOND) == PENDING
@@ -148,7 +152,7 @@ def test_a_full_table_answers_full_counts_it_and_finds_room_in_what_ran_out(segm
     answers = [segment.leases.claim(b"key %d" % number, NOW, SECOND) for number in range(20_000)]
     assert {answer for answer, _ in answers} == {CLAIMED, FULL}
     assert all(ticket == 0 for answer, ticket in answers if answer == FULL)
-    assert segment.statistics.total(LEASE_TABLE_FULL) == sum(answer == FULL for answer, _ in answers)
+    assert segment.statistics.core()["lease_table_full"] == sum(answer == FULL for answer, _ in answers)
     number = next(number for number, (answer, _) in enumerate(answers) if answer == FULL)
     assert segment.leases.claim(b"key %d" % number, NOW, SECOND)[0] == FULL
     assert segment.leases.claim(b"key %d" % number, NOW + SECOND, SECOND)[0] == CLAIMED
@@ -174,7 +178,230 @@ def test_a_closed_segment_leases_no_more() -> None:
         leases.ending(1, NOW)
 
 
+# Every way a fetch can end
+
+
+def owner_releases(ending: Ending) -> Callable[[Segment], int]:
+    def end(segment: Segment) -> int:
+        _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+        segment.leases.release(ticket, ending)
+        return ticket
+
+    return end
+
+
+def owner_dies(segment: Segment) -> int:
+    def claim_and_die() -> None:
+        assert segment.leases.claim(b"key", NOW, SECOND)[0] == CLAIMED
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert wait_exit(as_member(segment, 1, claim_and_die)) == -signal.SIGKILL
+    answer, ticket = segment.leases.claim(b"key", NOW, SECOND)
+    assert answer == WAIT
+    segment.reap(1)
+    return ticket
+
+
+def deadline_passes(segment: Segment) -> int:
+    _, ticket = segment.leases.claim(b"key", NOW - SECOND, SECOND)
+    assert segment.leases.claim(b"key", NOW, SECOND)[0] == CLAIMED
+    return ticket
+
+
+ENDINGS: dict[Ending, Callable[[Segment], int]] = {
+    Ending.PUBLISHED: owner_releases(Ending.PUBLISHED),
+    Ending.NOT_STORABLE: owner_releases(Ending.NOT_STORABLE),
+    Ending.FAILED: owner_releases(Ending.FAILED),
+    Ending.OWNER_DIED: owner_dies,
+    Ending.TOO_SLOW: deadline_passes,
+    Ending.UNKNOWN: owner_releases(Ending.UNKNOWN),
+}
+
+
+@pytest.mark.parametrize("ending", [ending for ending in Ending if ending is not Ending.PENDING])
+def test_every_ending_is_told_to_who_asks_and_counted_once(segment: Segment, ending: Ending) -> None:
+    ticket = ENDINGS[ending](segment)
+    assert segment.leases.ending(ticket, NOW) == ending
+    endings = {other: counted(segment, other.name.lower()) for other in ENDINGS}
+    assert endings == {other: int(other is ending) for other in ENDINGS}
+
+
+def test_claims_are_counted_when_they_become_leases(segment: Segment) -> None:
+    segment.leases.claim(b"one", NOW, SECOND)
+    segment.leases.claim(b"one", NOW, SECOND)
+    segment.leases.claim(b"two", NOW, SECOND)
+    assert counted(segment, "claimed") == 2
+
+
+def test_claims_and_endings_balance_over_a_run_of_all_of_them(segment: Segment) -> None:
+    random = Random(3)
+    for number in range(2000):
+        now_ns = NOW + number * SECOND // 10
+        answer, ticket = segment.leases.claim(b"key %d" % random.randrange(8), now_ns, SECOND)
+        if answer == CLAIMED and random.random() < 0.7:
+            segment.leases.release(ticket, random.choice([PUBLISHED, NOT_STORABLE, FAILED]))
+    keys = [b"key %d" % number for number in range(8)]
+    assert {segment.leases.claim(key, NOW, SECOND)[0] for key in keys} <= {CLAIMED, WAIT}
+    ended = sum(counted(segment, ending.name.lower()) for ending in ENDINGS)
+    assert counted(segment, "claimed") == ended + len(keys)
+    assert counted(segment, "too_slow") == counted(segment, "taken_over") > 0
+
+
+# Renewal
+
+
+def test_a_renewed_lease_is_not_taken_over_before_its_new_deadline(segment: Segment) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+    assert segment.leases.renew(ticket, NOW + SECOND - 1, SECOND)
+    assert segment.leases.claim(b"key", NOW + 2 * SECOND - 2, SECOND) == (WAIT, ticket)
+    assert segment.leases.ending(ticket, NOW + 2 * SECOND - 2) == PENDING
+    assert segment.leases.ending(ticket, NOW + 2 * SECOND - 1) == TOO_SLOW
+    assert segment.leases.claim(b"key", NOW + 2 * SECOND - 1, SECOND)[0] == CLAIMED
+    assert counted(segment, "renewed") == 1
+
+
+def test_a_renewal_never_shortens_a_lease(segment: Segment) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, 10 * SECOND)
+    assert segment.leases.renew(ticket, NOW, SECOND)
+    assert segment.leases.ending(ticket, NOW + 10 * SECOND - 1) == PENDING
+
+
+def test_an_overdue_lease_cannot_be_renewed_but_still_be_released(segment: Segment) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+    assert not segment.leases.renew(ticket, NOW + SECOND, SECOND)
+    assert segment.leases.ending(ticket, NOW + SECOND) == TOO_SLOW
+    segment.leases.release(ticket, PUBLISHED)
+    assert segment.leases.ending(ticket, NOW + SECOND) == PUBLISHED
+    assert counted(segment, "renewed") == 0
+
+
+def test_a_lease_taken_over_cannot_be_renewed(segment: Segment) -> None:
+    _, slow = segment.leases.claim(b"key", NOW, SECOND)
+    _, new = segment.leases.claim(b"key", NOW + SECOND, SECOND)
+    assert not segment.leases.renew(slow, NOW, 10 * SECOND)
+    assert segment.leases.ending(new, NOW + 2 * SECOND) == TOO_SLOW
+
+
+def test_a_renewal_for_ever_does_not_wrap_around(segment: Segment) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+    assert segment.leases.renew(ticket, NOW, 2**64 - 1)
+    assert segment.leases.claim(b"key", NOW + 10**6 * SECOND, SECOND) == (WAIT, ticket)
+
+
+# Notes and progress
+
+
+def test_a_note_is_told_while_the_lease_runs_and_after_it_was_published(segment: Segment) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+    assert segment.leases.note(ticket) is None
+    assert segment.leases.announce(ticket, 2**64 - 1)
+    assert segment.leases.note(ticket) == 2**64 - 1
+    assert segment.leases.announce(ticket, 0)
+    assert segment.leases.note(ticket) == 0
+    segment.leases.release(ticket, PUBLISHED)
+    assert segment.leases.note(ticket) == 0
+
+
+@pytest.mark.parametrize("ending", [ending for ending in ENDINGS if ending is not Ending.PUBLISHED])
+def test_a_note_is_gone_with_a_lease_that_published_nothing(segment: Segment, ending: Ending) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+    segment.leases.announce(ticket, 5)
+    segment.leases.release(ticket, ending)
+    assert segment.leases.note(ticket) is None
+
+
+def test_a_new_lease_of_a_cell_has_no_note_and_the_old_ticket_none_either(segment: Segment) -> None:
+    _, first = segment.leases.claim(b"key", NOW, SECOND)
+    segment.leases.announce(first, 5)
+    segment.leases.release(first, PUBLISHED)
+    tickets = [segment.leases.claim(b"key", NOW, SECOND)[1]]
+    while tickets[-1] & 0xFFFFFFFF != first & 0xFFFFFFFF:  # until the cell comes round
+        segment.leases.release(tickets[-1], FAILED)
+        tickets.append(segment.leases.claim(b"key", NOW, SECOND)[1])
+    assert segment.leases.note(first) is None
+    assert segment.leases.note(tickets[-1]) is None
+    assert segment.leases.announce(tickets[-1], 6)
+    assert (segment.leases.note(first), segment.leases.note(tickets[-1])) == (None, 6)
+    assert not segment.leases.announce(first, 7)
+    assert segment.leases.note(tickets[-1]) == 6
+
+
+@pytest.mark.parametrize("ticket", [0, 1, 2**32, 2**63, 2**64 - 1])
+def test_a_ticket_that_never_was_has_no_note_and_cannot_be_changed(segment: Segment, ticket: int) -> None:
+    assert segment.leases.note(ticket) is None
+    assert not segment.leases.announce(ticket, 1)
+    assert not segment.leases.progress(ticket)
+    assert not segment.leases.renew(ticket, NOW, SECOND)
+
+
 # Several processes
+
+
+def test_another_member_reads_a_note_but_cannot_announce_progress_or_renew(
+    segment: Segment, bells: list[int]
+) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+    segment.leases.announce(ticket, 5)
+
+    def other() -> None:
+        assert segment.leases.claim(b"key", NOW, SECOND) == (WAIT, ticket)
+        assert segment.leases.note(ticket) == 5
+        assert not segment.leases.announce(ticket, 6)
+        assert not segment.leases.progress(ticket)
+        assert not segment.leases.renew(ticket, NOW, 10 * SECOND)
+
+    assert wait_exit(as_member(segment, 1, other)) == 0
+    assert not any(is_rung(bell) for bell in bells)
+    assert segment.leases.note(ticket) == 5
+    assert segment.leases.ending(ticket, NOW + SECOND) == TOO_SLOW
+
+
+def test_progress_rings_those_who_wait_once_and_again_when_they_asked(
+    segment: Segment, bells: list[int]
+) -> None:
+    _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+
+    def ask() -> None:
+        assert segment.leases.ending(ticket, NOW) == PENDING
+
+    assert [wait_exit(as_member(segment, member, ask)) for member in (1, 2)] == [0, 0]
+    assert segment.leases.progress(ticket)
+    assert [member for member in range(MEMBERS) if is_rung(bells[member])] == [1, 2]
+    assert segment.leases.progress(ticket)
+    assert not any(is_rung(bell) for bell in bells)
+    assert wait_exit(as_member(segment, 2, ask)) == 0
+    assert segment.leases.progress(ticket)
+    assert [member for member in range(MEMBERS) if is_rung(bells[member])] == [2]
+    assert segment.leases.ending(ticket, NOW) == PENDING
+
+
+def test_no_progress_is_missed_by_those_who_ask_before_they_look(segment: Segment, bells: list[int]) -> None:
+    """The owner goes on only when everybody has seen its last step, and rings once for each."""
+    steps, members = 4000, (1, 2, 3)
+    seen = shared_words(MEMBERS)
+    _, ticket = segment.leases.claim(b"key", NOW, SECOND)
+
+    def follow(member: int) -> None:
+        while segment.leases.ending(ticket, NOW) == PENDING:
+            note = segment.leases.note(ticket) or 0
+            if note == seen[member]:
+                wait_rung(bells[member])
+            seen[member] = note
+
+    pids = [as_member(segment, member, partial(follow, member)) for member in members]
+    deadline_ns = monotonic_ns() + int(PATIENCE_S * SECOND)
+    try:
+        for step in range(1, steps + 1):
+            assert segment.leases.announce(ticket, step)
+            assert segment.leases.progress(ticket)
+            while min(seen[member] for member in members) < step:
+                assert monotonic_ns() < deadline_ns, "progress was told to nobody"
+                os.sched_yield()
+        segment.leases.release(ticket, PUBLISHED)
+        assert [wait_exit(pid) for pid in pids] == [0] * len(members)
+    finally:
+        for pid in pids:
+            kill(pid)
 
 
 def test_the_end_rings_those_who_wait_and_nobody_else(segment: Segment, bells: list[int]) -> None:
@@ -303,7 +530,7 @@ def test_no_wake_up_is_lost_while_members_are_killed(segment: Segment, bells: li
 
 def test_a_key_has_one_owner_however_threads_interleave(tmp_path: Path) -> None:
     program = tmp_path / "hammer"
-    compile_c(program, [Path(__file__).parent / "hammer.c", SOURCES / "bucket.c", SOURCES / "lease.c"])
+    compile_hammer(program)
     result = run([program, "lease", "200000"], capture_output=True, text=True, timeout=100, check=False)
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
@@ -530,3 +757,206 @@ def test_a_bell_rung_for_an_older_lease_of_the_cell_costs_no_wake_up(
 
     pause(leases, prepare, lambda: leases.release(old[0], PUBLISHED), use_the_cell_again, check)
     assert reused, "the ender was never held after it had ended the lease"
+
+
+def test_an_owner_that_dies_before_its_announcement_was_swapped_in_leaves_its_old_note(
+    faulty: tuple[FaultyLeases, list[int]],
+) -> None:
+    leases, bells = faulty
+    tickets = [0]
+
+    def prepare() -> None:
+        tickets[0] = leases.claim(KEY)[1]
+        assert leases.announce(tickets[0], 11)
+
+    for _ in sweep(leases, prepare, lambda: leases.announce(tickets[0], 12)):
+        assert leases.note(tickets[0]) == 11
+        assert leases.claim(KEY) == (WAIT, tickets[0])
+        is_rung(bells[WAITER])
+        leases.reap(VICTIM)
+        assert is_rung(bells[WAITER])
+        assert leases.note(tickets[0]) is None
+        assert leases.ending(tickets[0]) == OWNER_DIED
+        assert leases.claim(KEY)[0] == CLAIMED
+
+
+def test_an_owner_that_dies_before_its_renewal_was_swapped_in_leaves_its_old_deadline(
+    faulty: tuple[FaultyLeases, list[int]],
+) -> None:
+    leases, _ = faulty
+    tickets = [0]
+
+    def prepare() -> None:
+        tickets[0] = leases.claim(KEY, 0, 10)[1]
+
+    for _ in sweep(leases, prepare, lambda: leases.renew(tickets[0], 9, 100)):
+        assert leases.ending(tickets[0], 9) == PENDING
+        assert leases.ending(tickets[0], 10) == TOO_SLOW
+        assert leases.claim(KEY, 10)[0] == CLAIMED
+        assert leases.reap(VICTIM) == 0
+
+
+def test_an_owner_that_dies_anywhere_in_telling_progress_leaves_nobody_waiting(
+    faulty: tuple[FaultyLeases, list[int]],
+) -> None:
+    leases, bells = faulty
+    tickets = [0]
+
+    def prepare() -> None:
+        tickets[0] = leases.claim(KEY)[1]
+        leases.become(WAITER)
+        assert leases.ending(tickets[0]) == PENDING
+        leases.become(VICTIM)
+        is_rung(bells[WAITER])
+
+    points = 0
+    for _ in sweep(leases, prepare, lambda: leases.progress(tickets[0])):
+        points += 1
+        leases.reap(VICTIM)
+        assert is_rung(bells[WAITER])
+        assert leases.ending(tickets[0]) == OWNER_DIED
+    assert points >= 2
+
+
+def test_a_late_owner_changes_nothing_of_the_next_lease_of_its_cell(
+    faulty: tuple[FaultyLeases, list[int]],
+) -> None:
+    """Held anywhere in an announcement and a renewal while its cell is taken over, used and announced in."""
+    leases, _ = faulty
+    owner, slow, new = 3, [0], [0]
+
+    def prepare() -> None:
+        slow[0] = leases.claim(KEY, 0, 10)[1]
+        assert leases.announce(slow[0], 11)
+
+    def late(announce: bool) -> None:
+        if announce:
+            leases.announce(slow[0], 12)
+        else:
+            leases.renew(slow[0], 9, 10**6)
+
+    def take_over(has_note: bool) -> None:
+        leases.become(owner)
+        new[0] = leases.claim(KEY, 10, 10)[1]
+        while new[0] & 0xFFFFFFFF != slow[0] & 0xFFFFFFFF:  # until the cell comes round
+            assert leases.release(new[0], FAILED)
+            new[0] = leases.claim(KEY, 10, 10)[1]
+        if has_note:
+            assert leases.announce(new[0], 21)
+
+    def check(has_note: bool) -> None:
+        leases.become(owner)
+        assert leases.note(new[0]) == (21 if has_note else None)
+        assert leases.note(slow[0]) is None
+        assert leases.ending(new[0], 19) == PENDING
+        assert leases.ending(new[0], 20) == TOO_SLOW, "somebody else lengthened it"
+        assert leases.announce(new[0], 22)
+        assert leases.note(new[0]) == 22
+        assert leases.renew(new[0], 19, 10)
+        assert leases.ending(new[0], 28) == PENDING
+
+    for announce in (True, False):
+        for has_note in (True, False):
+            pause(
+                leases,
+                prepare,
+                partial(late, announce),
+                partial(take_over, has_note),
+                partial(check, has_note),
+            )
+
+
+def test_an_announcement_survives_a_late_one_that_falls_anywhere_into_it(
+    faulty: tuple[FaultyLeases, list[int]],
+) -> None:
+    """The victim owns the cell now; its former owner, held just before its swap, goes on in the middle."""
+    leases, _ = faulty
+    former, slow, new = 3, [0], [0]
+    late = [0]
+
+    def prepare() -> None:
+        leases.become(former)
+        slow[0] = leases.claim(KEY, 0, 10)[1]
+
+        def announce() -> None:
+            leases.raise_at(2, signal.SIGSTOP)
+            leases.announce(slow[0], 12)
+
+        late[0] = spawn(announce)
+        assert is_stopped(late[0])
+        leases.become(VICTIM)
+        new[0] = leases.claim(KEY, 10, 10)[1]
+        while new[0] & 0xFFFFFFFF != slow[0] & 0xFFFFFFFF:
+            assert leases.release(new[0], FAILED)
+            new[0] = leases.claim(KEY, 10, 10)[1]
+
+    def announce() -> None:
+        assert leases.announce(new[0], 21)
+
+    def go_on() -> None:
+        os.kill(late[0], signal.SIGCONT)
+        assert wait_exit(late[0]) == 0
+        late[0] = 0
+
+    def check() -> None:
+        assert leases.note(new[0]) == 21
+        assert leases.note(slow[0]) is None
+
+    try:
+        pause(leases, prepare, announce, go_on, check)
+    finally:
+        if late[0]:
+            kill(late[0])
+
+
+def test_progress_rings_or_shows_wherever_a_waiter_asks_in_between(
+    faulty: tuple[FaultyLeases, list[int]],
+) -> None:
+    leases, bells = faulty
+    tickets, noted = [0], list[int | None]()
+
+    def prepare() -> None:
+        tickets[0] = leases.claim(KEY)[1]
+        is_rung(bells[WAITER])
+
+    def tell() -> None:
+        assert leases.announce(tickets[0], 5)
+        assert leases.progress(tickets[0])
+
+    def ask() -> None:
+        leases.become(WAITER)
+        assert leases.ending(tickets[0]) == PENDING
+        noted[:] = [leases.note(tickets[0])]
+
+    def check() -> None:
+        assert noted == [5] or is_rung(bells[WAITER]), "neither seen nor rung"
+        assert leases.note(tickets[0]) == 5
+
+    pause(leases, prepare, tell, ask, check)
+
+
+def test_a_waiter_held_anywhere_in_asking_is_rung_by_progress_or_sees_it(
+    faulty: tuple[FaultyLeases, list[int]],
+) -> None:
+    leases, bells = faulty
+    owner, tickets, noted = 3, [0], shared_words(1)
+
+    def prepare() -> None:
+        is_rung(bells[VICTIM])
+        noted[0] = 0
+        leases.become(owner)
+        tickets[0] = leases.claim(KEY)[1]
+
+    def ask() -> None:
+        assert leases.ending(tickets[0]) == PENDING
+        noted[0] = leases.note(tickets[0]) or 0
+
+    def tell() -> None:
+        leases.become(owner)
+        assert leases.announce(tickets[0], 5)
+        assert leases.progress(tickets[0])
+
+    def check() -> None:
+        assert noted[0] == 5 or is_rung(bells[VICTIM]), "neither seen nor rung"
+
+    pause(leases, prepare, ask, tell, check)

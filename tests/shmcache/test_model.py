@@ -17,7 +17,8 @@ from tests.support.segments import cache_segment, sealed, whole
 KEYS = st.sampled_from([b"", b"a", b"b", b"ab", b"k" * 300])
 SIZES = st.sampled_from([0, 1, 500, 5_000, 32_700, 33_000, 70_000, 200_000])
 TAGS = st.lists(st.sampled_from([b"red", b"green", b"blue"]), max_size=3, unique=True).map(tuple)
-SPANS = st.integers(0, 50)
+TICK_NS = 10_000_000  # what stale windows are counted in
+SPANS = st.integers(0, 50).map(lambda ticks: ticks * TICK_NS)
 
 
 @dataclass
@@ -98,7 +99,7 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
     def begin(
         self, key: bytes, size: int, announced: bool, fresh: int, keep: int, tags: tuple[bytes, ...]
     ) -> None:
-        stored = self.make(size, fresh, keep, 5, 5, tags)
+        stored = self.make(size, fresh, keep, 5 * TICK_NS, 5 * TICK_NS, tags)
         length = len(stored.body)
         fill = self.cache.begin(
             key,
@@ -144,7 +145,7 @@ class CacheAgainstDictionary(RuleBasedStateMachine):
 
     @rule(key=KEYS, fresh=SPANS, keep=SPANS, longer=st.booleans())
     def freshen(self, key: bytes, fresh: int, keep: int, longer: bool) -> None:
-        fresher = self.make(0, fresh, keep, 3, 7, ())
+        fresher = self.make(0, fresh, keep, 3 * TICK_NS, 7 * TICK_NS, ())
         stored = self.model.get(key)
         meta = fresher.meta * (400 if longer else 1)
         if self.cache.freshen(key, meta, **self.dates(fresher)):

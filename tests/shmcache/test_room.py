@@ -8,9 +8,14 @@ from shmcache import Segment
 from tests.support.segments import FOREVER_NS, NOW_NS, cache_segment, get, is_sealed, put, sealed
 
 
+def insist(segment: Segment, key: bytes, body: bytes) -> bool:
+    """Store a body; one that is very large enters a full cache at second sight only (test_policy.py)."""
+    return put(segment, key, body) or put(segment, key, body)
+
+
 def fill_up(segment: Segment, name: bytes, size: int, total: int) -> int:
     """Store bodies of that size until they add up to `total`; how many were accepted."""
-    return sum(put(segment, b"%s %d" % (name, number), bytes(size)) for number in range(total // size))
+    return sum(insist(segment, b"%s %d" % (name, number), bytes(size)) for number in range(total // size))
 
 
 def share(segment: Segment) -> float:
@@ -24,7 +29,7 @@ def share(segment: Segment) -> float:
 def test_bodies_of_one_size_replace_each_other_for_ever(size: int, stripes: int) -> None:
     with cache_segment(16 << 20, stripes=stripes) as segment:
         for number in range(max(200, (64 << 20) // max(size, 5_000))):
-            assert put(segment, b"%d" % number, bytes(size)), f"refused after {number}"
+            assert insist(segment, b"%d" % number, bytes(size)), f"refused after {number}"
             assert get(segment, b"%d" % number) == bytes(size)
         assert segment.audit() == []
         assert segment.statistics.totals()[2] > 0, "nothing was evicted: not a test"
@@ -50,7 +55,10 @@ def test_tails_do_not_waste_pages(size: int) -> None:
 
 @pytest.mark.parametrize("stripes", [1, 8])
 def test_a_size_that_comes_late_finds_room(stripes: int) -> None:
-    """Pages cut for one size are given to another, small to large and back."""
+    """Pages cut for one size are given to another, small to large and back.
+
+    At least the tenth of a pool that is for what is new: main keeps what came back before it.
+    """
     with cache_segment(16 << 20, stripes=stripes, entries=16_384) as segment:
         for round_, size in enumerate(
             [500, 20_000, 1_000_000, 130, 33_000, 400_000, 70_000, 9_000, 250_000, 1_000]
@@ -60,7 +68,7 @@ def test_a_size_that_comes_late_finds_room(stripes: int) -> None:
             tried = total // size
             assert fill_up(segment, name, size, total) == tried
             kept = sum(get(segment, b"%s %d" % (name, number)) is not None for number in range(tried))
-            assert kept * size > (1 << 20), f"only {kept} bodies of {size} bytes kept"
+            assert kept * size > (512 << 10), f"only {kept} bodies of {size} bytes kept"
             assert segment.audit() == []
 
 
@@ -93,7 +101,7 @@ def test_what_is_asked_for_survives_a_scan(size: int) -> None:
             assert put(segment, key, bytes(size))
         lost = 0
         for number in range((64 << 20) // size):
-            assert put(segment, b"once %d" % number, bytes(size))
+            assert insist(segment, b"once %d" % number, bytes(size))
             lost += get(segment, hot[number % 20]) is None
         assert lost == 0
 
@@ -121,7 +129,7 @@ def test_moved_chunks_keep_their_bytes() -> None:
                 stored.pop(key, None)
             else:
                 size = min(400_000, int(150 * dice.paretovariate(0.7)))
-                assert put(segment, key, sealed(step, size))
+                assert insist(segment, key, sealed(step, size))
                 stored[key] = step
             probe = b"%d" % dice.randrange(4_000)
             body = get(segment, probe)
@@ -149,5 +157,5 @@ def test_pinned_bodies_are_passed_over_and_refusals_are_counted() -> None:
         assert fill is not None
         assert refused > 0 or not fill.write(bytes(limit))
         del held, hit, fill
-        assert put(segment, b"again", bytes(limit))
+        assert insist(segment, b"again", bytes(limit))
         assert segment.audit() == []

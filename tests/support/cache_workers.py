@@ -25,6 +25,7 @@ from worker.cache.lookup import Lookup
 from worker.cache.purge import purge_url
 from worker.context import Context
 from worker.errors import EdgeError
+from worker.message import Stream
 from worker.origin.fetch import OriginFetch
 from worker.settings import CacheSettings, OriginSettings
 
@@ -38,6 +39,7 @@ class Order:
     port: int
     paths: list[str]
     purge: str = ""
+    half: int = 0  # tell (`halfway`) when every request has so many bytes of its body
 
 
 @dataclass(slots=True)
@@ -92,6 +94,10 @@ class CacheWorkers:
         """What the oldest order not yet answered for came to."""
         return cast(list[Answer], _read(self.children[member].answers))
 
+    def halfway(self, member: int) -> int:
+        """How many requests have their half, once all of the order's have."""
+        return cast(int, _read(self.children[member].answers))
+
     def purged(self, member: int) -> bool:
         """Whether the purge that was ordered found something."""
         return cast(bool, _read(self.children[member].answers))
@@ -132,7 +138,12 @@ class CacheWorkers:
                 _write(answers, purge_url(self.segment.cache, order.purge))
                 continue
             worker = _Worker(self, member, order.port)
-            _write(answers, await asyncio.gather(*(worker.ask(path) for path in order.paths)))
+            requests = [loop.create_task(worker.ask(path, order.half)) for path in order.paths]
+            if order.half:
+                while worker.halfway < len(requests):  # noqa: ASYNC110 (requests know nothing of events)
+                    await asyncio.sleep(0.01)
+                _write(answers, worker.halfway)
+            _write(answers, await asyncio.gather(*requests))
             await worker.close()
 
 
@@ -148,6 +159,7 @@ class _Worker:
         self.fill = Fill(self.origin, segment.cache, segment.leases, settings, CODINGS, self.loop.create_task)
         self.loop.add_reader(self.bell, self.ring)
         self.sweeper = self.loop.create_task(self.sweep())
+        self.halfway = 0  # requests that have half their body
 
     def ring(self) -> None:
         os.eventfd_read(self.bell)
@@ -159,14 +171,18 @@ class _Worker:
             self.fill.sweep(monotonic_ns())
             self.origin.sweep(monotonic_ns())
 
-    async def ask(self, path: str) -> Answer:
+    async def ask(self, path: str, half: int = 0) -> Answer:
         ctx = Context(make_request(path), CLIENT, b"0" * 32, monotonic_ns(), time())
         try:
             response = self.lookup(ctx) or await self.fill(ctx)
         except EdgeError as error:
             return Answer(error.status, ctx.outcome.value, b"")
+        first = b""
         try:
-            return Answer(response.status, ctx.outcome.value, await read_body(response))
+            while len(first) < half:
+                first += await cast(Stream, response.body).read()
+            self.halfway += 1
+            return Answer(response.status, ctx.outcome.value, first + await read_body(response))
         except EdgeError:
             return Answer(response.status, ctx.outcome.value, b"", cut=True)
 

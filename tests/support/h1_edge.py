@@ -71,13 +71,21 @@ class Lent:
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
         self.released = 0
+        self.copied = 0
 
     def __len__(self) -> int:
         return len(self._data)
 
     def views(self, start: int = 0, stop: int | None = None) -> list[memoryview]:
         half = len(self._data) // 2
-        return [self._data[:half], self._data[half:]]
+        start, end, _ = slice(start, stop).indices(len(self._data))
+        runs = self._data[start : min(end, half)], self._data[max(start, half) : end]
+        return [run for run in runs if run]
+
+    def copy_out(self, start: int = 0, stop: int | None = None) -> bytes:
+        self.copied += 1
+        self.release()
+        return bytes(self._data[start:stop])
 
     def release(self) -> None:
         self.released += 1

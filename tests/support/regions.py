@@ -7,7 +7,7 @@ import platform
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,8 @@ import shmcache
 from shmcache.core import MEMBERS, Segment
 
 SOURCES = Path(shmcache.__file__).parent
-FAULT_POINT = Path(__file__).parents[1] / "shmcache" / "fault_point.c"
+TESTS = Path(__file__).parents[1] / "shmcache"
+FAULT_POINT, HAMMER = TESTS / "fault_point.c", TESTS / "hammer.c"
 BOOT_ID = b"a boot"
 SEGMENT_BYTES = 16 * 1024**2
 
@@ -67,6 +68,12 @@ def compile_c(target: Path, sources: Sequence[Path], *flags: str) -> None:
     subprocess.run([*command, *map(str, sources), "-lpthread", "-o", str(target)], check=True)
 
 
+def compile_hammer(target: Path, *flags: str) -> None:
+    """Compile tests/shmcache/hammer.c."""
+    tested = ("bucket", "window", "lease", "counter")
+    compile_c(target, [HAMMER, *(SOURCES / f"{name}.c" for name in tested)], "-DSHM_FAULTS", *flags)
+
+
 class LeaseTable(ctypes.Structure):
     """struct lease_table of lease.h."""
 
@@ -76,7 +83,7 @@ class LeaseTable(ctypes.Structure):
         ("doorbells", ctypes.POINTER(ctypes.c_int)),
         ("member", ctypes.c_int),
         ("epoch", ctypes.c_uint32),
-        ("taken_over", ctypes.c_uint64),
+        ("statistics", ctypes.c_void_p),
     )
 
 
@@ -84,17 +91,19 @@ class FaultyLeases:
     """lease.c with fault points, over memory shared with forked children. One bucket of four cells."""
 
     CELLS = 4
+    STATISTICS_AT = 4096
 
     def __init__(self, directory: Path, bells: Sequence[int]) -> None:
         library = directory / "faulty.so"
         if not library.exists():
-            compile_c(library, [SOURCES / "lease.c", FAULT_POINT], "-DSHM_FAULTS", "-shared", "-fPIC")
+            sources = [SOURCES / "lease.c", SOURCES / "counter.c", FAULT_POINT]
+            compile_c(library, sources, "-DSHM_FAULTS", "-shared", "-fPIC")
         self.c = ctypes.CDLL(str(library))
-        self.c.lease_reap.restype = ctypes.c_size_t
-        self._memory = mmap.mmap(-1, 4096)
+        self.c.lease_reap.restype = self.c.counter_region_bytes.restype = ctypes.c_size_t
+        self._memory = mmap.mmap(-1, self.STATISTICS_AT + self.c.counter_region_bytes())
         self._bells = (ctypes.c_int * MEMBERS)(*bells)
         region = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
-        self.table = LeaseTable(region, self.CELLS, self._bells, -1, 1, 0)
+        self.table = LeaseTable(region, self.CELLS, self._bells, -1, 1, region + self.STATISTICS_AT)
         self.clear()
 
     def clear(self) -> None:
@@ -119,8 +128,24 @@ class FaultyLeases:
             self.c.lease_ending(ctypes.byref(self.table), ctypes.c_uint64(ticket), ctypes.c_uint64(now_ns))
         )
 
+    def renew(self, ticket: int, now_ns: int, lease_ns: int) -> bool:
+        return self._did(self.c.lease_renew, ticket, ctypes.c_uint64(now_ns), ctypes.c_uint64(lease_ns))
+
+    def announce(self, ticket: int, note: int) -> bool:
+        return self._did(self.c.lease_announce, ticket, ctypes.c_uint64(note))
+
+    def note(self, ticket: int) -> int | None:
+        note = ctypes.c_uint64()
+        return note.value if self._did(self.c.lease_note, ticket, ctypes.byref(note)) else None
+
+    def progress(self, ticket: int) -> bool:
+        return self._did(self.c.lease_progress, ticket)
+
     def release(self, ticket: int, ending: int) -> bool:
-        return bool(self.c.lease_release(ctypes.byref(self.table), ctypes.c_uint64(ticket), ending) & 0xFF)
+        return self._did(self.c.lease_release, ticket, ctypes.c_int(ending))
+
+    def _did(self, function: Callable[..., int], ticket: int, *arguments: object) -> bool:
+        return bool(function(ctypes.byref(self.table), ctypes.c_uint64(ticket), *arguments) & 0xFF)
 
     def reap(self, member: int, epoch: int = 1) -> int:
         return int(self.c.lease_reap(ctypes.byref(self.table), member, ctypes.c_uint32(epoch)))

@@ -30,6 +30,10 @@ class PinnedRange:
         end = self._stop if stop is None else min(self._start + stop, self._stop)
         return self._whole.views(min(self._start + start, end), end)
 
+    def copy_out(self, start: int = 0, stop: int | None = None) -> bytes:
+        end = self._stop if stop is None else min(self._start + stop, self._stop)
+        return self._whole.copy_out(min(self._start + start, end), end)
+
     def release(self) -> None:
         self._whole.release()
 

@@ -32,15 +32,23 @@ def give_back(body: Body) -> None:
 class Flight:
     """One running fetch, ours or another worker's, as this worker's waiters see it."""
 
-    __slots__ = ("_ending", "_landed", "_left", "deadline_ns", "error", "head", "is_ours", "key", "ticket")
+    __slots__ = (
+        "_ending", "_flights", "_landed", "_left", "_moved", "deadline_ns", "error", "head", "is_ours",
+        "is_shared", "key", "ticket",
+    )  # fmt: skip
 
-    def __init__(self, key: bytes, ticket: int | None, deadline_ns: int, *, is_ours: bool) -> None:
+    def __init__(
+        self, flights: "Flights", key: bytes, ticket: int | None, deadline_ns: int, *, is_ours: bool
+    ) -> None:
+        self._flights = flights
         self.key = key
         self.ticket = ticket  # None: the lease table was full
         self.deadline_ns = deadline_ns  # monotonic; after it nobody waits any longer
         self.is_ours = is_ours
+        self.is_shared = False  # its body can be read while it arrives
         self.error: EdgeError | None = None  # why it failed, known only for our own
         self._left = False
+        self._moved: asyncio.Future[None] | None = None  # made for the first who wants more of the body
         self.head: asyncio.Future[Response] = (
             asyncio.get_running_loop().create_future()
         )  # the leading client's answer
@@ -58,7 +66,15 @@ class Flight:
 
     async def wait_landed(self) -> int:
         """How it ended: one of the segment's endings."""
-        if self._ending != PENDING:
+        ending = await self.wait_shared()
+        while ending == PENDING:
+            await self.wait_progress()
+            ending = self._ending
+        return ending
+
+    async def wait_shared(self) -> int:
+        """How it ended, or PENDING as soon as its body can be read while it arrives."""
+        if self._ending != PENDING or self.is_shared:
             return self._ending
         if self._landed is None:
             self._landed = asyncio.get_running_loop().create_future()
@@ -91,8 +107,32 @@ class Flight:
         if self._ending != PENDING:
             return
         self._ending = ending
-        if self._landed is not None:
+        if self._landed is not None and not self._landed.done():
             self._landed.set_result(ending)
+        self.progress()
+
+    def share(self) -> None:
+        """Its body can be read from now on."""
+        self.is_shared = True
+        if self._landed is not None and not self._landed.done():
+            self._landed.set_result(PENDING)
+
+    def listen(self) -> None:
+        """Ask to be told of progress."""
+        self._flights.listen(self)
+
+    def progress(self) -> None:
+        """There may be more of the body, or an end."""
+        if self._moved is not None:
+            self._moved.set_result(None)
+            self._moved = None
+
+    async def wait_progress(self) -> None:
+        """Until there may be more, or an end; looked after by `Flights.recheck` should nobody tell."""
+        if self._moved is None:
+            self._moved = asyncio.get_running_loop().create_future()
+        self._flights.followed.add(self)
+        await asyncio.shield(self._moved)
 
 
 class Flights:
@@ -103,6 +143,7 @@ class Flights:
         self._lease_ns = lease_ns
         self._clock = clock
         self._flights: dict[bytes, Flight] = {}
+        self.followed: set[Flight] = set()  # those that somebody waits for more of
 
     def join(self, key: bytes) -> tuple[Flight, bool]:
         """The flight for `key`, and whether the caller leads it: it then fetches and must `land` it."""
@@ -115,6 +156,7 @@ class Flights:
         answer, ticket = self._leases.claim(key, now_ns, self._lease_ns)
         is_ours = answer != WAIT
         flight = Flight(
+            self,
             key,
             None if answer not in (CLAIMED, WAIT) else ticket,
             now_ns + self._lease_ns,
@@ -135,8 +177,22 @@ class Flights:
         self._remove(flight)
         flight.land(ending)
 
+    def renew(self, flight: Flight) -> None:
+        """Keep a flight of ours while its body comes: nobody takes over what is not stuck."""
+        now_ns = self._clock()
+        if now_ns < flight.deadline_ns - self._lease_ns // 2:
+            return
+        if flight.ticket is not None and not self._leases.renew(flight.ticket, now_ns, self._lease_ns):
+            return
+        flight.deadline_ns = now_ns + self._lease_ns
+
+    def listen(self, flight: Flight) -> None:
+        """Have the doorbell rung at the next progress of another worker's flight."""
+        if not flight.is_ours and flight.ticket is not None:
+            self._leases.ending(flight.ticket, self._clock())
+
     def recheck(self, now_ns: int) -> None:
-        """Let go on who waits for a fetch that ended elsewhere, or that is past its deadline."""
+        """Let go on who waits for a fetch that ended elsewhere, has more to read, or is past its deadline."""
         for flight in list(self._flights.values()):
             if not flight.is_ours and flight.ticket is not None:
                 ending = self._leases.ending(flight.ticket, now_ns)
@@ -144,8 +200,13 @@ class Flights:
                     self._remove(flight)
                     flight.land(ending)
                     continue
+                if not flight.is_shared and self._leases.note(flight.ticket):
+                    flight.share()
             if now_ns >= flight.deadline_ns:
                 self._give_up(flight)
+        followed, self.followed = self.followed, set()
+        for flight in followed:
+            flight.progress()
 
     def _give_up(self, flight: Flight) -> None:
         """Stop waiting; a fetch of ours goes on, and still ends its lease if nobody has taken that over."""

@@ -12,9 +12,20 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any, Protocol, cast
 
-from shmcache.core import FAILED, FRESH, NOT_STORABLE, OWNER_DIED, PUBLISHED, Cache, Leases
+from shmcache.core import (
+    FAILED,
+    FRESH,
+    NOT_STORABLE,
+    OWNER_DIED,
+    PENDING,
+    PUBLISHED,
+    Cache,
+    Following,
+    Leases,
+)
 from worker.cache.collapse import Flight, Flights, give_back
 from worker.cache.entry import SECOND_NS, SETTLED, Stored, decode, stored_block
+from worker.cache.follow import FollowedBody
 from worker.cache.key import Codings
 from worker.cache.lookup import Lookup, Place, answer, conditioned
 from worker.cache.purge import invalidate
@@ -40,6 +51,8 @@ from worker.reasons import Fault, NotStorable, Outcome, Side
 from worker.settings import CacheSettings
 
 _ROUNDS = 4  # elections a request takes part in before it goes alone
+_SHARE_BYTES = 32 * 1024  # what is larger lies in pages anyway
+_SHARE_AFTER_NS = 100_000_000
 _FAILURES = frozenset({500, 502, 503, 504})  # RFC 5861 4
 
 
@@ -201,7 +214,12 @@ class Fill:
         """Fetch for everyone who wants the same, or wait for who does."""
         for _ in range(_ROUNDS):
             flight, leads = self._flights.join(place.key)
-            ending = PUBLISHED if leads else await flight.wait_landed()
+            ending = PUBLISHED if leads else await flight.wait_shared()
+            if ending == PENDING:
+                response = self._follow(ctx, place, flight)
+                if response is not None:
+                    return response
+                ending = await flight.wait_landed()
             if ending == NOT_STORABLE:
                 break
             if ending == FAILED:
@@ -219,6 +237,23 @@ class Fill:
             if place.alone:
                 break
         return await (self._alone(ctx, place) if place.hit is None else self._alone_again(ctx, place))
+
+    def _follow(self, ctx: Context, place: Place, flight: Flight) -> Response | None:
+        """The response that a fetch under way is storing, read while it arrives; None if that cannot be."""
+        now_ns = self._clock()
+        following = self._following(flight) if flight.key == place.key else None
+        if following is None:
+            return None
+        body = FollowedBody(following, flight)
+        response = self._lookup.followed(ctx, following, body, now_ns)
+        if response is None:
+            body.close()
+        return response
+
+    def _following(self, flight: Flight) -> Following | None:
+        if flight.ticket is None:
+            return None
+        return self._cache.follow(flight.key, flight.ticket, self._clock())
 
     async def _fly(self, ctx: Context, place: Place, flight: Flight) -> None:
         """Lead a flight to its end, whatever becomes of the client."""
@@ -400,15 +435,18 @@ class Fill:
         """Carry a body from the origin into the segment and to the client, while one of them wants it."""
         source = cast(Stream, obtained.response.body)
         storing, size = True, 0
+        share = _Sharing(obtained, filling, flight, self._clock)
         try:
             while piece := await source.read():
-                size += len(piece)
-                if storing and not filling.write(piece):
+                at, size = size, size + len(piece)
+                if flight is not None:
+                    self._flights.renew(flight)
+                if storing and not (filling.write(piece) and share(size)):
                     storing = False
                     too_large = size > self._max_bytes
                     self._refuse(ctx, flight, NotStorable.TOO_LARGE if too_large else NotStorable.NO_ROOM)
-                if tee is not None and not await tee.offer(piece):
-                    tee = None
+                if tee is not None and not (storing and self._reads_along(tee, flight, at)):
+                    tee = tee if await tee.offer(piece, at) else None
                 if tee is None and not storing:
                     return
             if storing:
@@ -430,6 +468,14 @@ class Fill:
         finally:
             filling.abort()
             source.close()
+
+    def _reads_along(self, tee: Tee, flight: Flight | None, at: int) -> bool:
+        """Does the leading client read from the segment, from `at` on, because others do?"""
+        if flight is not None and flight.is_shared and not tee.is_following:
+            following = self._following(flight)
+            if following is not None:
+                tee.follow(FollowedBody(following, flight, at))
+        return tee.is_following
 
     def _refuse(self, ctx: Context, flight: Flight | None, reason: NotStorable) -> None:
         """The body proves too large for the cache, or there is no room: everyone goes alone."""
@@ -467,6 +513,40 @@ class Fill:
     def _answer_stale(self, ctx: Context, place: Place, stored: Stored) -> Response:
         assert place.hit is not None
         return answer(ctx, place.hit, stored, Outcome.STALE, self._clock())
+
+
+class _Sharing:
+    """Decides when those who wait may read along, and tells them when there is more to read.
+
+    At once where the body is known to be large, else when it proves large or slow: what is small is
+    stored in less room, and read faster, when it is stored as a whole.
+    """
+
+    def __init__(
+        self, obtained: _Obtained, filling: Filling, flight: Flight | None, clock: Callable[[], int]
+    ) -> None:
+        plan = obtained.plan
+        may = flight is not None and plan is not None and plan.is_shareable and filling.key == flight.key
+        self._flight = flight if may else None
+        self._filling = filling
+        self._large = (obtained.response.length or 0) >= _SHARE_BYTES
+        self._clock = clock
+        self._began_ns = clock()
+
+    def __call__(self, size: int) -> bool:
+        """After a write: `size` bytes are stored. False when that has ended the storing."""
+        flight = self._flight
+        if flight is None or flight.ticket is None:
+            return True
+        if flight.is_shared:
+            flight.progress()
+            return True
+        if self._large or size >= _SHARE_BYTES or self._clock() - self._began_ns >= _SHARE_AFTER_NS:
+            if not self._filling.share(flight.ticket):
+                self._flight = None
+                return self._filling.is_open
+            flight.share()
+        return True
 
 
 def _with_body(response: Response, body: Stream) -> Response:

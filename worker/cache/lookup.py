@@ -6,7 +6,7 @@ else (directives, conditions, stale answers) is weighed only when a bit says tha
 
 from collections.abc import Sequence
 
-from shmcache.core import FRESH, STALE_WHILE_REVALIDATE, Cache, Hit
+from shmcache.core import FRESH, STALE_WHILE_REVALIDATE, Cache, Following, Hit
 from worker.cache.byte_range import ranged
 from worker.cache.collapse import give_back
 from worker.cache.control import RequestControl, request_control
@@ -40,7 +40,7 @@ from worker.fields import (
     UPGRADE,
     Fields,
 )
-from worker.message import Request, Response
+from worker.message import Body, Request, Response, Stream
 from worker.reasons import Fault, Forward, NotStorable, Outcome, Side
 from worker.settings import CacheSettings
 
@@ -164,13 +164,31 @@ class Lookup:
                 return answer(ctx, hit, stored, Outcome.STALE, now_ns)
         return answer(ctx, hit, stored, Outcome.UPDATING, now_ns)
 
+    def followed(self, ctx: Context, following: Following, body: Stream, now_ns: int) -> Response | None:
+        """The response that another request's fetch is still writing, if this request may have it.
+
+        As `shared`; what began to arrive before this request did must be fresh, too.
+        """
+        stored = decode(following.meta)
+        if stored.received_ns < ctx.started_ns and (
+            following.verdict != FRESH
+            or _refusal(request_control(ctx.request.fields), following, now_ns) is not None
+        ):
+            return None
+        return _answer(ctx, following, stored, Outcome.UPDATING, now_ns, body)
+
 
 def answer(ctx: Context, hit: Hit, stored: Stored, outcome: Outcome, now_ns: int) -> Response:
     """The stored response for this request: 304 where its condition says so, without a body for HEAD."""
+    return _answer(ctx, hit, stored, outcome, now_ns, hit.body if ctx.request.method == b"GET" else None)
+
+
+def _answer(
+    ctx: Context, hit: Hit | Following, stored: Stored, outcome: Outcome, now_ns: int, body: Body
+) -> Response:
     ctx.outcome = outcome
     ctx.age_s = (now_ns - stored.birth_ns) // SECOND_NS
     ctx.ttl_s = (hit.fresh_until_ns - now_ns) // SECOND_NS
-    body = hit.body if ctx.request.method == b"GET" else None
     response = Response(stored.status, Fields.trusted(stored.block), body, hit.size)
     response.settled = hit.flags & SETTLED != 0
     return conditioned(ctx, response)
@@ -200,7 +218,7 @@ def conditioned(ctx: Context, response: Response) -> Response:
     return not_modified
 
 
-def _refusal(control: RequestControl, hit: Hit, now_ns: int) -> Forward | None:
+def _refusal(control: RequestControl, hit: Hit | Following, now_ns: int) -> Forward | None:
     """Why a stored response may not be used for a request without asking the origin; None if it may.
 
     Request directives: RFC 9111 5.2.1; stale responses: 4.2.4 and RFC 5861.

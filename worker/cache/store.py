@@ -223,6 +223,17 @@ class Filling:
         self._fill = fill
         self.write = fill.write
         self.abort = fill.abort
+        self.share = fill.share
+
+    @property
+    def is_open(self) -> bool:
+        """Can it still be written to?"""
+        return self._fill.is_open
+
+    @property
+    def key(self) -> bytes:
+        """Where it will lie."""
+        return self._filed.key
 
     def publish(self, now_ns: int) -> bool:
         """Make it visible; False when the body was not as long as announced or it was purged meanwhile."""

@@ -9,7 +9,6 @@ import asyncio
 import socket
 import struct
 from asyncio import AbstractEventLoop, Future, Task
-from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
@@ -19,13 +18,13 @@ from worker.fields import TE, Fields
 from worker.message import Pinned, Response, Stream
 from worker.pipeline import Finish
 from worker.protocol.flow import DISCARD_BYTES, RequestBody
+from worker.protocol.lending import COPY_BYTES, PATIENCE_NS, Lending
 from worker.reasons import Fault, Side
 
 if TYPE_CHECKING:
     from worker.protocol.server import ConnectionServer
 
 JOIN_BYTES = 32 * 1024  # up to this size a body is copied behind its head: cheaper than a second buffer
-SLICE_BYTES = 256 * 1024  # of a large stored body, per write
 
 STATUS_LINES = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
@@ -51,8 +50,8 @@ class Answering:
     """One connection's writing half: the Exchange of the request in hand."""
 
     __slots__ = (
-        "_bodiless", "_body", "_ctx", "_expecting", "_finish", "_http10", "_keep", "_loop", "_paused",
-        "_pending", "_pieces", "_pinned", "_responding", "_task", "_transport", "_writable", "server",
+        "_bodiless", "_body", "_ctx", "_expecting", "_finish", "_http10", "_keep", "_lending", "_loop",
+        "_paused", "_pending", "_responding", "_task", "_transport", "_writable", "server",
     )  # fmt: skip
 
     def __init__(self, server: "ConnectionServer") -> None:
@@ -72,8 +71,7 @@ class Answering:
         self._paused = False  # the transport holds bytes that the client has not taken
         self._writable: Future[None] | None = None
         self._pending = b""  # a head waiting for the first piece of its body, to leave in one write
-        self._pinned: Pinned | None = None
-        self._pieces: Iterator[memoryview] | None = None
+        self._lending: Lending | None = None  # a stored body on its way
         self._finish: Finish | None = None
 
     # What the reading half does.
@@ -156,9 +154,9 @@ class Answering:
         if pinned is not None:
             ctx.bytes_out += length
             if length > JOIN_BYTES:
-                self._pinned = pinned
+                self._lending = Lending(pinned, self.server.now_ns)
                 self._finish = finish
-                self._pieces = _slices(head, pinned.views())
+                transport.write(head)
                 self._push()
                 return
             whole = b"".join((head, *pinned.views()))
@@ -195,26 +193,41 @@ class Answering:
     def _push(self) -> None:
         """Write slices until the transport holds one back; when it holds none, it has taken them all."""
         transport = self._transport
-        pieces = self._pieces
-        if transport is None or pieces is None:
+        lending = self._lending
+        if transport is None or lending is None:
             return
         while not self._paused:
             if transport.is_closing():
                 return  # a write failed: connection_lost comes
-            piece = next(pieces, None)
+            piece = lending.take()
             if piece is None:
-                self._end_pinned()
+                self._end_lending()
                 return
             transport.write(piece)
 
-    def _end_pinned(self) -> None:
+    def _end_lending(self) -> None:
         """The last byte left, or the client did."""
-        pinned, finish, ctx = self._pinned, self._finish, self._ctx
-        assert pinned is not None and finish is not None and ctx is not None
-        self._pinned = self._finish = self._pieces = None
-        pinned.release()
+        lending, finish, ctx = self._lending, self._finish, self._ctx
+        assert lending is not None and finish is not None and ctx is not None
+        self._lending = self._finish = None
+        lending.end()
         self._done()
         finish(ctx)
+
+    def _hasten(self, now_ns: int) -> None:
+        """A stored body that a slow client holds for too long is copied, or cut off where memory is short."""
+        lending, transport = self._lending, self._transport
+        if (
+            lending is None
+            or transport is None
+            or not lending.is_lent
+            or now_ns - lending.since_ns < PATIENCE_NS
+        ):
+            return
+        if lending.left <= COPY_BYTES:
+            lending.break_off()
+        elif self.server.lends_too_much:
+            transport.abort()
 
     async def stream(self, ctx: Context, response: Response) -> None:
         """Write an answer piece by piece; cut the connection if either side breaks off."""
@@ -340,11 +353,3 @@ def _wanted_trailers(ctx: Context, body: Stream) -> bytes:
         return b""
     codings = (fields.joined(b"te") or b"").lower().split(b",")
     return body.trailers.encode() if b"trailers" in [coding.strip() for coding in codings] else b""
-
-
-def _slices(head: bytes, views: Sequence[memoryview]) -> Iterator[memoryview]:
-    """The head, then the body in slices."""
-    yield memoryview(head)
-    for view in views:
-        for at in range(0, len(view), SLICE_BYTES):
-            yield view[at : at + SLICE_BYTES]

@@ -104,8 +104,8 @@ class H1Protocol(Answering):
         self._buffer = self._pending = b""
         if self._body is not None:
             self._body.fail(client_gone("while its body was awaited"))
-        if self._pinned is not None:
-            self._end_pinned()
+        if self._lending is not None:
+            self._end_lending()
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         if self._task is not None:
@@ -143,7 +143,7 @@ class H1Protocol(Answering):
         self._eof = True
         if self._body is not None:
             self._body.fail(client_gone("before the end of its body"))
-        if self._pinned is not None:
+        if self._lending is not None:
             self._keep = False
             return not self._client.tls_version
         if self._task is not None:
@@ -158,7 +158,7 @@ class H1Protocol(Answering):
 
     def resume_writing(self) -> None:
         self._paused = False
-        if self._pinned is not None:
+        if self._lending is not None:
             self._push()
         elif self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
@@ -520,6 +520,7 @@ class H1Protocol(Answering):
                 self._since_ns = now_ns
             elif now_ns - self._since_ns > limits.send_timeout_s * 1e9:
                 transport.abort()
+            self._hasten(now_ns)
             return
         waited_s = (now_ns - self._since_ns) * 1e-9
         if phase == IDLE:

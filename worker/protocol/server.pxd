@@ -6,7 +6,7 @@ cdef class ConnectionServer:
     cdef public tuple trusted
     cdef public set connections
     cdef public long long refused, now_ns
-    cdef public bint draining
+    cdef public bint draining, lends_too_much
     cdef public double wall_offset_s
     cdef public dict authorities
     cdef public list _emptied

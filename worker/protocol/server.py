@@ -78,6 +78,7 @@ class ConnectionServer:
         self.connections: set[Connection] = set()
         self.tally = tally or NoTally()
         self.draining = False
+        self.lends_too_much = False  # stored bodies on their way to slow clients take too much of the cache
         self.new_id: Callable[[], bytes] = request_ids().__next__
         self.second_reader = SecondReader()
         self.own_authority = normal_authority(listener.url.partition("://")[2].encode(), self.scheme)

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fill.h"
+#include "purge.h"
 #include "repair.h"
 
 static const uint8_t boot_id[] = "bench";
@@ -28,7 +28,7 @@ uint64_t random_below(uint64_t *state, uint64_t limit) {
 
 void set_request(struct request *request, uint32_t number) {
     char text[KEY_BYTES + 1];
-    if (snprintf(text, sizeof text, "example.org/static/%06u.js", number) != KEY_BYTES) die("number too large");
+    if (snprintf(text, sizeof text, "https://example.org/static/%06u.js", number) != KEY_BYTES) die("number too large");
     request->number = number;
     memcpy(request->key, text, KEY_BYTES);
 }
@@ -62,11 +62,21 @@ void join_segment(struct shm *shm, int member) {
     shm->now_ns = BENCH_NOW_NS;
 }
 
+struct note note_of(const struct shm *shm, const struct request *request, uint32_t *slots) {
+    return (struct note){
+        .tags = slots,
+        .tag_count = purge_levels(shm, request->key, KEY_BYTES, slots),
+        .fresh_until_ns = BENCH_FOREVER_NS,
+        .keep_until_ns = BENCH_FOREVER_NS,
+        .born = purge_generation(shm),
+    };
+}
+
 void store_request(struct shm *shm, const struct request *request, uint32_t bytes) {
     static uint8_t body[MEGA];
     struct key key;
-    struct note note = {
-        .fresh_until_ns = BENCH_FOREVER_NS, .keep_until_ns = BENCH_FOREVER_NS, .born = purge_generation(shm)};
+    uint32_t slots[SHM_LEVELS];
+    struct note note = note_of(shm, request, slots);
     memcpy(body, &request->number, sizeof request->number);
     key_make(shm, &key, request->key, KEY_BYTES);
     enum store_answer answer = store_body(shm, &key, &note, body, bytes, 0);
@@ -81,6 +91,7 @@ void get_request(struct shm *shm, const struct request *request) {
     key_make(shm, &key, request->key, KEY_BYTES);
     do {
         if (read_find(shm, &key, BENCH_NOW_NS, &found) != READ_HIT) die("missed");
+        if (!read_sound(shm, &found)) die("damaged");
         read_copy(shm, &found, found.body_at, body, found.size);
     } while (!read_same(shm, &found));
     if ((uint32_t)body[0] != request->number) die("another's body");

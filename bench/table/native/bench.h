@@ -5,13 +5,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fill.h"
 #include "read.h"
 #include "segment.h"
 
 #define BENCH_NOW_NS 1000000000ull
 #define BENCH_FOREVER_NS INT64_MAX
 
-enum { KEY_BYTES = 28, KILO = 1024, MEGA = 1 << 20 };
+enum { KEY_BYTES = 36, KILO = 1024, MEGA = 1 << 20 };
 
 /* One operation's input. They lie in the order of their use, so that fetching the key costs next to nothing. */
 struct request {
@@ -28,6 +29,9 @@ uint64_t random_below(uint64_t *state, uint64_t limit);
 struct request *shuffled(uint32_t count, uint64_t seed);
 
 void set_request(struct request *request, uint32_t number);
+
+/* What is stored with a request's body. `slots` has room for SHM_LEVELS. */
+struct note note_of(const struct shm *shm, const struct request *request, uint32_t *slots);
 
 /* A fresh segment joined as member 0. `entries` 0: derived from the size. */
 void make_segment(struct shm *shm, size_t bytes, uint32_t entries);

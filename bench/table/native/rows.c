@@ -22,16 +22,18 @@
 
 #include "bench.h"
 #include "bucket.h"
-#include "fill.h"
 #include "lease.h"
+#include "purge.h"
 #include "repair.h"
+#include "window.h"
 
 #define SEGMENT_BYTES (1ull << 30) /* 64 stripes */
-#define FILLED_BYTES (64ull << 20) /* so small that every process has touched all of it before it is measured */
-enum { PROCESSES_MAX = SHM_MEMBERS - 1, PIECE = 65536, PASS = 128 };
+#define FILLED_BYTES (256ull << 20) /* so small that every process has touched all of it before it is measured */
+enum { PROCESSES_MAX = SHM_MEMBERS - 1, PIECE = 65536, PASS = 128, DIRECTORY_BYTES = sizeof "https://example.org/static/" - 1 };
 
 static struct shm shm;
 static struct bucket_table buckets;
+static struct window_table windows;
 static struct lease_table leases;
 static uint64_t clock_ns = BENCH_NOW_NS; /* handed to those that ask for the time; the processes' differ, as real ones do */
 static volatile uint64_t sink;           /* what a row has to have computed */
@@ -76,8 +78,8 @@ static void set(const struct request *request) { store_request(&shm, request, KI
 /* False when a lock's holder lost its core for longer than our patience, as happens with 16 processes on 2. */
 static bool fill_once(const struct request *request) {
     static uint8_t piece[PIECE];
-    struct fill filling = {.note = {.fresh_until_ns = BENCH_FOREVER_NS, .keep_until_ns = BENCH_FOREVER_NS}};
-    filling.note.born = purge_generation(&shm);
+    uint32_t slots[SHM_LEVELS];
+    struct fill filling = {.note = note_of(&shm, request, slots)};
     key_make(&shm, &filling.key, request->key, KEY_BYTES);
     if (!fill_open(&shm, &filling, MEGA, 0)) die("not begun");
     for (int i = 0; i < MEGA / PIECE; i++)
@@ -96,6 +98,11 @@ static void take(const struct request *request) {
     if (bucket_take(&buckets, key, clock_ns += 100, 1, 1ull << 40, 1) > 0) die("refused");
 }
 
+static void count(const struct request *request) {
+    uint64_t key = segment_hash(&shm, request->key, KEY_BYTES);
+    if (window_take(&windows, key, clock_ns += 100, 3600, WINDOW_LIMIT_MAX, 1) > 0) clock_ns += 7200000000000ull;
+}
+
 /* Another's lease on the key is an answer too: then there is nothing to release. */
 static void lease(const struct request *request) {
     uint64_t key = segment_hash(&shm, request->key, KEY_BYTES), ticket;
@@ -103,8 +110,24 @@ static void lease(const struct request *request) {
     if (answer == LEASE_CLAIMED && !lease_release(&leases, ticket, LEASE_PUBLISHED)) die("not released");
 }
 
-static void purge_tag(const struct request *request) {
-    sink = purge_slot(&shm, tag_slot(&shm, request->key, KEY_BYTES));
+/* A lease of this process's own, lengthened and told to those who wait, of whom there are none. */
+static void renew(const struct request *request) {
+    static uint64_t ticket;
+    if (!ticket && lease_claim(&leases, (uint64_t)getpid(), clock_ns, 1000000000, &ticket) != LEASE_CLAIMED) die("not ours");
+    clock_ns += request->number % 2;
+    if (!lease_renew(&leases, ticket, clock_ns, 1000000000) || !lease_progress(&leases, ticket)) die("lost");
+}
+
+static void purge_a_tag(const struct request *request) {
+    sink = purge_tag(&shm, purge_tag_slot(&shm, request->key, KEY_BYTES), 0);
+}
+
+static void purge_a_tag_softly(const struct request *request) {
+    sink = purge_tag(&shm, purge_tag_slot(&shm, request->key, KEY_BYTES), BENCH_NOW_NS);
+}
+
+static void purge_a_directory(const struct request *request) {
+    sink = purge_prefix(&shm, request->key, DIRECTORY_BYTES, 0);
 }
 
 static const struct row {
@@ -121,8 +144,12 @@ static const struct row {
     {"get-views", get_views, MEGA, SEGMENT_BYTES},
     {"fill", fill, MEGA, FILLED_BYTES},
     {"take", take, 0, SEGMENT_BYTES},
+    {"count", count, 0, SEGMENT_BYTES},
     {"lease", lease, 0, SEGMENT_BYTES},
-    {"purge-tag", purge_tag, 0, SEGMENT_BYTES},
+    {"renew", renew, 0, SEGMENT_BYTES},
+    {"purge-tag", purge_a_tag, 0, SEGMENT_BYTES},
+    {"purge-tag-softly", purge_a_tag_softly, 0, SEGMENT_BYTES},
+    {"purge-directory", purge_a_directory, 0, SEGMENT_BYTES},
 };
 
 /* What the children share with their parent. */
@@ -177,7 +204,8 @@ static void measure_row(const struct row *row, uint32_t keys, unsigned processes
     int status;
     make_segment(&shm, row->segment, 0);
     buckets = (struct bucket_table){segment_region(&shm, REGION_BUCKETS), shm.header->bucket_cells};
-    leases = (struct lease_table){.region = segment_region(&shm, REGION_LEASES), .cells = SHM_LEASES};
+    windows = (struct window_table){segment_region(&shm, REGION_WINDOWS), shm.header->bucket_cells};
+    leases = (struct lease_table){.region = segment_region(&shm, REGION_LEASES), .cells = SHM_LEASES, .statistics = shm.statistics};
     for (uint32_t i = 0; i < keys && row->stored; i++) store_request(&shm, &requests[i], row->stored);
     for (unsigned i = 0; i < processes; i++) {
         pid_t pid = fork();

@@ -5,6 +5,7 @@
 
 #include "audit.h"
 #include "bench.h"
+#include "purge.h"
 #include "slab.h"
 
 enum { FEW = 10000, GETS = 1000000, ROUNDS_MAX = 64, SMALLEST = 100, LARGEST = 700 };
@@ -72,17 +73,21 @@ static double region_bytes(const struct shm *shm, enum region region) {
 
 static void print_memory(const struct shm *shm, uint32_t objects) {
     uint64_t chunks = 0, parts = 0;
+    uint32_t slots[SHM_LEVELS];
     for (uint32_t number = 0; number < objects; number++) {
-        uint32_t used = (uint32_t)sizeof(struct head) + KEY_BYTES + size_of(number);
-        chunks += slab_class_bytes[slab_class((uint32_t)head_body_at(0, KEY_BYTES, 0) + size_of(number))];
-        parts += used;
+        struct request request;
+        set_request(&request, number);
+        uint32_t tags = purge_levels(shm, request.key, KEY_BYTES, slots), size = size_of(number);
+        chunks += slab_class_bytes[slab_class((uint32_t)head_body_at(tags, KEY_BYTES, 0) + size)];
+        parts += head_key_at(tags) + KEY_BYTES + size;
     }
+    double head = (double)head_key_at(purge_levels(shm, shuffled(1, 1)->key, KEY_BYTES, slots));
     printf("entry %.1f\n", region_bytes(shm, REGION_ENTRIES) / objects);
     printf("index %.1f\n", region_bytes(shm, REGION_SLOTS) / objects);
     printf("ghosts %.1f\n", region_bytes(shm, REGION_GHOSTS) / objects);
-    printf("head %.1f\n", (double)sizeof(struct head));
+    printf("head %.1f\n", head);
     printf("pages %.1f\n", (double)chunks / objects / SHM_PAGE * (sizeof(struct page) + 8 * sizeof(uint64_t)));
-    printf("stored %.1f\n", (double)parts / objects - sizeof(struct head));
+    printf("stored %.1f\n", (double)parts / objects - head);
     printf("waste %.1f\n", (double)(chunks - parts) / objects);
     printf("waste_percent %.1f\n", (double)(chunks - parts) * 100 / (double)chunks);
 }

@@ -45,7 +45,7 @@ void measure_wake(void) {
     for (int i = 0; i < LEASE_MEMBERS; i++) doorbells[i] = -1;
     doorbells[1] = eventfd(0, 0);
     if (wakes == MAP_FAILED || doorbells[1] < 0) die("no memory or no eventfd");
-    struct lease_table table = {segment_region(&shm, REGION_LEASES), SHM_LEASES, doorbells, 0, shm.epoch, 0};
+    struct lease_table table = {segment_region(&shm, REGION_LEASES), SHM_LEASES, doorbells, 0, shm.epoch, shm.statistics};
     pid_t pid = fork();
     if (!pid) {
         pin_to_core(1);

@@ -22,8 +22,11 @@ def test_pieces_arrive_in_order_and_end() -> None:
         trailers = Fields.of([(b"X", b"1")])
 
         async def fetch() -> None:
+            at = 0
             for number in range(100):
-                assert await tee.offer(b"%d," % number)
+                piece = b"%d," % number
+                assert await tee.offer(piece, at)
+                at += len(piece)
             tee.end(trailers)
 
         task = asyncio.create_task(fetch())
@@ -46,8 +49,8 @@ def test_the_fetching_side_waits_for_a_slow_client() -> None:
         offered = []
 
         async def fetch() -> None:
-            for piece in (b"a", b"b", b"c"):
-                await tee.offer(piece)
+            for at, piece in enumerate((b"a", b"b", b"c")):
+                await tee.offer(piece, at)
                 offered.append(piece)
 
         task = asyncio.create_task(fetch())
@@ -68,12 +71,12 @@ def test_the_fetching_side_waits_for_a_slow_client() -> None:
 def test_a_client_that_leaves_frees_the_fetching_side() -> None:
     async def check() -> None:
         tee = Tee(None)
-        await tee.offer(b"a")
-        task = asyncio.create_task(tee.offer(b"b"))
+        await tee.offer(b"a", 0)
+        task = asyncio.create_task(tee.offer(b"b", 1))
         await asyncio.sleep(0)
         tee.close()
         assert await task is False
-        assert await tee.offer(b"c") is False
+        assert await tee.offer(b"c", 2) is False
 
     run(check())
 
@@ -81,7 +84,7 @@ def test_a_client_that_leaves_frees_the_fetching_side() -> None:
 def test_a_body_that_breaks_off_raises_after_what_came() -> None:
     async def check() -> None:
         tee = Tee(10)
-        await tee.offer(b"a")
+        await tee.offer(b"a", 0)
         tee.fail(broken_off())
         assert await tee.read() == b"a"
         with pytest.raises(EdgeError):

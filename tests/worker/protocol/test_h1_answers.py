@@ -426,6 +426,8 @@ def test_a_client_that_leaves_ends_the_work_for_it() -> None:
                 getattr(writer.transport, leave)()
                 await asyncio.wait_for(cancelled.wait(), WAIT_S)
                 await asyncio.wait_for(edge.server.wait_empty(), WAIT_S)
+            faults = [ctx.error and ctx.error.fault for ctx in edge.finished]
+            assert faults == [Fault.CLIENT_GONE] * 2, "the log and the counters know of it"
 
     run(test())
 
