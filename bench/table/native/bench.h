@@ -41,8 +41,8 @@ void join_segment(struct shm *shm, int member);
 /* Store a body whose first bytes are the request's number. */
 void store_request(struct shm *shm, const struct request *request, uint32_t bytes);
 
-/* Copy the body of a request out and check that it is its own. */
-void get_request(struct shm *shm, const struct request *request);
+/* Copy the body of a request out and check that it is its own; false when there is none. */
+bool get_request(struct shm *shm, const struct request *request);
 
 /* CPU time of this process; the wall clock. */
 uint64_t cpu_ns(void);

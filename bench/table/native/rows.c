@@ -46,7 +46,9 @@ static void hash(const struct request *request) {
     sink = key.lo;
 }
 
-static void get_copy(const struct request *request) { get_request(&shm, request); }
+static void get_copy(const struct request *request) {
+    if (!get_request(&shm, request)) die("missed");
+}
 
 static void find_and_pin(const struct request *request, struct found *found) {
     struct key key;
