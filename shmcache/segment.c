@@ -58,7 +58,7 @@ static bool make_plan(struct plan *plan, size_t size, uint32_t stripes, uint32_t
     plan->stripes = (uint32_t)(stripes ? clamp(floor_power(stripes), 1, SHM_STRIPES_MAX)
                                        : clamp(floor_power(size / BYTES_PER_STRIPE), 1, STRIPES_DEFAULT));
     uint64_t wanted = entries ? entries : size / BYTES_PER_ENTRY;
-    plan->per_stripe = (uint32_t)clamp(wanted / plan->stripes, 16, 1u << 30);
+    plan->per_stripe = (uint32_t)clamp(wanted / plan->stripes, 16, SHM_PER_STRIPE_MAX);
     plan->buckets = plan->per_stripe / INDEX_LOAD + 2;
     plan->ghosts = (uint32_t)ceil_power(plan->per_stripe);
     plan->tags = (uint32_t)clamp(floor_power(size / 128 / sizeof(uint64_t)), 512, TAGS_MAX);
@@ -104,7 +104,7 @@ static uint32_t shape(void) {
     const uint32_t facts[] = {
         sizeof(struct header), sizeof(struct member), sizeof(struct stripe),  sizeof(struct entry),
         sizeof(struct head),   sizeof(struct page),   sizeof(struct rule), SHM_RULES, SHM_SOFT_SHARE,   sizeof(pthread_mutex_t), SHM_PAGE, SHM_UNIT, SHM_CLASSES,
-        SHM_WAYS, SHM_GHOST_WAYS, SHM_MEMBERS, REGIONS, (uint32_t)counter_region_bytes(), (uint32_t)lease_region_bytes(SHM_LEASES), (uint32_t)bucket_region_bytes(1024),
+        SHM_WAYS, SHM_PER_STRIPE_MAX, SHM_GHOST_WAYS, SHM_MEMBERS, REGIONS, (uint32_t)counter_region_bytes(), (uint32_t)lease_region_bytes(SHM_LEASES), (uint32_t)bucket_region_bytes(1024),
         (uint32_t)window_region_bytes(1024),
         offsetof(struct header, purge_epoch), offsetof(struct stripe, queue), offsetof(struct entry, npages),
     };
