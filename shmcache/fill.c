@@ -159,6 +159,7 @@ static enum store_answer store_small(struct shm *shm, const struct key *key, con
                                      const uint8_t *body, uint32_t len, int64_t patience_ns) {
     size_t body_at = head_bytes(key, note);
     uint64_t sum = sum_body(body, len);
+    table_foresee(shm, key);
     uint32_t index;
     enum store_answer answer = begin_entry(shm, key, note, body_at + len, len, patience_ns, &index);
     if (answer != STORE_DONE) return answer;

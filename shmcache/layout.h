@@ -23,6 +23,7 @@ enum {
     SHM_LEASES = 4096,
     SHM_BUCKETS_MAX = 1 << 18,
     SHM_BUCKET_BYTES = 16,
+    SHM_LINE = 64,           /* of the processor's caches */
     SHM_PAGE = 65536,
     SHM_UNIT = 64,           /* chunk references count these, from the start of the segment; 0 is none */
     SHM_CLASSES = 24,

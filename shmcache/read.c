@@ -15,7 +15,6 @@ enum {
     SEARCHES = 256, /* longer than moving one chunk takes */
     HELP_EVERY = 100,
     HELD_MAX = UINT16_MAX,
-    LINE = 64,
     FETCHED_FIRST = 512,  /* bytes of a head and what follows it, asked for before its entry was seen */
     FETCHED_MAX = 1280, /* bytes asked for ahead of a copy; the processor sees by then where it is going */
 };
@@ -58,12 +57,6 @@ static bool same_bytes(const uint8_t *shared, const uint8_t *key, size_t len) {
 
 #define LOAD(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 
-/* Ask for lines that will be read soon, all at once: waiting for memory is most of what a cold look-up costs. It
- * reads nothing, so the bytes may be anybody's. */
-static void fetch(const void *bytes, size_t from, size_t end) {
-    for (size_t at = from; at < end; at += LINE) __builtin_prefetch((const uint8_t *)bytes + at);
-}
-
 /* --- finding ----------------------------------------------------------------------------------------------------- */
 
 bool read_same(const struct shm *shm, const struct found *found) {
@@ -95,7 +88,7 @@ static enum look look_at(const struct shm *shm, const struct key *key, const _At
     if (index / shm->header->per_stripe != key->stripe) return LOOK_OTHER;
     const struct entry *entry = &shm->entries[index];
     fetch(chunk_at(shm, slot_head(slot)), 0, FETCHED_FIRST);
-    fetch(entry, LINE, sizeof *entry);
+    fetch(entry, SHM_LINE, sizeof *entry);
     uint64_t ctl = atomic_load_explicit(&entry->ctl, memory_order_acquire);
     if (ctl_state(ctl) != STATE_LIVE) return LOOK_CHANGED;
     FP();
@@ -123,7 +116,6 @@ static enum look look_at(const struct shm *shm, const struct key *key, const _At
 
 static enum look search(const struct shm *shm, const struct key *key, struct found *found) {
     enum look worst = LOOK_OTHER;
-    fetch((const void *)slots_of(shm, key->stripe, key->bucket[1]), 0, LINE);
     for (int which = 0; which < 2; which++) {
         _Atomic uint64_t *slots = slots_of(shm, key->stripe, key->bucket[which]);
         for (int way = 0; way < SHM_WAYS; way++) {

@@ -23,6 +23,8 @@ void key_make(const struct shm *shm, struct key *key, const uint8_t *bytes, size
     key->bucket[0] = bucket_of((uint32_t)(hash.low64 >> 32), header->buckets);
     key->bucket[1] = bucket_of((uint32_t)hash.high64, header->buckets);
     key->tag = tag_of(hash.high64);
+    for (int which = 0; which < 2; which++)
+        fetch((const void *)slots_of(shm, key->stripe, key->bucket[which]), 0, SHM_LINE);
 }
 
 /* --- index -------------------------------------------------------------------------------------------------- */
@@ -44,6 +46,16 @@ _Atomic uint64_t *table_find_locked(struct shm *shm, const struct key *key) {
         }
     }
     return NULL;
+}
+
+void table_foresee(const struct shm *shm, const struct key *key) {
+    for (int i = 0; i < 2 * SHM_WAYS; i++) {
+        const _Atomic uint64_t *slots = slots_of(shm, key->stripe, key->bucket[i / SHM_WAYS]);
+        uint64_t slot = atomic_load_explicit(&slots[i % SHM_WAYS], memory_order_relaxed);
+        if (!slot || slot_tag(slot) != key->tag) continue;
+        fetch(&shm->entries[slot_entry(shm, key->stripe, slot)], 0, sizeof(struct entry));
+        fetch(chunk_at(shm, slot_head(slot)), 0, head_key_at(SHM_LEVELS) + key->len);
+    }
 }
 
 /* The part of a key that the entry's hash gives back: enough to find its slot. */

@@ -41,6 +41,9 @@ static inline uint64_t slot_word(const struct shm *shm, uint32_t index) {
     return (uint64_t)tag_of(entry->hash_hi) << 52 | place << 32 | entry->head;
 }
 
+/* Fetch the entry the key seems to have, and its head. Needs no lock, for it is only a guess. */
+void table_foresee(const struct shm *shm, const struct key *key);
+
 /* The slot that names the live entry of this key; NULL when there is none. */
 _Atomic uint64_t *table_find_locked(struct shm *shm, const struct key *key);
 
