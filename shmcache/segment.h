@@ -56,6 +56,11 @@ int segment_attach(struct shm *shm, int fd, size_t size, const uint8_t *boot_id,
 
 void segment_close(struct shm *shm);
 
+/* Back these bytes of the segment by huge pages, for all processes, whatever the host's settings for shared memory
+ * say; as far as the kernel can (Linux 6.1) and has any. What lies there stays, and may be in use meanwhile; what
+ * was never touched takes memory now. */
+void segment_collapse(const struct shm *shm, size_t from, size_t end);
+
 /* Become `member`; forgets pins counted before the fork. 0, or -1 without memory. */
 int segment_join(struct shm *shm, int member, int32_t pid, int64_t now_ns);
 
