@@ -210,13 +210,14 @@ sites:
         yield Peer("edgecluster", f"http://127.0.0.1:{port}", f"https://127.0.0.1:{tls_port}", (process.pid,))
 
 
-def versions() -> dict[str, str]:
-    """What was measured, for the record."""
+def first_line(*command: str) -> str:
+    """What a command says about itself."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout or done.stderr).splitlines()[0].strip()
 
-    def first_line(*command: str) -> str:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return (done.stdout or done.stderr).splitlines()[0].strip()
 
+def machine() -> dict[str, str]:
+    """Where it was measured, and which commit."""
     cpu = next(
         (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
          if line.startswith("model name")), "unknown",
@@ -226,6 +227,13 @@ def versions() -> dict[str, str]:
         "cpu": f"{cpu}, {os.cpu_count()} cores",
         "kernel": os.uname().release,
         "python": sys.version.split()[0],
+    }
+
+
+def versions() -> dict[str, str]:
+    """What was measured, for the record."""
+    return {
+        **machine(),
         "nginx": first_line("nginx", "-v"),
         "haproxy": first_line("haproxy", "-v").split(" - ")[0],
         "openssl": ssl.OPENSSL_VERSION,

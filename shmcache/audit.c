@@ -42,11 +42,12 @@ static void check_slots(struct report *report, uint32_t stripe) {
     for (uint32_t i = 0; i < buckets * SHM_WAYS; i++) {
         _Atomic uint64_t *slot = &slots_of(shm, stripe, 0)[i];
         uint64_t word = atomic_load(slot);
-        uint32_t index = slot_entry(word);
+        uint32_t index = slot_entry(shm, stripe, word);
         if (!word) continue;
         if (index / per_stripe != stripe) fault(report, "stripe %u slot %u names entry %u of another stripe", stripe, i, index);
         else if (state_of(entry_at(shm, index)) != STATE_LIVE || table_slot_of_locked(shm, index) != slot)
             fault(report, "stripe %u slot %u names entry %u, which is not live or does not belong there", stripe, i, index);
+        else if (word != slot_word(shm, index)) fault(report, "stripe %u slot %u does not say where entry %u lies", stripe, i, index);
         else report->slots[index]++;
     }
 }

@@ -172,6 +172,7 @@ static enum store_answer store_small(struct shm *shm, const struct key *key, con
                                      const uint8_t *body, uint32_t len, int64_t patience_ns) {
     size_t body_at = head_bytes(key, note);
     uint64_t sum = sum_body(body, len);
+    table_foresee(shm, key);
     uint32_t index;
     enum store_answer answer = begin_entry(shm, key, note, body_at + len, len, patience_ns, &index);
     if (answer != STORE_DONE) return answer;
@@ -523,6 +524,8 @@ static void swap_head_locked(struct shm *shm, uint32_t stripe, uint32_t index, u
     FP();
     atomic_store(&entry->ctl, ctl_with(moving + (1 << 8), STATE_LIVE));
     FP();
+    table_head_moved_locked(shm, index);
+    FP();
     chunk_give_locked(shm, stripe, old);
     it->bytes += entry_bytes(shm, entry);
     queue_remove_locked(shm, stripe, index);
@@ -535,7 +538,7 @@ static void swap_head_locked(struct shm *shm, uint32_t stripe, uint32_t index, u
 static uint32_t usable_locked(struct shm *shm, const struct key *key) {
     _Atomic uint64_t *slot = table_find_locked(shm, key);
     if (!slot) return NOBODY;
-    uint32_t index = slot_entry(atomic_load(slot));
+    uint32_t index = slot_entry(shm, key->stripe, atomic_load(slot));
     const struct head *head = chunk_at(shm, entry_at(shm, index)->head);
     int64_t stale_from_ns = INT64_MAX;
     uint64_t born = atomic_load(&entry_at(shm, index)->born), epoch = purge_generation(shm);
@@ -631,7 +634,7 @@ enum store_answer store_delete(struct shm *shm, const struct key *key, int64_t s
     purge_key(shm, key->lo, key->hi, soft_ns);
     _Atomic uint64_t *slot = table_find_locked(shm, key);
     if (slot) {
-        uint32_t index = slot_entry(atomic_load(slot));
+        uint32_t index = slot_entry(shm, key->stripe, atomic_load(slot));
         if (soft_ns) entry_confirm_locked(shm, index, 0, soft_ns);
         else entry_retire_locked(shm, index);
     }

@@ -23,12 +23,14 @@ enum {
     SHM_LEASES = 4096,
     SHM_BUCKETS_MAX = 1 << 18,
     SHM_BUCKET_BYTES = 16,
+    SHM_LINE = 64,           /* of the processor's caches */
     SHM_PAGE = 65536,
     SHM_UNIT = 64,           /* chunk references count these, from the start of the segment; 0 is none */
     SHM_CLASSES = 24,
     SHM_SMALL_MAX = 57344,   /* bytes of body: up to here it belongs to the small pool (evict.h) */
     SHM_CHUNK_MAX = 32768,   /* largest chunk for bytes; the class above it holds page lists only */
     SHM_STRIPES_MAX = 1024,
+    SHM_PER_STRIPE_MAX = (1 << 20) - 1, /* entries: what an index slot can tell apart */
     SHM_WAYS = 8,            /* slots per index bucket: one cache line */
     SHM_GHOST_WAYS = 4,
     SHM_TAGS_MAX = 4096,     /* per entry, given by the caller */

@@ -13,8 +13,12 @@
 enum {
     CHECK_EVERY = 1024, /* hits from one check of the sums to the next */
     CHECKED_MAX = 1 << 20,
-    SEARCHES = 256, HELP_EVERY = 100, HELD_MAX = UINT16_MAX
-}; /* searches: longer than moving one chunk takes */
+    SEARCHES = 256, /* longer than moving one chunk takes */
+    HELP_EVERY = 100,
+    HELD_MAX = UINT16_MAX,
+    FETCHED_FIRST = 512,  /* bytes of a head and what follows it, asked for before its entry was seen */
+    FETCHED_MAX = 1280, /* bytes asked for ahead of a copy; the processor sees by then where it is going */
+};
 
 /* --- word loads of bytes another process may be changing; every part begins at a multiple of 8 ------------------ */
 
@@ -49,28 +53,40 @@ uint8_t read_judge(int64_t now_ns, int64_t fresh_until_ns, int64_t swr_ns, int64
 
 enum look { LOOK_OTHER, LOOK_CHANGED, LOOK_FOUND };
 
+/* Another key's entry, unless the slot was swung meanwhile and this entry has become another's. */
+static enum look other_unless_swung(const struct shm *shm, const struct found *found, const _Atomic uint64_t *at,
+                                    uint64_t slot) {
+    bool same = read_same(shm, found) && atomic_load_explicit(at, memory_order_relaxed) == slot;
+    return same ? LOOK_OTHER : LOOK_CHANGED;
+}
+
 /* Is this slot's entry the key's? Fills in a snapshot, not yet confirmed by read_same. */
-static enum look look_at(const struct shm *shm, const struct key *key, uint64_t slot, struct found *found) {
-    uint32_t index = slot_entry(slot);
+static enum look look_at(const struct shm *shm, const struct key *key, const _Atomic uint64_t *at, uint64_t slot,
+                         struct found *found) {
+    uint32_t index = slot_entry(shm, key->stripe, slot);
     if (index / shm->header->per_stripe != key->stripe) return LOOK_OTHER;
     const struct entry *entry = &shm->entries[index];
+    fetch(chunk_at(shm, slot_head(slot)), 0, FETCHED_FIRST);
+    fetch(entry, SHM_LINE, sizeof *entry);
     uint64_t ctl = atomic_load_explicit(&entry->ctl, memory_order_acquire);
-    if (ctl_state(ctl) != STATE_LIVE || (ctl_life(ctl) & 0xff) != slot_life(slot)) return LOOK_CHANGED;
+    if (ctl_state(ctl) != STATE_LIVE) return LOOK_CHANGED;
     FP();
     found->entry = index;
     found->ctl = ctl;
     if (LOAD(entry->hash_lo) != key->lo || LOAD(entry->hash_hi) != key->hi)
-        return read_same(shm, found) ? LOOK_OTHER : LOOK_CHANGED;
+        return other_unless_swung(shm, found, at, slot);
     found->head = LOAD(entry->head);
     found->size = atomic_load_explicit(&entry->size, memory_order_relaxed);
     found->large = LOAD(entry->large);
     const struct head *head = chunk_at(shm, found->head);
+    uint64_t wanted = head_body_at(SHM_LEVELS, key->len, 0) + (found->large ? 0 : found->size);
+    fetch(head, FETCHED_FIRST, wanted < FETCHED_MAX ? wanted : FETCHED_MAX);
     uint32_t key_len = LOAD(head->key_len);
     found->tags = LOAD(head->tags);
     FP();
     if (!read_same(shm, found)) return LOOK_CHANGED; /* before lengths are trusted */
     if (key_len != key->len || !shared_same((const uint8_t *)head + head_key_at(found->tags), key->bytes, key->len))
-        return read_same(shm, found) ? LOOK_OTHER : LOOK_CHANGED;
+        return other_unless_swung(shm, found, at, slot);
     found->meta_len = LOAD(head->meta_len);
     found->meta_at = (uint32_t)head_meta_at(found->tags, key_len);
     found->body_at = (uint32_t)head_body_at(found->tags, key_len, found->meta_len);
@@ -84,7 +100,7 @@ static enum look search(const struct shm *shm, const struct key *key, struct fou
         for (int way = 0; way < SHM_WAYS; way++) {
             uint64_t slot = atomic_load_explicit(&slots[way], memory_order_acquire);
             if (!slot || slot_tag(slot) != key->tag) continue;
-            enum look look = look_at(shm, key, slot, found);
+            enum look look = look_at(shm, key, &slots[way], slot, found);
             if (look == LOOK_FOUND) return look;
             if (look == LOOK_CHANGED) worst = look;
         }

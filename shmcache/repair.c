@@ -32,13 +32,15 @@ static void check_slots(struct shm *shm, uint32_t stripe, uint32_t first, uint32
     for (uint32_t i = 0; i < buckets * SHM_WAYS; i++) {
         _Atomic uint64_t *slot = &slots_of(shm, stripe, 0)[i];
         uint64_t word = atomic_load_explicit(slot, memory_order_relaxed);
-        uint32_t index = slot_entry(word);
+        uint32_t index = slot_entry(shm, stripe, word);
         if (!word) continue;
         if (index >= first && index < end && !entry_at(shm, index)->mark &&
-            state_of(entry_at(shm, index)) == STATE_LIVE && table_slot_of_locked(shm, index) == slot)
+            state_of(entry_at(shm, index)) == STATE_LIVE && table_slot_of_locked(shm, index) == slot) {
             entry_at(shm, index)->mark = 1;
-        else
+            atomic_store(slot, slot_word(shm, index));
+        } else {
             atomic_store(slot, 0);
+        }
         FP();
     }
 }

@@ -47,6 +47,8 @@ static bool move_chunk_locked(struct shm *shm, uint32_t stripe, uint32_t class_,
     FP();
     atomic_store(&entry->ctl, moved);
     FP();
+    if (name == &entry->head) table_head_moved_locked(shm, index);
+    FP();
     chunk_give_locked(shm, stripe, chunk);
     segment_count(shm, CORE_RELOCATED, 1);
     return true;

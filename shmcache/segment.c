@@ -10,6 +10,10 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
 #include "bucket.h"
 #include "lease.h"
 #include "lock.h"
@@ -18,6 +22,7 @@
 enum {
     LINE = 64,
     OS_PAGE = 4096,
+    HUGE_PAGE = 2 << 20,
     PAGES_MIN = 16,              /* a stripe cannot do with less */
     BYTES_PER_ENTRY = 8192,      /* default: about 1.5 % of the segment */
     BYTES_PER_STRIPE = 32 << 20, /* each keeps half a page per class open: 2 % of this; 9 % of 8 MiB */
@@ -62,7 +67,7 @@ static bool make_plan(struct plan *plan, size_t size, uint32_t stripes, uint32_t
     plan->stripes = (uint32_t)(stripes ? clamp(floor_power(stripes), 1, SHM_STRIPES_MAX)
                                        : clamp(floor_power(size / BYTES_PER_STRIPE), 1, STRIPES_DEFAULT));
     uint64_t wanted = entries ? entries : size / BYTES_PER_ENTRY;
-    plan->per_stripe = (uint32_t)clamp(wanted / plan->stripes, 16, 1u << 30);
+    plan->per_stripe = (uint32_t)clamp(wanted / plan->stripes, 16, SHM_PER_STRIPE_MAX);
     plan->buckets = plan->per_stripe / INDEX_LOAD + 2;
     plan->ghosts = (uint32_t)ceil_power(plan->per_stripe);
     plan->tags = (uint32_t)clamp(floor_power(size / 128 / sizeof(uint64_t)), 512, TAGS_MAX);
@@ -108,7 +113,7 @@ static uint32_t shape(void) {
     const uint32_t facts[] = {
         sizeof(struct header), sizeof(struct member), sizeof(struct stripe),  sizeof(struct entry),
         sizeof(struct head),   sizeof(struct page),   sizeof(struct rule), SHM_RULES, SHM_SOFT_SHARE,   sizeof(pthread_mutex_t), SHM_PAGE, SHM_UNIT, SHM_CLASSES,
-        SHM_WAYS, SHM_GHOST_WAYS, SHM_MEMBERS, REGIONS, (uint32_t)counter_region_bytes(), (uint32_t)lease_region_bytes(SHM_LEASES), (uint32_t)bucket_region_bytes(1024),
+        SHM_WAYS, SHM_PER_STRIPE_MAX, SHM_GHOST_WAYS, SHM_MEMBERS, REGIONS, (uint32_t)counter_region_bytes(), (uint32_t)lease_region_bytes(SHM_LEASES), (uint32_t)bucket_region_bytes(1024),
         (uint32_t)window_region_bytes(1024),
         offsetof(struct header, purge_epoch), offsetof(struct stripe, queue), offsetof(struct entry, npages),
     };
@@ -117,15 +122,34 @@ static uint32_t shape(void) {
     return hash;
 }
 
+/* Map the file where its huge pages can be mapped as such: at a multiple of their size. */
+static uint8_t *map_aligned(int fd, size_t size) {
+    uint8_t *room = mmap(NULL, size + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED) return MAP_FAILED;
+    uint8_t *at = (uint8_t *)align((uintptr_t)room, HUGE_PAGE), *end = at + align(size, OS_PAGE);
+    void *base = mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+    if (base == MAP_FAILED) at = room, end = room;
+    if (at > room) munmap(room, (size_t)(at - room));
+    if (end < room + size + HUGE_PAGE) munmap(end, (size_t)(room + size + HUGE_PAGE - end));
+    return base;
+}
+
+void segment_collapse(const struct shm *shm, size_t from, size_t end) {
+    for (size_t at = from / HUGE_PAGE * HUGE_PAGE; at < end && at + HUGE_PAGE <= shm->size; at += HUGE_PAGE) {
+        (void)*(volatile uint8_t *)(shm->base + at); /* the kernel collapses nothing that has no page yet */
+        if (madvise(shm->base + at, HUGE_PAGE, MADV_COLLAPSE) != 0) return;
+    }
+}
+
 static int map_fd(struct shm *shm, int fd, size_t size) {
     memset(shm, 0, sizeof *shm);
     shm->member = -1;
-    void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    uint8_t *base = map_aligned(fd, size);
     if (base == MAP_FAILED) return SEGMENT_NO_MAP;
     (void)madvise(base, size, MADV_HUGEPAGE); /* only where the host allows it for shared memory */
     shm->base = base;
     shm->size = size;
-    shm->header = base;
+    shm->header = (struct header *)base;
     return SEGMENT_OK;
 }
 
@@ -216,6 +240,7 @@ int segment_create(struct shm *shm, int fd, size_t size, const uint8_t *boot_id,
     bucket_init(segment_region(shm, REGION_BUCKETS), plan.bucket_cells);
     window_init(segment_region(shm, REGION_WINDOWS), plan.bucket_cells);
     for (int i = 0; i < SHM_MEMBERS; i++) atomic_store(&shm->members[i].epoch, 1);
+    segment_collapse(shm, 0, plan.region[REGION_DATA]);
     shm->header->magic = SHM_MAGIC;
     atomic_store(&shm->header->state, SEGMENT_READY);
     return SEGMENT_OK;

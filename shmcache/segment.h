@@ -65,6 +65,11 @@ int segment_attach(struct shm *shm, int fd, size_t size, const uint8_t *boot_id,
 
 void segment_close(struct shm *shm);
 
+/* Back these bytes of the segment by huge pages, for all processes, whatever the host's settings for shared memory
+ * say; as far as the kernel can (Linux 6.1) and has any. What lies there stays, and may be in use meanwhile; what
+ * was never touched takes memory now. */
+void segment_collapse(const struct shm *shm, size_t from, size_t end);
+
 /* Become `member`; forgets pins counted before the fork. 0, or -1 without memory. */
 int segment_join(struct shm *shm, int member, int32_t pid, int64_t now_ns);
 
@@ -79,6 +84,12 @@ static inline uint32_t stripe_of(const struct shm *shm, uint32_t entry) { return
 
 static inline void *segment_region(const struct shm *shm, enum region region) {
     return shm->base + shm->header->region[region];
+}
+
+/* Ask for lines that will be read soon, all at once: waiting for memory is most of what a cold look-up costs. It
+ * reads nothing, so the bytes may be anybody's. */
+static inline void fetch(const void *bytes, size_t from, size_t end) {
+    for (size_t at = from; at < end; at += SHM_LINE) __builtin_prefetch((const uint8_t *)bytes + at);
 }
 
 /* Count something in the core's own statistics (enum core_counter). */

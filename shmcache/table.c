@@ -24,13 +24,15 @@ void key_make(const struct shm *shm, struct key *key, const uint8_t *bytes, size
     key->stripe = (uint32_t)hash.low64 & (header->stripes - 1);
     key->bucket[0] = bucket_of((uint32_t)(hash.low64 >> 32), header->buckets);
     key->bucket[1] = bucket_of((uint32_t)hash.high64, header->buckets);
-    key->tag = (uint32_t)(hash.high64 >> 40);
+    key->tag = tag_of(hash.high64);
+    for (int which = 0; which < 2; which++)
+        fetch((const void *)slots_of(shm, key->stripe, key->bucket[which]), 0, SHM_LINE);
 }
 
 /* --- index -------------------------------------------------------------------------------------------------- */
 
 static bool names_key_locked(struct shm *shm, uint64_t slot, const struct key *key) {
-    const struct entry *entry = entry_at(shm, slot_entry(slot));
+    const struct entry *entry = entry_at(shm, slot_entry(shm, key->stripe, slot));
     if (entry->hash_lo != key->lo || entry->hash_hi != key->hi) return false;
     if (ctl_state(atomic_load_explicit(&entry->ctl, memory_order_relaxed)) != STATE_LIVE) return false;
     const struct head *head = chunk_at(shm, entry->head);
@@ -48,6 +50,16 @@ _Atomic uint64_t *table_find_locked(struct shm *shm, const struct key *key) {
     return NULL;
 }
 
+void table_foresee(const struct shm *shm, const struct key *key) {
+    for (int i = 0; i < 2 * SHM_WAYS; i++) {
+        const _Atomic uint64_t *slots = slots_of(shm, key->stripe, key->bucket[i / SHM_WAYS]);
+        uint64_t slot = atomic_load_explicit(&slots[i % SHM_WAYS], memory_order_relaxed);
+        if (!slot || slot_tag(slot) != key->tag) continue;
+        fetch(&shm->entries[slot_entry(shm, key->stripe, slot)], 0, sizeof(struct entry));
+        fetch(chunk_at(shm, slot_head(slot)), 0, head_key_at(SHM_LEVELS) + key->len);
+    }
+}
+
 /* The part of a key that the entry's hash gives back: enough to find its slot. */
 static struct key key_of(const struct shm *shm, uint32_t index) {
     const struct entry *entry = entry_at(shm, index);
@@ -55,19 +67,23 @@ static struct key key_of(const struct shm *shm, uint32_t index) {
     return (struct key){
         .stripe = stripe_of(shm, index),
         .bucket = {bucket_of((uint32_t)(entry->hash_lo >> 32), buckets), bucket_of((uint32_t)entry->hash_hi, buckets)},
-        .tag = (uint32_t)(entry->hash_hi >> 40),
     };
 }
 
 _Atomic uint64_t *table_slot_of_locked(struct shm *shm, uint32_t index) {
     struct key key = key_of(shm, index);
-    uint64_t wanted = slot_word(key.tag, atomic_load_explicit(&entry_at(shm, index)->ctl, memory_order_relaxed), index);
+    uint64_t wanted = slot_word(shm, index) >> 32; /* the head is a hint */
     for (int which = 0; which < 2; which++) {
         _Atomic uint64_t *slots = slots_of(shm, key.stripe, key.bucket[which]);
         for (int way = 0; way < SHM_WAYS; way++)
-            if (atomic_load_explicit(&slots[way], memory_order_relaxed) == wanted) return &slots[way];
+            if (atomic_load_explicit(&slots[way], memory_order_relaxed) >> 32 == wanted) return &slots[way];
     }
     return NULL;
+}
+
+void table_head_moved_locked(struct shm *shm, uint32_t index) {
+    _Atomic uint64_t *slot = table_slot_of_locked(shm, index);
+    if (slot) atomic_store_explicit(slot, slot_word(shm, index), memory_order_release);
 }
 
 static uint32_t empty_ways(_Atomic uint64_t *slots, _Atomic uint64_t **empty) {
@@ -83,7 +99,8 @@ static _Atomic uint64_t *displace_locked(struct shm *shm, const struct key *key)
     uint64_t least = UINT64_MAX;
     for (int i = 0; i < 2 * SHM_WAYS; i++) {
         _Atomic uint64_t *slot = &slots_of(shm, key->stripe, key->bucket[i / SHM_WAYS])[i % SHM_WAYS];
-        const struct entry *entry = entry_at(shm, slot_entry(atomic_load_explicit(slot, memory_order_relaxed)));
+        uint32_t index = slot_entry(shm, key->stripe, atomic_load_explicit(slot, memory_order_relaxed));
+        const struct entry *entry = entry_at(shm, index);
         uint64_t heat = (uint64_t)atomic_load_explicit(&entry->freq, memory_order_relaxed) << 62 | entry->seq >> 2;
         if (heat >= least) continue;
         least = heat;
@@ -91,7 +108,7 @@ static _Atomic uint64_t *displace_locked(struct shm *shm, const struct key *key)
     }
     segment_count(shm, CORE_EVICTIONS, 1);
     segment_count(shm, CORE_EVICTED_INDEX, 1);
-    entry_retire_locked(shm, slot_entry(atomic_load_explicit(coldest, memory_order_relaxed)));
+    entry_retire_locked(shm, slot_entry(shm, key->stripe, atomic_load_explicit(coldest, memory_order_relaxed)));
     return coldest;
 }
 
@@ -215,7 +232,7 @@ void entry_publish_locked(struct shm *shm, const struct key *key, uint32_t index
     struct entry *entry = entry_at(shm, index);
     struct stripe *stripe = &shm->stripes[key->stripe];
     _Atomic uint64_t *slot = table_find_locked(shm, key);
-    uint32_t old = slot ? slot_entry(atomic_load_explicit(slot, memory_order_relaxed)) : NOBODY;
+    uint32_t old = slot ? slot_entry(shm, key->stripe, atomic_load_explicit(slot, memory_order_relaxed)) : NOBODY;
     if (!slot) slot = room_in_index_locked(shm, key);
     entry->charge = entry_charge(shm, entry);
     if (old == NOBODY) admit_locked(shm, key->stripe, index);
@@ -226,7 +243,7 @@ void entry_publish_locked(struct shm *shm, const struct key *key, uint32_t index
     uint64_t ctl = ctl_with(atomic_load_explicit(&entry->ctl, memory_order_relaxed), STATE_LIVE);
     atomic_store_explicit(&entry->ctl, ctl, memory_order_release);
     FP();
-    atomic_store_explicit(slot, slot_word(key->tag, ctl, index), memory_order_release);
+    atomic_store_explicit(slot, slot_word(shm, index), memory_order_release);
     FP();
     stripe->objects++;
     stripe->bytes += entry_bytes(shm, entry);

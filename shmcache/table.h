@@ -1,7 +1,9 @@
 /* The index and the life of an entry: find, publish, retire, free. Everything here needs the stripe's lock.
  *
- * An index slot is {tag 24 | life 8 | entry + 1 32}; a key has two candidate buckets of one cache line each.
- * Replacing a key swings its slot by one store, so a reader sees the old body or the new one.
+ * An index slot is {tag 12 | place 20 | head 32}: bits of the hash, the entry's number within its stripe + 1, and
+ * the chunk its head is in. A key has two candidate buckets of one cache line each. Replacing a key swings its slot
+ * by one store, so a reader sees the old body or the new one. The head is only there to be fetched along with the
+ * entry instead of after it; what counts is what the entry says.
  */
 #ifndef SHMCACHE_TABLE_H
 #define SHMCACHE_TABLE_H
@@ -14,7 +16,7 @@ struct key {
     uint32_t len;
     uint32_t stripe;
     uint32_t bucket[2]; /* within the stripe */
-    uint32_t tag;       /* 24 bits */
+    uint32_t tag;       /* 12 bits */
     uint64_t lo, hi;    /* XXH3-128, seeded */
 };
 
@@ -25,18 +27,31 @@ static inline _Atomic uint64_t *slots_of(const struct shm *shm, uint32_t stripe,
     return shm->slots + ((size_t)stripe * shm->header->buckets + bucket) * SHM_WAYS;
 }
 
-static inline uint64_t slot_word(uint32_t tag, uint64_t ctl, uint32_t entry) {
-    return (uint64_t)tag << 40 | (ctl_life(ctl) & 0xff) << 32 | (entry + 1);
+static inline uint32_t slot_tag(uint64_t slot) { return (uint32_t)(slot >> 52); }
+static inline uint32_t slot_head(uint64_t slot) { return (uint32_t)slot; }
+static inline uint32_t slot_entry(const struct shm *shm, uint32_t stripe, uint64_t slot) {
+    return stripe * shm->header->per_stripe + ((uint32_t)(slot >> 32) & SHM_PER_STRIPE_MAX) - 1;
 }
-static inline uint32_t slot_entry(uint64_t slot) { return (uint32_t)slot - 1; }
-static inline uint32_t slot_tag(uint64_t slot) { return (uint32_t)(slot >> 40); }
-static inline uint32_t slot_life(uint64_t slot) { return (uint32_t)(slot >> 32) & 0xff; }
+
+/* The tag of a hash; the slot of a live entry. */
+static inline uint32_t tag_of(uint64_t hash_hi) { return (uint32_t)(hash_hi >> 52); }
+static inline uint64_t slot_word(const struct shm *shm, uint32_t index) {
+    const struct entry *entry = entry_at(shm, index);
+    uint64_t place = index % shm->header->per_stripe + 1;
+    return (uint64_t)tag_of(entry->hash_hi) << 52 | place << 32 | entry->head;
+}
+
+/* Fetch the entry the key seems to have, and its head. Needs no lock, for it is only a guess. */
+void table_foresee(const struct shm *shm, const struct key *key);
 
 /* The slot that names the live entry of this key; NULL when there is none. */
 _Atomic uint64_t *table_find_locked(struct shm *shm, const struct key *key);
 
 /* The slot that names this live entry; NULL when none does. */
 _Atomic uint64_t *table_slot_of_locked(struct shm *shm, uint32_t entry);
+
+/* Note in its slot where a live entry's head is now. */
+void table_head_moved_locked(struct shm *shm, uint32_t entry);
 
 /* A FILLING entry of this member, all references empty; NOBODY when none is free. */
 uint32_t entry_take_locked(struct shm *shm, const struct key *key, uint64_t born);

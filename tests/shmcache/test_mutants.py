@@ -90,8 +90,8 @@ MUTANTS = [
         "the slot names the entry before it is live",
         "table.c",
         "    atomic_store_explicit(&entry->ctl, ctl, memory_order_release);\n    FP();\n"
-        "    atomic_store_explicit(slot, slot_word(key->tag, ctl, index), memory_order_release);\n",
-        "    atomic_store_explicit(slot, slot_word(key->tag, ctl, index), memory_order_release);\n    FP();\n"
+        "    atomic_store_explicit(slot, slot_word(shm, index), memory_order_release);\n",
+        "    atomic_store_explicit(slot, slot_word(shm, index), memory_order_release);\n    FP();\n"
         "    atomic_store_explicit(&entry->ctl, ctl, memory_order_release);\n",
         "replace small, read",
     ),

@@ -75,7 +75,6 @@ UNFINDABLE: dict[str, Place] = {
     "how many tags": in_head("tags"),
     "name of the head": in_entry("head"),
     "hash": in_entry("hash_lo"),
-    "life": lambda memory: memory.entry(KEY) + 4,
     "state": lambda memory: memory.entry(KEY),
 }
 FOUND = [(name, SMALL, place, bit) for name, place in EVERYWHERE.items() for bit in (0, 5)]
