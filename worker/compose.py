@@ -19,8 +19,9 @@ from worker.observe.access_log import AccessLog
 from worker.observe.counters import LOG_LINES_LOST
 from worker.observe.metrics import Metrics
 from worker.origin.fetch import OriginFetch
-from worker.pipeline import Edge, Fetch, Gate, Observer, Pipeline, Refresh, Spawn
+from worker.pipeline import Edge, Fetch, Filter, Gate, Observer, Pipeline, Refresh, Spawn
 from worker.reasons import Fault, Side
+from worker.response.browser_ttl import BrowserTtl
 from worker.response.compress import Compress
 from worker.response.error_page import ErrorPage
 from worker.response.fields import EdgeFields
@@ -104,7 +105,9 @@ class Composed:
             store_filters=(drop_hop_by_hop, Compress(route.compression, storing=True)),
         )
         self._fills.append(fill)
-        return self._pipeline(gates, fill, fill.refresh)
+        browser_ttl_s = route.cache.browser_ttl_s
+        extra = () if browser_ttl_s is None else (BrowserTtl(browser_ttl_s),)
+        return self._pipeline(gates, fill, fill.refresh, extra)
 
     def _origin(self, origin: OriginSettings) -> OriginFetch:
         """Routes with the same origin share its connections."""
@@ -113,11 +116,17 @@ class Composed:
             fetch = self._origins[origin] = OriginFetch(origin, self._settings.name, _own_id(self._settings))
         return fetch
 
-    def _pipeline(self, gates: Sequence[Gate], fetch: Fetch, refresh: Refresh | None = None) -> Pipeline:
+    def _pipeline(
+        self,
+        gates: Sequence[Gate],
+        fetch: Fetch,
+        refresh: Refresh | None = None,
+        send_filters: tuple[Filter, ...] = (),
+    ) -> Pipeline:
         return Pipeline(
             gates=gates,
             fetch=fetch,
-            send_filters=(self._fields,),
+            send_filters=(*send_filters, self._fields),
             observers=self._observers,
             error_page=self._error_page,
             spawn=self._spawn,

@@ -75,6 +75,14 @@ class CacheSettings:
     max_object_bytes: int = 64 * 1024**2
     lease_s: float = 30.0  # how long waiters trust the one who fetches
     collapse: bool = True
+    ignore_client: bool = False  # request directives (RFC 9111 5.2.1) and Pragma are not heeded
+    heuristic: float = 0.0  # lifetime as a share of the time since Last-Modified, where the origin names none
+    by_status: tuple[tuple[int, int, int], ...] = ()  # (first status, last, seconds), where it names none
+    ttl_s: int | None = None  # lifetime here of what may be stored, whatever the origin names
+    max_ttl_s: int | None = None  # longest lifetime here
+    browser_ttl_s: int | None = None  # lifetime that clients are told
+    stale_while_revalidate_s: int = 0  # RFC 5861, where the origin names none
+    stale_if_error_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,28 @@ def route_settings(route: Route, site: Site, site_name: str, base: Path) -> Rout
 
 
 def cache_settings(cache: Cache) -> CacheSettings:
-    return CacheSettings(cache.enabled, cache.max_object, cache.lease, cache.collapse)
+    return CacheSettings(
+        enabled=cache.enabled,
+        max_object_bytes=cache.max_object,
+        lease_s=cache.lease,
+        collapse=cache.collapse,
+        ignore_client=cache.ignore_client,
+        heuristic=cache.heuristic,
+        by_status=by_status(cache.by_status),
+        ttl_s=cache.ttl,
+        max_ttl_s=cache.max_ttl,
+        browser_ttl_s=cache.browser_ttl,
+        stale_while_revalidate_s=cache.stale_while_revalidate,
+        stale_if_error_s=cache.stale_if_error,
+    )
+
+
+def by_status(lifetimes: dict[str, int]) -> tuple[tuple[int, int, int], ...]:
+    """(first status, last, seconds), single ones before classes so that they win."""
+    return tuple(
+        (int(key.replace("x", "0")), int(key.replace("x", "9")), seconds)
+        for key, seconds in sorted(lifetimes.items(), key=lambda item: "x" in item[0])
+    )
 
 
 def compression_settings(compression: Compression) -> CompressionSettings:

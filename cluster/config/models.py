@@ -51,6 +51,12 @@ def _positive(value: float) -> float:
     return value
 
 
+def _whole(seconds: float) -> int:
+    if seconds != int(seconds):
+        raise ValueError("must be whole seconds")
+    return int(seconds)
+
+
 def _memory(value: object) -> int:
     size_bytes = units.size(value)
     if size_bytes < MIN_CACHE_BYTES:
@@ -77,6 +83,18 @@ Duration = Annotated[
 DurationOrZero = Annotated[
     float, BeforeValidator(units.duration),
     Expects("a duration such as 30s, 5m or 250ms, or 0"), _text_schema("30s", "0s"),
+]  # fmt: skip
+WholeSeconds = Annotated[
+    int, BeforeValidator(lambda value: _whole(_positive(units.duration(value)))),
+    Expects("a duration of whole seconds such as 30s, 5m or 1d"), _text_schema("30s", "5m", "1d"),
+]  # fmt: skip
+WholeSecondsOrZero = Annotated[
+    int, BeforeValidator(lambda value: _whole(units.duration(value))),
+    Expects("a duration of whole seconds such as 30s or 5m, or 0"), _text_schema("30s", "0s"),
+]  # fmt: skip
+Statuses = Annotated[
+    str, BeforeValidator(units.statuses),
+    Expects("a status such as 404, or a class of them such as 5xx"), _text_schema("404", "5xx"),
 ]  # fmt: skip
 Rate = Annotated[
     float, BeforeValidator(units.rate),
@@ -289,6 +307,36 @@ class Cache(Section):
     )
     collapse: Flag = Field(
         default=_cache.collapse, description="One fetch for many requests of one URL at once."
+    )
+    ignore_client: Flag = Field(
+        default=_cache.ignore_client,
+        description="Heed no Cache-Control or Pragma of requests: nobody can bypass the cache.",
+    )
+    heuristic: Annotated[float, Field(ge=0, le=1), Expects("a share from 0 to 1 such as 0.1")] = Field(
+        default=_cache.heuristic,
+        description="Lifetime where the origin names none, as a share of the time since Last-Modified; "
+        "at most a week. 0: none.",
+    )
+    by_status: Annotated[
+        dict[Statuses, WholeSecondsOrZero],
+        Expects("a mapping of statuses to durations such as {404: 10s, 5xx: 1s}"),
+    ] = Field(default={}, description="Lifetimes of answers for which the origin names none, by status.")
+    ttl: Annotated[WholeSeconds | None, Expects("a duration of whole seconds such as 30s or 5m")] = Field(
+        default=None, description="Lifetime here of what may be stored, whatever the origin names."
+    )
+    max_ttl: Annotated[WholeSeconds | None, Expects("a duration of whole seconds such as 1d")] = Field(
+        default=None, description="Longest lifetime here."
+    )
+    browser_ttl: Annotated[
+        WholeSecondsOrZero | None, Expects("a duration of whole seconds such as 30s, or 0")
+    ] = Field(default=None, description="Lifetime that clients are told for what is stored here.")
+    stale_while_revalidate: WholeSecondsOrZero = Field(
+        default=_cache.stale_while_revalidate_s,
+        description="How long a stale response is served while it is fetched anew, unless the origin says.",
+    )
+    stale_if_error: WholeSecondsOrZero = Field(
+        default=_cache.stale_if_error_s,
+        description="How long a stale response is served when the origin fails, unless the origin says.",
     )
 
     short_hand: ClassVar = {"type": "boolean"}

@@ -51,6 +51,14 @@ def duration(value: object) -> float:
     return math.fsum(float(number) * _duration_unit(unit) for number, unit in pieces)
 
 
+def statuses(value: object) -> str:
+    """A final status code (200 to 599), or a class of them: 404 or "404" or "5xx" -> "404", "5xx"."""
+    text = str(value).lower()
+    if type(value) not in (int, str) or not re.fullmatch(r"[2-5](?:[0-9]{2}|xx)", text):
+        raise ValueError("is no status from 200 to 599 and no class of them")
+    return text
+
+
 def rate(value: object) -> float:
     """Tokens per second of '10/s', '600/m', '5/10s'."""
     found = _RATE.fullmatch(_text(value, "10/s"))

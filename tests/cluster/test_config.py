@@ -233,6 +233,61 @@ class TestMeaning:
         assert settings.config_path == tmp_path / "edge.yaml"
         assert settings.local_names == ("localhost", "127.0.0.1", "::1", "shop.example", "*.shop.example")
 
+    def test_the_rules_of_a_cache(self, tmp_path: Path) -> None:
+        settings = settings_of(
+            tmp_path,
+            """
+            sites:
+              - origin: http://127.0.0.1:8000
+                cache:
+                  ignore_client: true
+                  heuristic: 0.1
+                  by_status: {5xx: 1s, 404: 10s, "410": 2m}
+                  ttl: 5m
+                  max_ttl: 1d
+                  browser_ttl: 0
+                  stale_while_revalidate: 30s
+                  stale_if_error: 1h
+            """,
+        )
+        assert settings.worker.sites[0].routes[0].cache == CacheSettings(
+            ignore_client=True, heuristic=0.1, by_status=((404, 404, 10), (410, 410, 120), (500, 599, 1)),
+            ttl_s=300, max_ttl_s=86400, browser_ttl_s=0, stale_while_revalidate_s=30, stale_if_error_s=3600,
+        )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("rule", "error"),
+        [
+            (
+                "by_status: {100: 1s}",
+                "bad value '100' for 'sites[0].cache.by_status.100': is no status from 200 to 599 and no class of them",
+            ),
+            (
+                "by_status: {404: x}",
+                "bad value 'x' for 'sites[0].cache.by_status.404': not a number with a unit",
+            ),
+            (
+                "by_status: 5",
+                "bad value 5 for 'sites[0].cache.by_status' (expects a mapping of statuses to durations such as {404: 10s, 5xx: 1s})",
+            ),
+            (
+                "heuristic: 2",
+                "bad value 2 for 'sites[0].cache.heuristic': must be at most 1.0 (expects a share from 0 to 1 such as 0.1)",
+            ),
+            (
+                "ttl: 0",
+                "bad value 0 for 'sites[0].cache.ttl': must be more than 0 (expects a duration of whole seconds such as 30s or 5m)",
+            ),
+            (
+                "max_ttl: 250ms",
+                "bad value '250ms' for 'sites[0].cache.max_ttl': must be whole seconds (expects a duration of whole seconds such as 1d)",
+            ),
+        ],
+    )
+    def test_no_rules_of_a_cache(self, tmp_path: Path, rule: str, error: str) -> None:
+        (found,) = errors_of(tmp_path, f"sites: [{{origin: http://127.0.0.1:8000, cache: {{{rule}}}}}]\n")
+        assert found.partition(": ")[2] == error
+
     def test_defaults_are_those_of_the_layers_below(self, tmp_path: Path) -> None:
         settings = settings_of(tmp_path, SITE + "limits: {}\nlog: {}\n")
         route = settings.worker.sites[0].routes[0]
@@ -391,7 +446,7 @@ class TestErrors:
             ("{origin: http://a, compression: {quality: 10}}",
              "1:51: bad value 10 for 'sites[0].compression.quality': must be at most 9 (expects a whole number from 1 to 9)"),
             ("{origin: http://a, cache: maybe}", "1:35: bad value 'maybe' for 'sites[0].cache' "
-             "(expects true, false or a mapping with enabled, max_object, lease and collapse)"),
+             "(expects true, false or a mapping with enabled, max_object, lease, collapse and more)"),
         ],
     )  # fmt: skip
     def test_a_fault_in_a_site(self, tmp_path: Path, site: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Cache-Control: from field lines to directives (RFC 9111 5.2).
+"""Cache-Control and its targeted kin: from field lines to directives (RFC 9111 5.2, RFC 9213).
 
 Knows the grammar, not the policy. Whatever cannot be read is taken on the safe side: an origin that tried
 to limit reuse is taken at its word.
@@ -8,7 +8,11 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from worker.cache.structured import Value, dictionary
 from worker.fields import CACHE_CONTROL, PRAGMA, Fields
+
+OWN_FIELD = b"edgecluster-cache-control"
+TARGETED = (OWN_FIELD, b"cdn-cache-control")  # our target list, the most applicable first (RFC 9213 2.2)
 
 DELTA_MAX = 2**31  # RFC 9111 1.2.2: a greater or unrepresentable delta-seconds counts as this
 
@@ -21,8 +25,8 @@ _DIRECTIVE = re.compile(rb"(%b+)(?:=(?:\"((?:[^\"\\]|\\.)*)\"|(%b*)))?" % (_TOKE
 class ResponseControl:
     """Response directives (RFC 9111 5.2.2, RFC 5861). Lifetimes in seconds; None: not named.
 
-    A qualified `no-cache="field"` or `private="field"` counts as the unqualified one, which is stricter
-    (5.2.2.4, 5.2.2.7).
+    A qualified `no-cache="field"` or `private="field"` counts as the unqualified one, as 5.2.2.4 and 5.2.2.7
+    allow: stricter, and what one client is sent is never a response with fields taken out.
     """
 
     no_store: bool = False
@@ -34,8 +38,16 @@ class ResponseControl:
     must_understand: bool = False
     max_age: int | None = None
     s_maxage: int | None = None
-    stale_while_revalidate: int = 0
-    stale_if_error: int = 0
+    stale_while_revalidate: int | None = None
+    stale_if_error: int | None = None
+    targeted: bool = (
+        False  # from a targeted field: Cache-Control and Expires say nothing to us (RFC 9213 2.2)
+    )
+
+    @property
+    def forbids_stale(self) -> bool:
+        """Is every stale use forbidden (RFC 9111 4.2.4)? s-maxage includes proxy-revalidate (5.2.2.10)."""
+        return self.must_revalidate or self.proxy_revalidate or self.no_cache or self.s_maxage is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +85,13 @@ def delta_seconds(value: bytes | None) -> int | None:
 
 
 def response_control(fields: Fields) -> ResponseControl:
-    """The directives of a response, all its Cache-Control lines taken together."""
+    """The directives of a response: those of its first valid targeted field, else of Cache-Control."""
+    for name in TARGETED:
+        value = fields.joined(name)
+        if value is not None:
+            control = _parse_targeted(value)
+            if control is not None:
+                return control
     value = fields.joined(b"cache-control")
     return NO_RESPONSE_CONTROL if value is None else _parse_response(value)
 
@@ -101,9 +119,43 @@ def _parse_response(value: bytes) -> ResponseControl:
         must_understand=b"must-understand" in named,
         max_age=_shortest(value, b"max-age"),
         s_maxage=_shortest(value, b"s-maxage"),
-        stale_while_revalidate=_shortest(value, b"stale-while-revalidate") or 0,
-        stale_if_error=_shortest(value, b"stale-if-error") or 0,
+        stale_while_revalidate=_shortest(value, b"stale-while-revalidate"),
+        stale_if_error=_shortest(value, b"stale-if-error"),
     )
+
+
+@lru_cache(maxsize=1024)
+def _parse_targeted(value: bytes) -> ResponseControl | None:
+    """The directives of a targeted field; None if it is empty or no dictionary (RFC 9213 2.1).
+
+    A directive that restricts counts whatever its value, but for an explicit false; a number of seconds that
+    is no non-negative integer counts as 0.
+    """
+    members = dictionary(value)
+    if members is None:
+        return None
+    named = {name for name, member in members.items() if member is not False}
+    return ResponseControl(
+        no_store=b"no-store" in named,
+        no_cache=b"no-cache" in named,
+        private=b"private" in named,
+        public=members.get(b"public") is True,
+        must_revalidate=b"must-revalidate" in named,
+        proxy_revalidate=b"proxy-revalidate" in named,
+        must_understand=members.get(b"must-understand") is True,
+        max_age=_seconds(members, b"max-age"),
+        s_maxage=_seconds(members, b"s-maxage"),
+        stale_while_revalidate=_seconds(members, b"stale-while-revalidate"),
+        stale_if_error=_seconds(members, b"stale-if-error"),
+        targeted=True,
+    )
+
+
+def _seconds(members: dict[bytes, Value], name: bytes) -> int | None:
+    if name not in members:
+        return None
+    value = members[name]
+    return 0 if type(value) is not int else min(max(value, 0), DELTA_MAX)
 
 
 @lru_cache(maxsize=1024)

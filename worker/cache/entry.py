@@ -34,7 +34,7 @@ PREFIX_BYTES = PREFIX.size
 _NOT_STORED = (
     b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authentication-info",
     b"proxy-authorization", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"content-length",
-    b"age", b"cache-status",
+    b"age", b"cache-status", b"edgecluster-cache-control",
 )  # fmt: skip
 
 
@@ -49,11 +49,14 @@ class Stored:
     etag: bytes | None = None
     last_modified: bytes | None = None
     stale_if_error_ns: int = 0  # past freshness
+    own_control: bytes | None = None  # our targeted field (RFC 9213), for when a 304 leaves it out
 
 
 def encode(stored: Stored) -> bytes:
     """The bytes of `stored`, at most a few bytes longer than its parts."""
-    rest = (stored.received_ns, stored.etag, stored.last_modified, stored.stale_if_error_ns)
+    rest = (
+        stored.received_ns, stored.etag, stored.last_modified, stored.stale_if_error_ns, stored.own_control,
+    )  # fmt: skip
     return b"".join(
         (
             PREFIX.pack(stored.birth_ns, stored.status, len(stored.block)),
@@ -67,10 +70,7 @@ def decode(meta: bytes) -> Stored:
     """All of what `encode` was given."""
     birth_ns, status, length = PREFIX.unpack_from(meta)
     end = PREFIX_BYTES + length
-    received_ns, etag, last_modified, stale_if_error_ns = msgpack.unpackb(meta[end:])
-    return Stored(
-        status, meta[PREFIX_BYTES:end], birth_ns, received_ns, etag, last_modified, stale_if_error_ns
-    )
+    return Stored(status, meta[PREFIX_BYTES:end], birth_ns, *msgpack.unpackb(meta[end:]))
 
 
 def stored_block(fields: Fields) -> bytes:

@@ -24,6 +24,7 @@ from shmcache.core import (
     Leases,
 )
 from worker.cache.collapse import Flight, Flights, give_back
+from worker.cache.control import OWN_FIELD
 from worker.cache.entry import SECOND_NS, SETTLED, Stored, decode, stored_block
 from worker.cache.follow import FollowedBody
 from worker.cache.key import Codings
@@ -360,8 +361,11 @@ class Fill:
         hit = place.hit
         assert hit is not None
         give_back(not_modified.body)
+        own_control = not_modified.fields.joined(OWN_FIELD) or stored.own_control
         self._filter(ctx, not_modified)
         fields = freshened(Fields.trusted(stored.block), not_modified.fields)
+        if own_control is not None:
+            fields.append(OWN_FIELD, own_control)
         response = Response(stored.status, Fields.trusted(stored_block(fields)), hit.body, hit.size)
         response.settled = hit.flags & SETTLED != 0
         ctx.outcome = Outcome.REVALIDATED

@@ -1,7 +1,4 @@
-"""How long a response may be reused, and how old it is (RFC 9111 4.2). Pure: fields, times, numbers.
-
-No heuristics (4.2.2): the edge never invents a lifetime.
-"""
+"""How long a response may be reused, and how old it is (RFC 9111 4.2). Pure: fields, times, numbers."""
 
 import re
 from calendar import timegm
@@ -14,6 +11,7 @@ from worker.fields import Fields
 KEEP_VALIDATABLE_S = 24 * 3600  # how long past freshness a response with a validator is worth its room
 KEEP_FOR_WAITERS_S = 5  # at least, so that whoever waited for a slow fetch finds it, stale on arrival or not
 
+HEURISTIC_MAX_S = 7 * 24 * 3600  # however old a response is, it may change next week
 _YEAR_S = 31_556_952  # a Gregorian year on average
 
 _MONTHS = {
@@ -67,12 +65,14 @@ def freshness_lifetime(fields: Fields, control: ResponseControl, date_s: int, no
     """Seconds the response may be reused without asking; None if the origin did not say.
 
     First of s-maxage, max-age, Expires minus `date_s` (RFC 9111 4.2.1). What cannot be read, and an Expires
-    that contradicts itself, counts as 0 (5.3).
+    that contradicts itself, counts as 0 (5.3). Beside a targeted field Expires says nothing (RFC 9213 2.2).
     """
     if control.s_maxage is not None:
         return control.s_maxage
     if control.max_age is not None:
         return control.max_age
+    if control.targeted:
+        return None
     values = set(fields.get_all(b"expires"))
     if not values:
         return None
@@ -82,12 +82,28 @@ def freshness_lifetime(fields: Fields, control: ResponseControl, date_s: int, no
     return min(max(expires_s - date_s, 0), DELTA_MAX)
 
 
+def heuristic_lifetime(fields: Fields, share: float, date_s: int, now_s: float) -> int | None:
+    """`share` of the time for which the response had not changed, at most a week (RFC 9111 4.2.2).
+
+    None without a Last-Modified before `date_s`. For responses without an explicit lifetime only.
+    """
+    value = fields.get(b"last-modified")
+    modified_s = None if value is None else http_date(value, now_s)
+    if modified_s is None or modified_s >= date_s:
+        return None
+    return min(int((date_s - modified_s) * share), HEURISTIC_MAX_S)
+
+
 def age_of(fields: Fields) -> int:
-    """The Age field in seconds: its first member, 0 if absent or unreadable (RFC 9111 5.1)."""
+    """The Age field in seconds: its first member, 0 if absent or unreadable (RFC 9111 5.1).
+
+    Parameters, which Age has none of, do not make a number unreadable: an old response stays old. What is
+    unreadable leaves the age that Date tells.
+    """
     value = fields.get(b"age")
     if value is None:
         return 0
-    return delta_seconds(value.partition(b",")[0].strip()) or 0
+    return delta_seconds(value.partition(b",")[0].partition(b";")[0].strip()) or 0
 
 
 def initial_age(fields: Fields, *, delay_s: float, date_s: int, received_s: float) -> int:
@@ -111,14 +127,9 @@ class Deadlines:
 
     @classmethod
     def of(cls, lifetime_s: int, age_s: int, control: ResponseControl, *, validatable: bool) -> "Deadlines":
-        """must-revalidate and proxy-revalidate forbid every stale use (RFC 9111 5.2.2.2, 5.2.2.8).
-
-        s-maxage alone does not cancel an explicit stale-while-revalidate or stale-if-error beside it: the
-        same origin named both in one breath, and the pair is how the windows are used in practice.
-        """
+        """The windows of RFC 5861 are closed where every stale use is forbidden."""
         fresh = lifetime_s - age_s
-        may_be_stale = not (control.must_revalidate or control.proxy_revalidate or control.no_cache)
-        swr = control.stale_while_revalidate if may_be_stale else 0
-        sie = control.stale_if_error if may_be_stale else 0
+        swr = 0 if control.forbids_stale else control.stale_while_revalidate or 0
+        sie = 0 if control.forbids_stale else control.stale_if_error or 0
         keep = max(fresh + max(swr, sie, KEEP_VALIDATABLE_S if validatable else 0), KEEP_FOR_WAITERS_S)
         return cls(fresh, swr, sie, keep)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from shmcache.core import FRESH, STALE_WHILE_REVALIDATE, Cache, Following, Hit
 from worker.cache.byte_range import ranged
 from worker.cache.collapse import give_back
-from worker.cache.control import RequestControl, request_control
+from worker.cache.control import RequestControl
 from worker.cache.entry import (
     ENCODING_ONLY,
     HIT_FOR_MISS,
@@ -26,6 +26,7 @@ from worker.cache.entry import (
 )
 from worker.cache.key import SERIAL_BYTES, Codings, cache_key, encoding_variant_key, variant_key
 from worker.cache.plain_hit import plain_hit
+from worker.cache.rules import Rules
 from worker.cache.validate import is_not_modified, not_modified_fields
 from worker.context import Context
 from worker.errors import EdgeError
@@ -68,6 +69,7 @@ class Lookup:
     def __init__(self, cache: Cache, settings: CacheSettings, codings: Sequence[str]) -> None:
         self._get = cache.get
         self._enabled = settings.enabled
+        self._rules = Rules(settings)
         self._codings = Codings(codings)
 
     def __call__(self, ctx: Context) -> Response | None:
@@ -114,7 +116,7 @@ class Lookup:
     def _weigh(self, ctx: Context, place: Place) -> Response | None:
         """Everything but a plain fresh hit."""
         fields = ctx.request.fields
-        control = request_control(fields)
+        control = self._rules.request_control(fields)
         if fields.mask & _FOR_THE_ORIGIN:
             return _bypass(ctx, Forward.REQUEST)
         hit = place.hit
@@ -156,7 +158,7 @@ class Lookup:
             return None
         stored = decode(hit.meta)
         if stored.received_ns < ctx.started_ns:
-            if _refusal(request_control(ctx.request.fields), hit, now_ns) is not None:
+            if _refusal(self._rules.request_control(ctx.request.fields), hit, now_ns) is not None:
                 return None
             if hit.verdict != FRESH:
                 ctx.refresh = True
@@ -172,7 +174,7 @@ class Lookup:
         stored = decode(following.meta)
         if stored.received_ns < ctx.started_ns and (
             following.verdict != FRESH
-            or _refusal(request_control(ctx.request.fields), following, now_ns) is not None
+            or _refusal(self._rules.request_control(ctx.request.fields), following, now_ns) is not None
         ):
             return None
         return _answer(ctx, following, stored, Outcome.UPDATING, now_ns, body)
@@ -223,16 +225,17 @@ def _refusal(control: RequestControl, hit: Hit | Following, now_ns: int) -> Forw
 
     Request directives: RFC 9111 5.2.1; stale responses: 4.2.4 and RFC 5861.
     """
-    if control.no_cache:
-        return Forward.REQUEST
     if hit.flags & NO_CACHE:
         return Forward.STALE
+    asked_for = Forward.REQUEST if hit.verdict == FRESH else Forward.STALE  # RFC 9211 2.2
+    if control.no_cache:
+        return asked_for
     age_s = (now_ns - PREFIX.unpack_from(hit.meta)[0]) // SECOND_NS
     if control.max_age is not None and age_s > control.max_age:
-        return Forward.REQUEST
+        return asked_for
     ttl_ns = hit.fresh_until_ns - now_ns
     if control.min_fresh is not None and ttl_ns < control.min_fresh * SECOND_NS:
-        return Forward.REQUEST
+        return asked_for
     if hit.verdict == FRESH:
         return None
     if control.max_stale is not None:

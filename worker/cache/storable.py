@@ -78,9 +78,10 @@ def _is_worth_keeping(status: int, fields: Fields, control: ResponseControl, lif
     """Has it time to live, or time past it, or at least a validator to be asked about?"""
     if lifetime_s and not control.no_cache:
         return True
-    if (control.stale_while_revalidate or control.stale_if_error) and lifetime_s is not None:
-        return not control.no_cache or is_validatable(fields)
-    if lifetime_s is None and not control.no_cache and status not in HEURISTICALLY_CACHEABLE:
+    windows = control.stale_while_revalidate or control.stale_if_error
+    if windows and lifetime_s is not None and not control.forbids_stale:
+        return True
+    if lifetime_s is None and not (control.no_cache or control.public or status in HEURISTICALLY_CACHEABLE):
         return False
     return is_validatable(fields)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from shmcache import core
-from worker.cache.control import request_control, response_control
+from worker.cache.control import OWN_FIELD
 from worker.cache.entry import (
     HIT_FOR_MISS,
     MUST_REVALIDATE,
@@ -25,8 +25,9 @@ from worker.cache.entry import (
     encode_record,
     stored_block,
 )
-from worker.cache.freshness import Deadlines, date_of, freshness_lifetime, initial_age
+from worker.cache.freshness import Deadlines, date_of, initial_age
 from worker.cache.key import Codings, new_serial, variant_key, vary_names
+from worker.cache.rules import Rules
 from worker.cache.storable import is_validatable, not_storable, refusal
 from worker.context import Context
 from worker.fields import Fields
@@ -57,6 +58,7 @@ class Plan:
     age_s: int  # corrected initial age
     deadlines: Deadlines
     flags: int
+    own_control: bytes | None  # our targeted field, which only we are to see
 
     @property
     def is_shareable(self) -> bool:
@@ -78,23 +80,26 @@ class Store:
     def __init__(self, cache: core.Cache, settings: CacheSettings, codings: Codings) -> None:
         self._cache = cache
         self._settings = settings
+        self._rules = Rules(settings)
         self._codings = codings
         self._marked: dict[bytes, int] = {}  # when this worker wrote a mark
 
     def refusal(self, ctx: Context, status: int, fields: Fields) -> NotStorable | None:
         """What forbids outright to keep an answer to this GET; None: `plan` decides."""
         asked = ctx.request.fields
-        return refusal(asked, request_control(asked), status, fields, response_control(fields))
+        rules = self._rules
+        return refusal(asked, rules.request_control(asked), status, fields, rules.response_control(fields))
 
     def plan(
         self, ctx: Context, status: int, fields: Fields, length: int | None, arrival: Arrival
     ) -> Plan | NotStorable:
         """How to keep an answer to this GET, or why not."""
-        control = response_control(fields)
+        rules, asked = self._rules, ctx.request.fields
+        control = rules.response_control(fields)
         date_s = date_of(fields, arrival.received_s)
-        lifetime_s = freshness_lifetime(fields, control, date_s, arrival.received_s)
+        lifetime_s = rules.lifetime(status, fields, control, date_s, arrival.received_s)
         reason = not_storable(
-            ctx.request.fields, request_control(ctx.request.fields), status, fields, control,
+            asked, rules.request_control(asked), status, fields, control,
             lifetime_s=lifetime_s, length=length, max_bytes=self._settings.max_object_bytes,
         )  # fmt: skip
         if reason is not None:
@@ -105,9 +110,9 @@ class Store:
         flags = 0
         if control.no_cache or not (lifetime_s or deadlines.swr_s):
             flags |= NO_CACHE
-        if control.must_revalidate or control.proxy_revalidate or control.s_maxage is not None:
+        if control.forbids_stale:
             flags |= MUST_REVALIDATE
-        return Plan(arrival, age_s, deadlines, flags)
+        return Plan(arrival, age_s, deadlines, flags, fields.joined(OWN_FIELD))
 
     def put(self, ctx: Context, plan: Plan, response: Response, body: bytes, now_ns: int) -> bool:
         """Store a whole response; False when there is no room or it was purged while it was fetched."""
@@ -260,6 +265,7 @@ def _meta(plan: Plan, response: Response) -> bytes:
             fields.get(b"etag"),
             fields.get(b"last-modified"),
             plan.deadlines.sie_s * SECOND_NS,
+            plan.own_control,
         )
     )
 

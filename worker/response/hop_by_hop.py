@@ -20,8 +20,9 @@ HOP_BY_HOP = (
     b"upgrade",
 )
 
-# The edge writes these itself on every answer; an older value kept in the cache would stand beside ours.
-OURS = (b"x-cache", b"x-request-id")
+# The edge writes the first two itself on every answer; an older value kept in the cache would stand beside
+# ours. The last is the targeted field (RFC 9213) that speaks to this edge and to nobody behind it.
+OURS = (b"x-cache", b"x-request-id", b"edgecluster-cache-control")
 
 
 def drop_hop_by_hop(ctx: Context, response: Response) -> None:

@@ -47,7 +47,16 @@ RESPONSES = [
         ResponseControl(stale_while_revalidate=3, stale_if_error=4),
         id="RFC 5861 windows",
     ),
-    pytest.param([b"stale-if-error=x"], ResponseControl(), id="an unreadable window is none"),
+    pytest.param([b"stale-if-error=x"], ResponseControl(stale_if_error=0), id="an unreadable window is none"),
+    pytest.param([b"max-age='60'"], ResponseControl(max_age=0), id="other quotes are no quotes"),
+    pytest.param([b"max-age=+60"], ResponseControl(max_age=0), id="a sign is no digit"),
+    pytest.param([b"max-age=060"], ResponseControl(max_age=60), id="leading zeros"),
+    pytest.param([b"max-age=60 public"], ResponseControl(max_age=60, public=True), id="a comma left out"),
+    pytest.param([b"max-age=60\t,\tpublic "], ResponseControl(max_age=60, public=True), id="tabs"),
+    pytest.param([b"max-age=60, no-cache"], ResponseControl(max_age=60, no_cache=True), id="both are kept"),
+    pytest.param([b"no-store=0"], ResponseControl(no_store=True), id="an argument does not undo a directive"),
+    pytest.param([b'max-age="60', b"no-store"], ResponseControl(max_age=0, no_store=True), id="open quote"),
+    pytest.param([b"immutable, x-new=1, max-age=9"], ResponseControl(max_age=9), id="unknown directives"),
     pytest.param(
         [b"must-revalidate, proxy-revalidate, must-understand"],
         ResponseControl(must_revalidate=True, proxy_revalidate=True, must_understand=True),
@@ -60,6 +69,92 @@ RESPONSES = [
 @pytest.mark.parametrize(("lines", "control"), RESPONSES)
 def test_response_directives(lines: list[bytes], control: ResponseControl) -> None:
     assert response_control(Fields.of((b"Cache-Control", line) for line in lines)) == control
+
+
+OWN, CDN, PLAIN = b"Edgecluster-Cache-Control", b"CDN-Cache-Control", b"Cache-Control"
+TARGETED = [  # RFC 9213: lines -> control
+    pytest.param([(CDN, b"max-age=60")], ResponseControl(max_age=60, targeted=True), id="CDN-Cache-Control"),
+    pytest.param(
+        [(CDN, b"max-age=60"), (OWN, b"max-age=5")],
+        ResponseControl(max_age=5, targeted=True),
+        id="our own field comes first",
+    ),
+    pytest.param(
+        [(PLAIN, b"no-store, max-age=9"), (CDN, b"max-age=60")],
+        ResponseControl(max_age=60, targeted=True),
+        id="Cache-Control is ignored beside it",
+    ),
+    pytest.param(
+        [(PLAIN, b"max-age=9"), (CDN, b"none")],
+        ResponseControl(targeted=True),
+        id="also beside a directive nobody knows",
+    ),
+    pytest.param([(PLAIN, b"max-age=9"), (CDN, b"")], ResponseControl(max_age=9), id="empty: not there"),
+    pytest.param(
+        [(PLAIN, b"max-age=9"), (CDN, b"max-age=60, !")], ResponseControl(max_age=9), id="broken: not there"
+    ),
+    pytest.param(
+        [(OWN, b"Max-Age=60"), (CDN, b"max-age=7")],
+        ResponseControl(max_age=7, targeted=True),
+        id="the next one instead of a broken one",
+    ),
+    pytest.param(
+        [(CDN, b"max-age=60"), (CDN, b"max-age=5, private")],
+        ResponseControl(max_age=5, private=True, targeted=True),
+        id="lines combine, the last of two counts",
+    ),
+    pytest.param(
+        [(CDN, b"max-age=60;foo=bar, no-store=?0")],
+        ResponseControl(max_age=60, targeted=True),
+        id="parameters are ignored, false is false",
+    ),
+    pytest.param([(CDN, b'max-age="60"')], ResponseControl(max_age=0, targeted=True), id="a string"),
+    pytest.param([(CDN, b"max-age=60.0")], ResponseControl(max_age=0, targeted=True), id="a decimal"),
+    pytest.param([(CDN, b"max-age=-1")], ResponseControl(max_age=0, targeted=True), id="a negative number"),
+    pytest.param([(CDN, b"max-age")], ResponseControl(max_age=0, targeted=True), id="true is no number"),
+    pytest.param(
+        [(CDN, b"max-age=99999999999")], ResponseControl(max_age=DELTA_MAX, targeted=True), id="overflow"
+    ),
+    pytest.param(
+        [(CDN, b'private="x-a", no-cache="set-cookie", no-store=1')],
+        ResponseControl(private=True, no_cache=True, no_store=True, targeted=True),
+        id="what restricts counts whatever its value",
+    ),
+    pytest.param(
+        [(CDN, b"public=1, must-understand=a")],
+        ResponseControl(targeted=True),
+        id="what permits counts only as it should be",
+    ),
+    pytest.param(
+        [(CDN, b"s-maxage=1, stale-while-revalidate=2, stale-if-error=3, must-revalidate, proxy-revalidate")],
+        ResponseControl(
+            s_maxage=1, stale_while_revalidate=2, stale_if_error=3, must_revalidate=True,
+            proxy_revalidate=True, targeted=True,
+        ),
+        id="every directive we know",
+    ),
+    pytest.param(
+        [(b"Other-Cache-Control", b"no-store"), (PLAIN, b"max-age=9")],
+        ResponseControl(max_age=9),
+        id="the suffix makes no targeted field",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lines", "control"), TARGETED)
+def test_targeted_fields(lines: list[tuple[bytes, bytes]], control: ResponseControl) -> None:
+    assert response_control(Fields.of(lines)) == control
+
+
+FORBIDS_STALE = [
+    (b"max-age=9", False), (b"max-age=9, must-revalidate", True), (b"max-age=9, proxy-revalidate", True),
+    (b"s-maxage=9", True), (b"no-cache", True), (b"max-age=9, stale-if-error=9", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "forbidden"), FORBIDS_STALE)
+def test_what_forbids_every_stale_use(value: bytes, forbidden: bool) -> None:
+    assert response_control(Fields.of([(PLAIN, value)])).forbids_stale is forbidden
 
 
 REQUESTS = [

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from worker.cache.control import ResponseControl, response_control
 from worker.cache.freshness import (
+    HEURISTIC_MAX_S,
     KEEP_FOR_WAITERS_S,
     KEEP_VALIDATABLE_S,
     Deadlines,
     age_of,
     date_of,
     freshness_lifetime,
+    heuristic_lifetime,
     http_date,
     initial_age,
 )
@@ -69,6 +71,12 @@ LIFETIMES = [
     pytest.param([(b"Expires", b"")], 0, id="empty Expires is 0"),
     pytest.param([(b"Expires", at(5)), (b"Expires", at(5))], 5, id="the same Expires twice"),
     pytest.param([(b"Expires", at(5)), (b"Expires", at(9))], 0, id="two different Expires are 0"),
+    pytest.param([(b"CDN-Cache-Control", b"none"), (b"Expires", at(5))], None, id="targeted, not Expires"),
+    pytest.param([(b"CDN-Cache-Control", b"max-age=7"), (b"Expires", at(5))], 7, id="a targeted lifetime"),
+    pytest.param([(b"Expires", b"Sun Nov  6 08:49:42 1994")], 5, id="Expires as asctime writes it"),
+    pytest.param([(b"Expires", b"Sunday, 06-Nov-94 08:49:42 GMT")], 5, id="Expires of RFC 850"),
+    pytest.param([(b"Expires", at(5) + b", " + at(5))], 0, id="a list is no date"),
+    pytest.param([(b"Pragma", b"no-cache"), (b"Expires", at(5))], 5, id="Pragma in a response says nothing"),
 ]
 
 
@@ -80,7 +88,18 @@ def test_freshness_lifetime(lines: list[tuple[bytes, bytes]], seconds: int | Non
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [(b"7", 7), (b"7, 9", 7), (b"-1", 0), (b"x", 0), (b"1.5", 0), (b"", 0), (b"99999999999", 2**31)],
+    [
+        (b"7", 7),
+        (b"7, 9", 7),
+        (b"7;a=b", 7),
+        (b"a, 9", 0),
+        (b"+7", 0),
+        (b"-1", 0),
+        (b"x", 0),
+        (b"1.5", 0),
+        (b"", 0),
+        (b"99999999999", 2**31),
+    ],
 )
 def test_age_field(value: bytes, seconds: int) -> None:
     assert age_of(Fields.of([(b"Age", value)])) == seconds
@@ -90,6 +109,33 @@ def test_date_is_the_time_of_reception_where_the_origin_has_no_clock() -> None:
     assert date_of(Fields.of([(b"Date", at(-9))]), NOW_S) == NOW_S - 9
     assert date_of(Fields.of(()), NOW_S + 0.5) == NOW_S
     assert date_of(Fields.of([(b"Date", b"yesterday")]), NOW_S) == NOW_S
+
+
+@pytest.mark.parametrize("age", [b"x", b"0, 7200", b"-5"])
+def test_no_age_makes_a_response_younger_than_its_date_does(age: bytes) -> None:
+    fields = Fields.of([(b"Age", age)])
+    assert initial_age(fields, delay_s=0, date_s=NOW_S - 30, received_s=NOW_S) == 30
+
+
+def test_of_several_age_lines_the_first_counts() -> None:
+    assert age_of(Fields.of([(b"Age", b"7"), (b"Age", b"9")])) == 7
+
+
+HEURISTICS = [  # Last-Modified -> a tenth of the time since
+    pytest.param(at(-1000), 100, id="a tenth"),
+    pytest.param(at(-9), 0, id="less than a second"),
+    pytest.param(at(-100 * 86400), HEURISTIC_MAX_S, id="a week at most"),
+    pytest.param(at(0), None, id="of this second"),
+    pytest.param(at(9), None, id="in the future"),
+    pytest.param(b"yesterday", None, id="unreadable"),
+    pytest.param(None, None, id="absent"),
+]
+
+
+@pytest.mark.parametrize(("modified", "seconds"), HEURISTICS)
+def test_heuristic_lifetime(modified: bytes | None, seconds: int | None) -> None:
+    fields = Fields.of([] if modified is None else [(b"Last-Modified", modified)])
+    assert heuristic_lifetime(fields, 0.1, NOW_S, NOW_S) == seconds
 
 
 AGES = [  # Age, delay, Date before reception -> corrected initial age
@@ -128,7 +174,7 @@ def test_deadlines(
     assert Deadlines.of(lifetime_s, age_s, control, validatable=validatable) == expected
 
 
-@pytest.mark.parametrize("word", ["must-revalidate", "proxy-revalidate", "no-cache"])
+@pytest.mark.parametrize("word", ["must-revalidate", "proxy-revalidate", "no-cache", "s-maxage=60"])
 def test_no_stale_use_where_the_origin_forbids_it(word: str) -> None:
     value = f"max-age=60, stale-while-revalidate=10, stale-if-error=10, {word}"
     control = response_control(Fields.of([(b"Cache-Control", value.encode())]))
