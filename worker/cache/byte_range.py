@@ -1,16 +1,24 @@
-"""Ranges of a stored whole body (RFC 9110 14): one range is answered with 206, several with the whole.
+"""Ranges of a stored whole body (RFC 9110 14): 206 for one or several, 416 where there is nothing to send.
 
 Pure but for the lent body, which a partial answer gives back as the whole one would.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from typing import cast
 
+from worker.cache.freshness import http_date
 from worker.fields import IF_RANGE, Fields
 from worker.message import Pinned, Response
 
-_ONE_RANGE = re.compile(rb"bytes=[ \t]*(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))[ \t]*", re.IGNORECASE)
+MAX_RANGES = 16  # asked for at once; more get the whole body (RFC 9110 14.2 calls them egregious)
+_PART_OVERHEAD_BYTES = 100  # about what a part costs beside its bytes: smaller gaps are sent (15.3.7.2)
+
+_RANGES = re.compile(rb"bytes=(.*)", re.IGNORECASE)
+_RANGE = re.compile(rb"(\d{1,18})-(\d{0,18})|-(\d{1,18})")
+
+Range = tuple[int, int]  # start, and stop past the last byte
 
 
 class PinnedRange:
@@ -38,13 +46,69 @@ class PinnedRange:
         self._whole.release()
 
 
-def byte_range(value: bytes, size: int) -> tuple[int, int] | None:
-    """(start, stop) of a Range field in a body of `size` bytes, stop past the last byte.
+class PinnedParts:
+    """Ready-made bytes and ranges of a lent body in turn; implements worker.message.Pinned."""
 
-    None: to be ignored, because it is malformed, of another unit, or asks for several ranges (RFC 9110 14.2
-    lets a server choose). Empty (start == stop): it cannot be satisfied (416).
+    __slots__ = ("_pieces", "_size", "_whole")
+
+    def __init__(self, whole: Pinned, pieces: Sequence[bytes | Range]) -> None:
+        self._whole = whole
+        self._pieces = pieces
+        self._size = sum(len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def views(self, start: int = 0, stop: int | None = None) -> Sequence[memoryview]:
+        stop = self._size if stop is None else min(stop, self._size)
+        found: list[memoryview] = []
+        at = 0  # where in all of it the piece begins
+        for piece in self._pieces:
+            size = len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
+            first, last = max(start - at, 0), min(stop - at, size)
+            at += size
+            if first >= last:
+                continue
+            if isinstance(piece, bytes):
+                found.append(memoryview(piece)[first:last])
+            else:
+                found += self._whole.views(piece[0] + first, piece[0] + last)
+        return found
+
+    def copy_out(self, start: int = 0, stop: int | None = None) -> bytes:
+        copied = b"".join(self.views(start, stop))
+        self.release()
+        return copied
+
+    def release(self) -> None:
+        self._whole.release()
+
+
+def byte_ranges(value: bytes, size: int) -> list[Range] | None:
+    """The parts of a body of `size` bytes that a Range field asks for, in its order (RFC 9110 14.1.2).
+
+    Those that overlap or nearly touch are one. None: to be ignored, because it is malformed, of another unit,
+    or asks for more than MAX_RANGES. Empty: nothing of it can be satisfied (416).
     """
-    match = _ONE_RANGE.fullmatch(value)
+    match = _RANGES.fullmatch(value)
+    if match is None:
+        return None
+    asked = [spec for part in match[1].split(b",") if (spec := part.strip(b" \t"))]
+    if not asked or len(asked) > MAX_RANGES:
+        return None
+    ranges: list[Range] = []
+    for spec in asked:
+        found = _range(spec, size)
+        if found is None:
+            return None
+        if found[0] < found[1]:
+            ranges.append(found)
+    return _coalesced(ranges)
+
+
+def _range(spec: bytes, size: int) -> Range | None:
+    """One range-spec; an empty range past the end if it cannot be satisfied, None if it is malformed."""
+    match = _RANGE.fullmatch(spec)
     if match is None:
         return None
     first, last, suffix = match.groups()
@@ -58,43 +122,80 @@ def byte_range(value: bytes, size: int) -> tuple[int, int] | None:
     return start, min(int(last) + 1, size) if last else size
 
 
-def range_applies(request_fields: Fields, *, etag: bytes | None, last_modified: bytes | None) -> bool:
-    """Does If-Range, if any, name exactly this representation (RFC 9110 13.1.5)?
+def _coalesced(ranges: list[Range]) -> list[Range]:
+    """The ranges with those united that overlap or nearly touch, each at the place of its first one."""
+    united: list[tuple[int, int, int]] = []  # start, stop, place
+    for start, stop, place in sorted((start, stop, place) for place, (start, stop) in enumerate(ranges)):
+        if united and start <= united[-1][1] + _PART_OVERHEAD_BYTES:
+            first, last, earliest = united[-1]
+            united[-1] = first, max(last, stop), min(earliest, place)
+        else:
+            united.append((start, stop, place))
+    return [(start, stop) for start, stop, _ in sorted(united, key=lambda one: one[2])]
 
-    Tags compare strongly; a date must be the very one the origin sent.
+
+def range_applies(request_fields: Fields, fields: Fields, now_s: float) -> bool:
+    """Does If-Range, if any, name exactly this representation (RFC 9110 13.1.5)? `fields` are the response's.
+
+    Tags compare strongly; a date must be the very one the origin sent, and a strong validator: so long before
+    Date that nothing can have changed in the same second (8.8.2.2).
     """
     if not request_fields.mask & IF_RANGE:
         return True
-    validator = request_fields.get(b"if-range")
-    if validator is None or validator.startswith(b"W/"):
+    validator = request_fields.get(b"if-range") or b""
+    if validator.startswith(b'"'):
+        return validator == fields.get(b"etag")
+    if validator.startswith(b"W/") or validator != fields.get(b"last-modified"):
         return False
-    return validator == (etag if validator.startswith(b'"') else last_modified)
+    modified_s, date_s = http_date(validator, now_s), http_date(fields.get(b"date") or b"", now_s)
+    return modified_s is not None and date_s is not None and modified_s < date_s
 
 
-def ranged(request_fields: Fields, response: Response) -> Response:
-    """`response`, a 200 with a whole body, or the part of it that the request's Range asks for."""
+def ranged(request_fields: Fields, response: Response, now_s: float) -> Response:
+    """`response`, a 200 with a whole body, or the parts of it that the request's Range asks for."""
     if not isinstance(response.body, bytes) and not hasattr(response.body, "views"):
         return response  # nothing, or a stream
     body = cast(bytes | Pinned, response.body)
-    fields = response.fields
-    if not range_applies(
-        request_fields, etag=fields.get(b"etag"), last_modified=fields.get(b"last-modified")
-    ):
+    if not range_applies(request_fields, response.fields, now_s):
         return response
     size = len(body)
-    found = byte_range(request_fields.get(b"range") or b"", size)
-    if found is None:
+    ranges = byte_ranges(request_fields.joined(b"range") or b"", size)
+    if ranges is None:
         return response
-    start, stop = found
-    if start == stop:
+    if not ranges:
         if not isinstance(body, bytes):
             body.release()
-        refused = Response(416, Fields.of([(b"Content-Range", b"bytes */%d" % size)]), None, 0)
-        refused.settled = True
-        return refused
-    fields = fields.copy()
-    fields.set(b"Content-Range", b"bytes %d-%d/%d" % (start, stop - 1, size))
-    part = body[start:stop] if isinstance(body, bytes) else PinnedRange(body, start, stop)
-    partial = Response(206, fields, part, stop - start)
+        partial = Response(416, Fields.of([(b"Content-Range", b"bytes */%d" % size)]), None, 0)
+    elif len(ranges) == 1:
+        partial = _one_part(response.fields.copy(), body, *ranges[0])
+    else:
+        partial = _parts(response.fields.copy(), body, ranges)
     partial.settled = True
     return partial
+
+
+def _one_part(fields: Fields, body: bytes | Pinned, start: int, stop: int) -> Response:
+    fields.remove(b"content-range")
+    fields.append(b"Content-Range", b"bytes %d-%d/%d" % (start, stop - 1, len(body)))
+    part = body[start:stop] if isinstance(body, bytes) else PinnedRange(body, start, stop)
+    return Response(206, fields, part, stop - start)
+
+
+def _parts(fields: Fields, body: bytes | Pinned, ranges: list[Range]) -> Response:
+    """All ranges in one multipart/byteranges body (RFC 9110 14.6)."""
+    boundary = os.urandom(12).hex().encode()  # cannot be guessed, so nobody has put it into the body
+    media = fields.get(b"content-type")
+    about = b"" if media is None else b"Content-Type: %b\r\n" % media
+    pieces: list[bytes | Range] = []
+    for start, stop in ranges:
+        line = b"bytes %d-%d/%d" % (start, stop - 1, len(body))
+        pieces.append(b"\r\n--%b\r\n%bContent-Range: %b\r\n\r\n" % (boundary, about, line))
+        pieces.append((start, stop))
+    pieces.append(b"\r\n--%b--\r\n" % boundary)
+    fields.remove(b"content-type", b"content-range")
+    fields.append(b"Content-Type", b"multipart/byteranges; boundary=" + boundary)
+    if isinstance(body, bytes):
+        whole = b"".join(piece if isinstance(piece, bytes) else body[slice(*piece)] for piece in pieces)
+        return Response(206, fields, whole, len(whole))
+    parts = PinnedParts(body, pieces)
+    return Response(206, fields, parts, len(parts))

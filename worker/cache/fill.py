@@ -33,7 +33,7 @@ from worker.cache.purge import invalidate
 from worker.cache.storable import OF_REQUEST
 from worker.cache.store import Arrival, Filling, Plan, Store
 from worker.cache.tee import Tee
-from worker.cache.validate import CONDITIONS, freshened, selects, validation_fields
+from worker.cache.validate import CONDITIONS, freshened, is_same, selects, validation_fields
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import (
@@ -166,9 +166,10 @@ class Fill:
         return response
 
     async def _head(self, ctx: Context, place: Place) -> Response:
-        """HEAD that the cache could not answer: forwarded as it is, never stored."""
+        """HEAD that the cache could not answer: forwarded as it is; it freshens what is stored (4.3.5)."""
         ctx.not_storable = NotStorable.METHOD
         stale = self._stale_if_error(place)
+        generation, asked_ns = self._cache.generation(), self._clock()
         try:
             response = await self._fetch(ctx)
         except EdgeError as error:
@@ -178,8 +179,30 @@ class Fill:
         if stale is not None and response.status in _FAILURES:
             give_back(response.body)
             return self._answer_stale(ctx, place, stale)
+        if place.hit is not None and response.status == 200:
+            self._freshen_by_head(ctx, place, response, self._receive(response, generation, asked_ns))
         self._filter(ctx, response)
         return response
+
+    def _freshen_by_head(self, ctx: Context, place: Place, head: Response, arrival: Arrival) -> None:
+        """Update the stored response by the answer to HEAD, or forget it when that speaks of another."""
+        hit = place.hit
+        assert hit is not None
+        stored = decode(hit.meta)
+        block = Fields.trusted(stored.block)
+        if stored.status != 200 or not is_same(block, hit.size, head.fields, head.length):
+            self._store.forget(place.key)
+            return
+        fields = freshened(block, head.fields)
+        _keep_own_control(fields, head.fields.joined(OWN_FIELD) or stored.own_control)
+        plan = self._store.plan(ctx, stored.status, fields, hit.size, arrival)
+        if isinstance(plan, NotStorable):
+            if plan not in OF_REQUEST:
+                self._store.forget(place.key)
+            return
+        response = Response(stored.status, Fields.trusted(stored_block(fields)), None, hit.size)
+        response.settled = hit.flags & SETTLED != 0
+        self._store.freshen(place.key, ctx.key, plan, response, self._clock())
 
     async def _alone(self, ctx: Context, place: Place) -> Response:
         """Fetch for this request only, where nothing is stored; store if that turns out to be allowed.
@@ -297,7 +320,7 @@ class Fill:
         try:
             response, arrival = await self._ask(ctx, stored, whole=whole)
             if response.status == 304 and stored is not None:
-                if selects(response.fields, stored.etag):
+                if selects(response.fields, stored.etag, stored.last_modified):
                     return self._freshen(ctx, place, stored, response, arrival)
                 response, arrival = await self._ask(ctx, None, whole=whole)
         except EdgeError as error:
@@ -364,8 +387,7 @@ class Fill:
         own_control = not_modified.fields.joined(OWN_FIELD) or stored.own_control
         self._filter(ctx, not_modified)
         fields = freshened(Fields.trusted(stored.block), not_modified.fields)
-        if own_control is not None:
-            fields.append(OWN_FIELD, own_control)
+        _keep_own_control(fields, own_control)
         response = Response(stored.status, Fields.trusted(stored_block(fields)), hit.body, hit.size)
         response.settled = hit.flags & SETTLED != 0
         ctx.outcome = Outcome.REVALIDATED
@@ -551,6 +573,13 @@ class _Sharing:
                 return self._filling.is_open
             flight.share()
         return True
+
+
+def _keep_own_control(fields: Fields, value: bytes | None) -> None:
+    """Give a stored response back the targeted field that it is stored without."""
+    fields.remove(OWN_FIELD)
+    if value is not None:
+        fields.append(OWN_FIELD, value)
 
 
 def _with_body(response: Response, body: Stream) -> Response:

@@ -213,7 +213,7 @@ def conditioned(ctx: Context, response: Response) -> Response:
         date=fields.get(b"date"),
         now_s=ctx.now_s,
     ):
-        return ranged(request_fields, response) if mask & RANGE else response
+        return ranged(request_fields, response, ctx.now_s) if mask & RANGE else response
     give_back(response.body)
     not_modified = Response(304, not_modified_fields(fields), None, response.length)
     not_modified.settled = True

@@ -78,10 +78,33 @@ def validation_fields(etag: bytes | None, last_modified: bytes | None) -> list[t
     return fields
 
 
-def selects(not_modified: Fields, etag: bytes | None) -> bool:
-    """Does a 304 speak of the stored response (RFC 9111 4.3.4)? One that names another tag does not."""
+def selects(not_modified: Fields, etag: bytes | None, last_modified: bytes | None) -> bool:
+    """Does a 304 speak of the stored response (RFC 9111 4.3.4)? One that names another validator does not.
+
+    A tag decides alone; tags compare weakly, since a coding of ours makes a strong tag weak. A 304 without
+    validators answers the question it was asked.
+    """
     named = not_modified.get(b"etag")
-    return named is None or (etag is not None and opaque_tag(named) == opaque_tag(etag))
+    if named is not None:
+        return etag is not None and opaque_tag(named) == opaque_tag(etag)
+    modified = not_modified.get(b"last-modified")
+    return modified is None or last_modified is None or modified == last_modified
+
+
+def is_same(stored: Fields, size: int, head: Fields, length: int | None) -> bool:
+    """Does the answer to HEAD speak of the stored response (RFC 9111 4.3.5)?
+
+    `size` is that of the stored body, `length` what the answer announced (None: nothing). Tags compare weakly
+    and lengths not at all where the stored body is one we have coded ourselves.
+    """
+    etag, named = stored.get(b"etag"), head.get(b"etag")
+    if named is not None and (etag is None or opaque_tag(named) != opaque_tag(etag)):
+        return False
+    modified = head.get(b"last-modified")
+    if modified is not None and modified != stored.get(b"last-modified"):
+        return False
+    same_coding = stored.joined(b"content-encoding") == head.joined(b"content-encoding")
+    return length is None or length == size or not same_coding
 
 
 def freshened(stored: Fields, not_modified: Fields) -> Fields:

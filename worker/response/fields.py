@@ -39,7 +39,7 @@ class EdgeFields:
         """The same five lines for everything that is not a plain hit."""
         age = f"Age: {ctx.age_s}\r\n" if ctx.age_s >= 0 else ""
         request_id = ctx.request_id.decode("ascii")
-        if ctx.outcome is Outcome.NONE and ctx.forward is None:  # the cache was not reached: nothing to tell
+        if ctx.outcome is Outcome.NONE and not ctx.key:  # the cache was not reached: nothing to tell
             return f"{self._via}X-Request-Id: {request_id}\r\n".encode()
         return (
             f"{age}{self._via}Cache-Status: {self._cache}{_cache_status(ctx)}\r\n"

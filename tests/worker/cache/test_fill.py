@@ -741,3 +741,42 @@ def test_a_fetch_begun_before_an_invalidation_stores_nothing() -> None:
 
         assert room.run(whole()).body == b"old"
         assert room.ask().body == b"new"
+
+
+# Freshening by HEAD (RFC 9111 4.3.5)
+
+HEADS = [  # what HEAD tells, outcome of the next GET, value of X-A then
+    pytest.param({"etag": '"a"', "x_a": "2"}, Outcome.HIT, b"2", id="the same: updated"),
+    pytest.param({"etag": '"b"'}, Outcome.MISS, b"1", id="another tag: forgotten"),
+    pytest.param({"etag": '"a"', "cache_control": "no-store"}, Outcome.MISS, b"1", id="no longer storable"),
+]
+
+
+@pytest.mark.parametrize(("told", "outcome", "value"), HEADS)
+def test_head_freshens_or_forgets_the_stored_get(
+    told: dict[str, str], outcome: Outcome, value: bytes
+) -> None:
+    async def handler(asked: Asked) -> Response:
+        if asked.method == b"HEAD":
+            return Response(200, ok(b"", **{"cache_control": "max-age=60", **told}).fields, None, 5)
+        return ok(b"hello", cache_control="max-age=60", etag='"a"', x_a="1")
+
+    with CacheRoom(handler) as room:
+        room.ask()
+        room.clock.go(70)
+        assert room.ask(method=b"HEAD").ctx.forward is Forward.STALE
+        got = room.ask()
+        assert (got.ctx.outcome, got.body, got.fields.get(b"x-a")) == (outcome, b"hello", value)
+
+
+def test_a_head_of_another_length_forgets_the_stored_get() -> None:
+    async def handler(asked: Asked) -> Response:
+        head = asked.method == b"HEAD"
+        return Response(
+            200, ok(cache_control="max-age=60").fields, None if head else b"hello", 6 if head else 5
+        )
+
+    with CacheRoom(handler) as room:
+        room.ask()
+        room.ask(method=b"HEAD", fields=[(b"Cache-Control", b"no-cache")])
+        assert room.outcome() == "miss"

@@ -183,6 +183,14 @@ def test_stale_responses(response: str, directive: bytes | None, past_s: int, ou
             assert (ctx.ttl_s, ctx.refresh) == (-past_s, True)
 
 
+@pytest.mark.parametrize("directive", [b"no-cache", b"max-age=0", b"min-fresh=5"])
+def test_a_stale_response_is_why_a_request_goes_forward_whatever_it_asks_for(directive: bytes) -> None:
+    with CacheRoom(fresh) as room:
+        room.ask()
+        room.clock.go(60)
+        assert room.ask(fields=[(CC, directive)]).ctx.forward is Forward.STALE
+
+
 def test_only_if_cached_and_it_is_not() -> None:
     with CacheRoom(fresh) as room:
         with pytest.raises(EdgeError) as raised:

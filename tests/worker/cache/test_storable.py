@@ -53,6 +53,42 @@ ROWS = [  # request fields, status, response fields, reason
     pytest.param([], 302, [FRESH], None, id="302 with a lifetime"),
     pytest.param([], 302, [TAG], NotStorable.NO_LIFETIME, id="302 needs explicit permission"),
     pytest.param([], 500, [FRESH], None, id="500 with a lifetime"),
+    pytest.param([], 302, [control(b"public"), TAG], None, id="302 and public"),
+    pytest.param([], 599, [FRESH], None, id="an unknown final status with a lifetime"),
+    pytest.param([], 600, [FRESH], NotStorable.STATUS, id="no status"),
+    pytest.param([], 200, [control(b"public, private, max-age=9")], NotStorable.PRIVATE, id="private wins"),
+    pytest.param(
+        [], 200, [control(b"s-maxage=0, stale-if-error=9")], NotStorable.NO_LIFETIME, id="no window"
+    ),
+    pytest.param([], 200, [(b"CDN-Cache-Control", b"max-age=9"), control(b"no-store")], None, id="targeted"),
+    pytest.param(
+        [], 200, [(b"CDN-Cache-Control", b"private"), FRESH], NotStorable.PRIVATE, id="targeted private"
+    ),
+    pytest.param(
+        [BASIC],
+        200,
+        [(b"CDN-Cache-Control", b"max-age=9"), control(b"public")],
+        NotStorable.AUTHORIZATION,
+        id="authorised, and public only to others",
+    ),
+    pytest.param(
+        [BASIC], 200, [control(b"proxy-revalidate, max-age=9")], NotStorable.AUTHORIZATION, id="3.5"
+    ),
+    pytest.param(
+        [],
+        200,
+        [control(b"max-age=9, public, private"), (b"Set-Cookie", b"a=b")],
+        NotStorable.PRIVATE,
+        id="a private cookie",
+    ),
+    pytest.param([], 404, [control(b"must-understand, no-store, max-age=9")], None, id="understood error"),
+    pytest.param(
+        [],
+        200,
+        [control(b"must-understand, no-store, private, max-age=9")],
+        NotStorable.PRIVATE,
+        id="understood but private",
+    ),
     pytest.param([], 200, [control(b"must-understand, no-store, max-age=9")], None, id="understood"),
     pytest.param(
         [], 299, [control(b"must-understand, no-store, max-age=9")], NotStorable.STATUS, id="not understood"

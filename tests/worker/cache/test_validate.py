@@ -5,6 +5,7 @@ import pytest
 from worker.cache.validate import (
     freshened,
     is_not_modified,
+    is_same,
     matches,
     not_modified_fields,
     selects,
@@ -91,13 +92,54 @@ def test_the_origin_is_asked_with_every_validator() -> None:
     assert validation_fields(None, None) == []
 
 
-@pytest.mark.parametrize(
-    ("named", "etag", "expected"),
-    [(None, b'"a"', True), (b'"a"', b'W/"a"', True), (b'"b"', b'"a"', False), (b'"b"', None, False)],
-)
-def test_a_304_selects_what_its_tag_names(named: bytes | None, etag: bytes | None, expected: bool) -> None:
-    fields = Fields.of([] if named is None else [(b"ETag", named)])
-    assert selects(fields, etag) is expected
+SELECTIONS = [  # of a 304: tag, date; of the stored response: tag, date
+    pytest.param(None, None, b'"a"', OLD, True, id="no validator answers what was asked"),
+    pytest.param(b'"a"', None, b'W/"a"', None, True, id="the same tag"),
+    pytest.param(b'"b"', None, b'"a"', None, False, id="another tag"),
+    pytest.param(b'"b"', None, None, None, False, id="a tag where there was none"),
+    pytest.param(b'"a"', NEW, b'"a"', OLD, True, id="the tag decides"),
+    pytest.param(None, OLD, None, OLD, True, id="the same date"),
+    pytest.param(None, NEW, None, OLD, False, id="another date"),
+    pytest.param(None, NEW, b'"a"', None, True, id="a date where there was none"),
+]
+
+
+@pytest.mark.parametrize(("named", "modified", "etag", "last_modified", "expected"), SELECTIONS)
+def test_a_304_selects_what_its_validators_name(
+    named: bytes | None,
+    modified: bytes | None,
+    etag: bytes | None,
+    last_modified: bytes | None,
+    expected: bool,
+) -> None:
+    lines = [(b"ETag", named), (b"Last-Modified", modified)]
+    fields = Fields.of((name, value) for name, value in lines if value is not None)
+    assert selects(fields, etag, last_modified) is expected
+
+
+SAME = [  # of a stored response with 10 bytes, the tag "a" and a date
+    pytest.param([], 10, True, id="the same length"),
+    pytest.param([], None, True, id="no length"),
+    pytest.param([], 11, False, id="another length"),
+    pytest.param([(b"ETag", b'"a"')], 10, True, id="the same tag"),
+    pytest.param([(b"ETag", b'W/"a"')], 10, True, id="the same tag, weakened by a coding of ours"),
+    pytest.param([(b"ETag", b'"b"')], 10, False, id="another tag"),
+    pytest.param([(b"Last-Modified", OLD)], 10, True, id="the same date"),
+    pytest.param([(b"Last-Modified", NEW)], 10, False, id="another date"),
+    pytest.param([(b"Content-Encoding", b"gzip")], 11, True, id="lengths of two codings do not compare"),
+]
+
+
+@pytest.mark.parametrize(("lines", "length", "expected"), SAME)
+def test_head_speaks_of_the_stored_response(
+    lines: list[tuple[bytes, bytes]], length: int | None, expected: bool
+) -> None:
+    stored = Fields.of([(b"ETag", b'"a"'), (b"Last-Modified", OLD)])
+    assert is_same(stored, 10, Fields.of(lines), length) is expected
+
+
+def test_a_tag_the_stored_response_does_not_have_is_another() -> None:
+    assert not is_same(Fields.of(()), 10, Fields.of([(b"ETag", b'"a"')]), 10)
 
 
 def test_freshening_updates_all_but_what_describes_the_stored_bytes() -> None:

@@ -72,6 +72,26 @@ CASES = {
         outcome(Outcome.BYPASS, forward=Forward.METHOD, forwarded_status=201),
         b"edgecluster; fwd=method; fwd-status=201",
     ),
+    "collapsed into a fetch under way": (
+        outcome(Outcome.UPDATING, forward=Forward.VARY_MISS, age_s=3, ttl_s=-1),
+        b"edgecluster; fwd=vary-miss; ttl=-1; collapsed",
+    ),
+    "expired": (
+        outcome(Outcome.EXPIRED, forward=Forward.STALE, forwarded_status=200, stored=True, ttl_s=60),
+        b"edgecluster; fwd=stale; fwd-status=200; stored; ttl=60",
+    ),
+    "a client's directive": (
+        outcome(Outcome.BYPASS, forward=Forward.REQUEST, not_storable=NotStorable.REQUEST_NO_STORE),
+        b"edgecluster; fwd=request; detail=request-no-store",
+    ),
+    "a client's max-stale": (
+        outcome(Outcome.STALE, refresh=True, age_s=70, ttl_s=-10),
+        b"edgecluster; hit; ttl=-10",
+    ),
+    "only-if-cached and it is not": (
+        outcome(Outcome.NONE, key=b"k", error=EdgeError(504, Side.CLIENT, Fault.UNAVAILABLE)),
+        b"edgecluster; detail=destination_unavailable",
+    ),
     "origin down": (
         outcome(Outcome.MISS, forward=Forward.URI_MISS, error=FAILED),
         b"edgecluster; fwd=uri-miss; detail=connection_refused",
