@@ -24,9 +24,11 @@ _DAY = rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _LONG_DAY = rb"(?:Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday)"
 _MONTH = rb"(?P<month>" + b"|".join(_MONTHS) + rb")"
 _TIME = rb"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
-_IMF_FIXDATE = re.compile(_DAY + rb", (?P<day>\d\d) " + _MONTH + rb" (?P<year>\d{4}) " + _TIME + b" GMT")
-_RFC850 = re.compile(_LONG_DAY + rb", (?P<day>\d\d)-" + _MONTH + rb"-(?P<year>\d\d) " + _TIME + b" GMT")
-_ASCTIME = re.compile(_DAY + b" " + _MONTH + rb" (?P<day>[\d ]\d) " + _TIME + rb" (?P<year>\d{4})")
+_IMF_FIXDATE = _DAY + rb", (?P<day>\d\d) " + _MONTH + rb" (?P<year>\d{4}) " + _TIME + b" GMT"
+_RFC850 = _LONG_DAY + rb", (?P<day>\d\d)-" + _MONTH + rb"-(?P<year>\d\d) " + _TIME + b" GMT"
+_ASCTIME = _DAY + b" " + _MONTH + rb" (?P<day>[\d ]\d) " + _TIME + rb" (?P<year>\d{4})"
+# A cache reads dates whatever their case (RFC 9111 4.2); one of no zone or another than GMT is none.
+_FORMATS = [re.compile(form, re.IGNORECASE) for form in (_IMF_FIXDATE, _ASCTIME, _RFC850)]
 _DAYS_IN_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
@@ -40,12 +42,12 @@ def http_date(value: bytes, now_s: float) -> int | None:
 
 @lru_cache(maxsize=1024)  # the same few dates come again and again, and each costs microseconds
 def _http_date(value: bytes, this_year: int) -> int | None:
-    match = _IMF_FIXDATE.fullmatch(value) or _ASCTIME.fullmatch(value) or _RFC850.fullmatch(value)
+    match = next((match for form in _FORMATS if (match := form.fullmatch(value))), None)
     if match is None:
         return None
-    year, month, day = int(match["year"]), _MONTHS[match["month"]], int(match["day"])
+    year, month, day = int(match["year"]), _MONTHS[match["month"].title()], int(match["day"])
     hour, minute, second = int(match["hour"]), int(match["minute"]), int(match["second"])
-    if match.re is _RFC850:
+    if len(match["year"]) == 2:
         year += (this_year + 50 - year) // 100 * 100  # the latest such year at most 50 years ahead
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
     days = 28 if month == 2 and not leap else _DAYS_IN_MONTH[month - 1]

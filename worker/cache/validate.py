@@ -13,13 +13,13 @@ _ENTITY_TAG = re.compile(rb'(?:W/)?("[^"]*")')
 _OF_NOT_MODIFIED = frozenset(
     {b"cache-control", b"content-location", b"date", b"etag", b"expires", b"last-modified", b"vary"}
 )
-# What a 304 does not change in a stored response (RFC 9111 3.2): fields that describe the stored bytes,
-# and Vary, by which it is filed.
+# What a 304 does not change in a stored response (RFC 9111 3.2): fields of one hop or one message, those that
+# describe the stored bytes, which may be coded by us, and Vary, by which it is filed.
 _KEPT_BY_FRESHENING = frozenset(
     {
-        b"connection", b"content-encoding", b"content-length", b"content-range", b"content-type",
-        b"keep-alive", b"proxy-authenticate", b"proxy-authentication-info", b"proxy-connection",
-        b"te", b"trailer", b"transfer-encoding", b"upgrade", b"vary",
+        b"connection", b"content-digest", b"content-encoding", b"content-length", b"content-md5",
+        b"content-range", b"digest", b"keep-alive", b"proxy-authenticate", b"proxy-authentication-info",
+        b"proxy-connection", b"repr-digest", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"vary",
     }
 )  # fmt: skip
 

@@ -39,7 +39,9 @@ DATES = [
     (b"Sun, 32 Nov 1994 08:49:37 GMT", None),
     (b"Sun, 00 Nov 1994 08:49:37 GMT", None),
     (b"Sun, 06 Nov 1994 24:00:00 GMT", None),
-    (b"Sun, 06 nov 1994 08:49:37 GMT", None),
+    (b"sun, 06 nOV 1994 08:49:37 gmt", NOW_S),
+    (b"Sun, 06 Nov 1994 08:49:37 EST", None),
+    (b"Sun, 06 Nov 1994 08:49:37", None),
     (b"0", None),
     (b"", None),
 ]
