@@ -16,14 +16,16 @@ static void set_state(struct entry *entry, uint64_t state) {
 
 /* --- rebuilding one stripe ------------------------------------------------------------------------------------ */
 
-/* A chunk that was being moved is named where it was or where it came to; both are whole. */
+/* A chunk that was being moved is named where it was or where it came to; both are whole. A fill that was trading its
+ * last page was not LIVE yet and may be without that page already: nobody may pin it any more. */
 static void settle_entries(struct shm *shm, uint32_t first, uint32_t end) {
     for (uint32_t index = first; index < end; index++) {
         struct entry *entry = entry_at(shm, index);
         entry->mark = 0;
         if (state_of(entry) != STATE_MOVING) continue;
-        uint64_t ctl = atomic_load(&entry->ctl);
-        atomic_store(&entry->ctl, ctl_with(ctl + (1 << 8), STATE_LIVE));
+        uint64_t ctl = atomic_load(&entry->ctl), settled = atomic_load(&entry->whole) ? STATE_LIVE : STATE_ZOMBIE;
+        atomic_store(&entry->ctl, ctl_with(ctl + (1 << 8), settled));
+        FP();
     }
 }
 
