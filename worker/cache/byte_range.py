@@ -8,9 +8,10 @@ import re
 from collections.abc import Sequence
 from typing import cast
 
+from worker.cache.collapse import give_back
 from worker.cache.freshness import http_date
 from worker.fields import IF_RANGE, Fields
-from worker.message import Pinned, Response
+from worker.message import Body, Pinned, Response, Stream
 
 MAX_RANGES = 16  # asked for at once; more get the whole body (RFC 9110 14.2 calls them egregious)
 _PART_OVERHEAD_BYTES = 100  # about what a part costs beside its bytes: smaller gaps are sent (15.3.7.2)
@@ -84,6 +85,35 @@ class PinnedParts:
         self._whole.release()
 
 
+class StreamRange:
+    """Part of a body that is still arriving, read no further than that; implements worker.message.Stream."""
+
+    def __init__(self, whole: Stream, start: int, stop: int) -> None:
+        self.length: int | None = stop - start
+        self.trailers: Fields | None = None  # those of the whole, which this is not
+        self._whole = whole
+        self._skip = start
+        self._left = stop - start
+
+    async def read(self) -> bytes:
+        while self._left:
+            piece = await self._whole.read()
+            if not piece:
+                break
+            wanted = piece[self._skip : self._skip + self._left]
+            self._skip = max(self._skip - len(piece), 0)
+            self._left -= len(wanted)
+            if not self._left:
+                self._whole.close()
+            if wanted:
+                return wanted
+        return b""
+
+    def close(self) -> None:
+        self._left = 0
+        self._whole.close()
+
+
 def byte_ranges(value: bytes, size: int) -> list[Range] | None:
     """The parts of a body of `size` bytes that a Range field asks for, in its order (RFC 9110 14.1.2).
 
@@ -152,32 +182,39 @@ def range_applies(request_fields: Fields, fields: Fields, now_s: float) -> bool:
 
 
 def ranged(request_fields: Fields, response: Response, now_s: float) -> Response:
-    """`response`, a 200 with a whole body, or the parts of it that the request's Range asks for."""
-    if not isinstance(response.body, bytes) and not hasattr(response.body, "views"):
-        return response  # nothing, or a stream
-    body = cast(bytes | Pinned, response.body)
-    if not range_applies(request_fields, response.fields, now_s):
+    """`response`, a 200 with a whole body, or the parts of it that the request's Range asks for.
+
+    Of a body that is still arriving one part, if its size is known.
+    """
+    body, size = response.body, response.length
+    if body is None or size is None or not range_applies(request_fields, response.fields, now_s):
         return response
-    size = len(body)
     ranges = byte_ranges(request_fields.joined(b"range") or b"", size)
     if ranges is None:
         return response
     if not ranges:
-        if not isinstance(body, bytes):
-            body.release()
+        give_back(body)
         partial = Response(416, Fields.of([(b"Content-Range", b"bytes */%d" % size)]), None, 0)
     elif len(ranges) == 1:
-        partial = _one_part(response.fields.copy(), body, *ranges[0])
+        partial = _one_part(response.fields.copy(), body, size, *ranges[0])
+    elif isinstance(body, bytes) or hasattr(body, "views"):
+        partial = _parts(response.fields.copy(), cast(bytes | Pinned, body), ranges)
     else:
-        partial = _parts(response.fields.copy(), body, ranges)
+        return response
     partial.settled = True
     return partial
 
 
-def _one_part(fields: Fields, body: bytes | Pinned, start: int, stop: int) -> Response:
+def _one_part(fields: Fields, body: bytes | Pinned | Stream, size: int, start: int, stop: int) -> Response:
     fields.remove(b"content-range")
-    fields.append(b"Content-Range", b"bytes %d-%d/%d" % (start, stop - 1, len(body)))
-    part = body[start:stop] if isinstance(body, bytes) else PinnedRange(body, start, stop)
+    fields.append(b"Content-Range", b"bytes %d-%d/%d" % (start, stop - 1, size))
+    part: Body
+    if isinstance(body, bytes):
+        part = body[start:stop]
+    elif hasattr(body, "views"):
+        part = PinnedRange(cast(Pinned, body), start, stop)
+    else:
+        part = StreamRange(body, start, stop)
     return Response(206, fields, part, stop - start)
 
 

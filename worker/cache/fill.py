@@ -231,7 +231,7 @@ class Fill:
         obtained = await self._obtain(ctx, place, whole=True)
         filling = self._keep(ctx, obtained)
         if filling is not None:
-            return self._stream(ctx, obtained, filling, None)
+            return conditioned(ctx, self._stream(ctx, obtained, filling, None))
         return conditioned(ctx, obtained.response)
 
     async def _together(self, ctx: Context, place: Place) -> Response:
@@ -453,7 +453,7 @@ class Fill:
         tee = Tee(response.length)
         mine = conditioned(ctx, _with_body(response, tee))
         flight.answer(mine)
-        return tee if mine.body is tee else None
+        return None if mine.body is None else tee
 
     async def _pump(
         self, ctx: Context, obtained: _Obtained, filling: Filling, tee: Tee | None, flight: Flight | None

@@ -1,15 +1,18 @@
 """RFC 9110 14: ranges of a stored body, If-Range, and what is ignored."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from email.parser import BytesParser
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.cache_room import Answered, Asked, CacheRoom, http_date, ok
-from worker.cache.byte_range import MAX_RANGES, PinnedParts, byte_ranges, range_applies
+from tests.support.cache_room import Answered, Asked, CacheRoom, Pieces, http_date, ok
+from worker.cache.byte_range import MAX_RANGES, PinnedParts, StreamRange, byte_ranges, range_applies
 from worker.fields import Fields
 from worker.message import Response
+from worker.settings import CacheSettings
 
 RANGES = [  # of 1000 bytes
     pytest.param(b"bytes=0-0", [(0, 1)], id="the first byte"),
@@ -141,6 +144,55 @@ def test_any_slice_of_the_parts_of_a_lent_body(start: int, stop: int) -> None:
     assert lent.released == 0
     assert parts.copy_out(start, stop) == whole[start:stop]
     assert lent.released == 1
+
+
+@given(st.lists(st.binary(min_size=1, max_size=9), max_size=8), st.integers(0, 40), st.integers(1, 40))
+def test_any_part_of_a_body_that_arrives_in_pieces(pieces: list[bytes], start: int, size: int) -> None:
+    async def read() -> bytes:
+        source = Pieces(*pieces)
+        part = StreamRange(source, start, start + size)
+        read = [piece async for piece in iterate(part)]
+        assert b"" not in read
+        assert source.closed is (sum(map(len, read)) == size)
+        return b"".join(read)
+
+    async def iterate(part: StreamRange) -> AsyncIterator[bytes]:
+        while piece := await part.read():
+            yield piece
+
+    assert asyncio.run(read()) == b"".join(pieces)[start : start + size]
+
+
+@pytest.mark.parametrize("asked", ["bytes=100-149999", "bytes=-5", "bytes=299999-", "bytes=300000-"])
+def test_a_part_of_a_body_that_is_still_to_come_while_all_of_it_is_stored(asked: str) -> None:
+    body = bytes(range(250)) * 1200
+
+    async def handler(asked: Asked) -> Response:
+        pieces = [body[at : at + 50_000] for at in range(0, len(body), 50_000)]
+        return ok(Pieces(*pieces, length=len(body)), cache_control="max-age=60")
+
+    with CacheRoom(handler) as room:
+        for outcome in ("miss", "hit"):
+            part = room.ask(fields=[(b"Range", asked.encode())])
+            ranges = byte_ranges(asked.encode(), len(body))
+            assert ranges is not None
+            assert part.status == (206 if ranges else 416)
+            assert part.body == b"".join(body[slice(*one)] for one in ranges)
+            assert part.length == len(part.body)
+            assert part.ctx.outcome == outcome
+        assert room.ask().body == body
+        assert len(room.asked) == 1
+
+
+def test_what_is_too_large_to_be_stored_is_cut_on_its_way() -> None:
+    body = bytes(range(250)) * 400
+
+    async def handler(asked: Asked) -> Response:
+        return ok(Pieces(body[:60_000], body[60_000:], length=len(body)), cache_control="max-age=60")
+
+    with CacheRoom(handler, CacheSettings(max_object_bytes=1000)) as room:
+        part = room.ask(fields=[(b"Range", b"bytes=59999-60001")])
+        assert (part.status, part.body, part.ctx.stored) == (206, body[59_999:60_002], False)
 
 
 def parts_of(answered: Answered) -> list[tuple[str, str, bytes]]:
