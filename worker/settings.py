@@ -83,6 +83,7 @@ class CacheSettings:
     browser_ttl_s: int | None = None  # lifetime that clients are told
     stale_while_revalidate_s: int = 0  # RFC 5861, where the origin names none
     stale_if_error_s: int = 0
+    drop_cookies: bool = False  # Set-Cookie is taken out of what may be stored without it
 
 
 @dataclass(frozen=True, slots=True)

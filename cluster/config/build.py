@@ -159,6 +159,7 @@ def cache_settings(cache: Cache) -> CacheSettings:
         browser_ttl_s=cache.browser_ttl,
         stale_while_revalidate_s=cache.stale_while_revalidate,
         stale_if_error_s=cache.stale_if_error,
+        drop_cookies=cache.drop_cookies,
     )
 
 

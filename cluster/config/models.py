@@ -338,6 +338,10 @@ class Cache(Section):
         default=_cache.stale_if_error_s,
         description="How long a stale response is served when the origin fails, unless the origin says.",
     )
+    drop_cookies: Flag = Field(
+        default=_cache.drop_cookies,
+        description="Take Set-Cookie out of answers that may be stored without it; nobody gets the cookie.",
+    )
 
     short_hand: ClassVar = {"type": "boolean"}
     short_words: ClassVar = "true, false"

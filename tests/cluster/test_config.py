@@ -248,11 +248,13 @@ class TestMeaning:
                   browser_ttl: 0
                   stale_while_revalidate: 30s
                   stale_if_error: 1h
+                  drop_cookies: true
             """,
         )
         assert settings.worker.sites[0].routes[0].cache == CacheSettings(
             ignore_client=True, heuristic=0.1, by_status=((404, 404, 10), (410, 410, 120), (500, 599, 1)),
             ttl_s=300, max_ttl_s=86400, browser_ttl_s=0, stale_while_revalidate_s=30, stale_if_error_s=3600,
+            drop_cookies=True,
         )  # fmt: skip
 
     @pytest.mark.parametrize(

@@ -388,11 +388,11 @@ class Fill:
         self._filter(ctx, not_modified)
         fields = freshened(Fields.trusted(stored.block), not_modified.fields)
         _keep_own_control(fields, own_control)
-        response = Response(stored.status, Fields.trusted(stored_block(fields)), hit.body, hit.size)
-        response.settled = hit.flags & SETTLED != 0
         ctx.outcome = Outcome.REVALIDATED
         ctx.age_s = 0
         plan = self._store.plan(ctx, stored.status, fields, hit.size, arrival)
+        response = Response(stored.status, Fields.trusted(stored_block(fields)), hit.body, hit.size)
+        response.settled = hit.flags & SETTLED != 0
         if isinstance(plan, NotStorable):
             ctx.not_storable = plan
             if plan not in OF_REQUEST:

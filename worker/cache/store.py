@@ -88,20 +88,35 @@ class Store:
         """What forbids outright to keep an answer to this GET; None: `plan` decides."""
         asked = ctx.request.fields
         rules = self._rules
-        return refusal(asked, rules.request_control(asked), status, fields, rules.response_control(fields))
+        reason = refusal(asked, rules.request_control(asked), status, fields, rules.response_control(fields))
+        return None if reason is NotStorable.SET_COOKIE and self._settings.drop_cookies else reason
 
     def plan(
         self, ctx: Context, status: int, fields: Fields, length: int | None, arrival: Arrival
     ) -> Plan | NotStorable:
-        """How to keep an answer to this GET, or why not."""
+        """How to keep an answer to this GET, or why not.
+
+        Where the route drops cookies, takes Set-Cookie out of `fields` if that alone forbids storing.
+        """
         rules, asked = self._rules, ctx.request.fields
         control = rules.response_control(fields)
         date_s = date_of(fields, arrival.received_s)
         lifetime_s = rules.lifetime(status, fields, control, date_s, arrival.received_s)
+        asked_for = rules.request_control(asked)
+        max_bytes = self._settings.max_object_bytes
         reason = not_storable(
-            asked, rules.request_control(asked), status, fields, control,
-            lifetime_s=lifetime_s, length=length, max_bytes=self._settings.max_object_bytes,
+            asked, asked_for, status, fields, control,
+            lifetime_s=lifetime_s, length=length, max_bytes=max_bytes,
         )  # fmt: skip
+        if reason is NotStorable.SET_COOKIE and self._settings.drop_cookies:
+            bare = fields.copy()
+            bare.remove(b"set-cookie")
+            reason = not_storable(
+                asked, asked_for, status, bare, control,
+                lifetime_s=lifetime_s, length=length, max_bytes=max_bytes,
+            )  # fmt: skip
+            if reason is None:
+                fields.remove(b"set-cookie")
         if reason is not None:
             return reason
         delay_s = (arrival.received_ns - arrival.asked_ns) / SECOND_NS

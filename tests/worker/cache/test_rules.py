@@ -170,6 +170,38 @@ def test_a_window_by_rule_covers_for_an_origin_that_fails() -> None:
         assert (stale.status, stale.body, stale.ctx.outcome) == (200, b"hello", Outcome.STALE)
 
 
+COOKIES = [  # Cache-Control -> stored, and without its cookie?
+    pytest.param("max-age=60", True, id="storable but for its cookie"),
+    pytest.param("private, max-age=60", False, id="private all the same"),
+    pytest.param("no-store", False, id="no-store all the same"),
+    pytest.param("x", False, id="not worth storing"),
+]
+
+
+@pytest.mark.parametrize(("value", "dropped"), COOKIES)
+def test_cookies_are_dropped_only_from_what_may_then_be_stored(value: str, dropped: bool) -> None:
+    with room_for(("Cache-Control", value), ("Set-Cookie", "a=b"), drop_cookies=True) as room:
+        for _ in range(3):  # the third goes its way alone if nothing is stored
+            answered = room.ask()
+            assert (b"set-cookie" not in answered.fields) is dropped
+        assert (answered.ctx.outcome is Outcome.HIT) is dropped
+
+
+def test_a_cookie_of_a_304_is_dropped_as_well() -> None:
+    async def handler(asked: Asked) -> Response:
+        status = 304 if b"if-none-match" in asked.fields else 200
+        body = b"" if status == 304 else b"hello"
+        return ok(body, status, cache_control="max-age=60", etag='"a"', set_cookie="a=b")
+
+    with CacheRoom(handler, CacheSettings(drop_cookies=True)) as room:
+        room.ask()
+        room.clock.go(60)
+        for outcome in (Outcome.REVALIDATED, Outcome.HIT):
+            answered = room.ask()
+            assert answered.ctx.outcome is outcome
+            assert b"set-cookie" not in answered.fields
+
+
 # Targeted fields (RFC 9213)
 
 
