@@ -391,7 +391,7 @@ class TestErrors:
             ("{origin: http://a, compression: {quality: 10}}",
              "1:51: bad value 10 for 'sites[0].compression.quality': must be at most 9 (expects a whole number from 1 to 9)"),
             ("{origin: http://a, cache: maybe}", "1:35: bad value 'maybe' for 'sites[0].cache' "
-             "(expects true, false or a mapping with enabled, max_object, lease and collapse)"),
+             "(expects true, false or a mapping with enabled, max_object, lease, collapse and key)"),
         ],
     )  # fmt: skip
     def test_a_fault_in_a_site(self, tmp_path: Path, site: str, message: str) -> None:
