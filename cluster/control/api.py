@@ -24,6 +24,9 @@ def admin_application(edge: Edge) -> web.Application:
     app.router.add_get("/status", status)
     app.router.add_get("/stats", stats)
     app.router.add_post("/purge", purge)
+    app.router.add_get("/cache/stats", cache_stats)
+    app.router.add_get("/cache/entries", cache_entries)
+    app.router.add_get("/cache/entry", cache_entry)
     app.router.add_post("/reload", reload)
     _add_probes(app)
     return app
@@ -65,6 +68,8 @@ async def stats(request: web.Request) -> web.Response:
     """The totals alone: they are there even when the supervisor is busy."""
     return web.json_response({"ok": True, **request.app[EDGE].stats()})
 
+
+MAX_LISTED = 100_000  # responses listed at once
 
 KINDS = ("url", "prefix", "host", "tag")
 EXPECTED = (
@@ -113,6 +118,32 @@ async def _purge_request(request: web.Request) -> tuple[str, list[str], bool]:
     if kind not in KINDS or not targets or not all(isinstance(target, str) for target in targets):
         raise web.HTTPBadRequest(text=EXPECTED)
     return kind, targets, soft
+
+
+async def cache_stats(request: web.Request) -> web.Response:
+    """What the cache holds and has done."""
+    return web.json_response({"ok": True, **request.app[EDGE].cache_stats()})
+
+
+async def cache_entries(request: web.Request) -> web.Response:
+    """`?prefix=URL&limit=N`: some of what is stored; "more" tells whether that is not all."""
+    limit = request.query.get("limit", "100")
+    if not limit.isdecimal() or not 1 <= int(limit) <= MAX_LISTED:
+        raise web.HTTPBadRequest(text=f"limit is a whole number from 1 to {MAX_LISTED}, not {limit!r}")
+    try:
+        found = await request.app[EDGE].cache_entries(request.query.get("prefix", ""), int(limit))
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"cannot list: {error}") from None
+    return web.json_response({"ok": True, **found})
+
+
+async def cache_entry(request: web.Request) -> web.Response:
+    """`?url=URL`: all that is stored for it."""
+    try:
+        found = await request.app[EDGE].cache_of_url(request.query.get("url", ""))
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"cannot show: {error}") from None
+    return web.json_response({"ok": True, **found})
 
 
 async def reload(request: web.Request) -> web.Response:

@@ -7,9 +7,10 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cluster import wire
+from cluster.control.stored import listed, of_url
 from shmcache.core import Segment
 from worker.cache.key import cache_key, key_maker
 from worker.cache.purge import Purge, Purged
@@ -20,6 +21,8 @@ from worker.observe.metrics import prometheus, summary
 from worker.routing import find_route
 from worker.security.normalize import Normalizer
 from worker.settings import SiteSettings
+
+T = TypeVar("T")
 
 ASK_S = 10.0
 RELOAD_S = 300.0  # a new generation has to start, or to fail at it
@@ -46,6 +49,21 @@ class Edge:
     def stats(self) -> dict[str, Any]:
         """Totals over all workers, living and gone, and what the cache holds."""
         return {"totals": summary(self.segment.statistics.totals()), "cache": self.segment.occupancy()}
+
+    def cache_stats(self) -> dict[str, Any]:
+        """What the shared cache holds, and what it has done so far."""
+        return {"cache": self.segment.occupancy(), "core": self.segment.statistics.core()}
+
+    async def cache_entries(self, prefix: str, limit: int) -> dict[str, Any]:
+        """Some of what is stored under a URL prefix, "" for everywhere. Raises ValueError as a purge does."""
+        beginning = self._checked(self.purge.beginning, prefix) if prefix else b""
+        entries, more = await asyncio.to_thread(listed, self.segment, beginning, limit, time.monotonic_ns())
+        return {"entries": entries, "more": more}
+
+    async def cache_of_url(self, url: str) -> dict[str, Any]:
+        """All that is stored for a URL. Raises ValueError as a purge does."""
+        key = self._checked(self.purge.key, url).partition(b"\0")[0]
+        return {"url": url, **await asyncio.to_thread(of_url, self.segment, key, time.monotonic_ns())}
 
     async def metrics(self) -> str:
         """Prometheus text; without the cluster's part when the supervisor does not answer."""
@@ -77,11 +95,16 @@ class Edge:
             "url": purge.url, "prefix": purge.prefix, "host": purge.host, "tag": purge.tag,
         }  # fmt: skip
         for target in targets:
-            try:
-                checks[kind](target)
-            except EdgeError as error:
-                raise ValueError(f"URL {target!r}: {error.detail}") from None
+            self._checked(checks[kind], target)
         return [verbs[kind](target, soft=soft) for target in targets]
+
+    @staticmethod
+    def _checked(check: Callable[[str], T], target: str) -> T:
+        """What the check makes of a target; ValueError also for what the normalise gate refuses."""
+        try:
+            return check(target)
+        except EdgeError as error:
+            raise ValueError(f"URL {target!r}: {error.detail}") from None
 
     def _key_of(self, request: Request) -> bytes:
         """The primary key that the request's route gives it."""

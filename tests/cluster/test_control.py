@@ -24,8 +24,12 @@ from cluster.lock import admin_socket, supervisor_socket
 from cluster.process import ControlStart, fork
 from shmcache.core import EXPIRED, FRESH, Segment
 from tests.support.answering_supervisor import STATUS, Answer, answering
-from worker.cache.key import cache_key, request_of_url
+from tests.support.cache_room import CLIENT, make_request, ok
+from worker.cache.key import Codings, cache_key, request_of_url
+from worker.cache.store import Arrival, Plan, Store
+from worker.context import Context
 from worker.observe.counters import BYTES_OUT
+from worker.settings import CacheSettings
 
 MIB = 1024**2
 MEMBER = 62
@@ -384,3 +388,79 @@ class TestVerbs:
         assert "workers     1 of 2 up, 3 replaced, 1 of another generation\n" in out
         assert "requests    0 answered, hit ratio 0.0%\n" in out
         assert "cache       0 objects, 0B stored in 64MiB\n" in out
+
+
+def store(control: Control, path: str = "/a", *, vary: str = "", **fields: str) -> None:
+    """A response as a worker would store it."""
+    settings = CacheSettings()
+    store = Store(control.segment.cache, settings, Codings(("gzip",)))
+    request = make_request(path, [(b"X", b"1")], host=b"example.org")
+    now_ns = time.monotonic_ns()
+    ctx = Context(request, CLIENT, b"0" * 32, now_ns, time.time())
+    ctx.key = cache_key(request)
+    response = ok(b"hello", etag='"e"', vary=vary, **fields)
+    arrival = Arrival(now_ns, now_ns, time.time(), control.segment.cache.generation())
+    plan = store.plan(ctx, 200, response.fields, 5, arrival)
+    assert isinstance(plan, Plan)
+    assert store.put(ctx, plan, response, b"hello", now_ns)
+
+
+class TestLooking:
+    def test_the_statistics_of_the_cache(self, control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+        control.put()
+        assert main(["cache", "stats", "--json", "--state-dir", str(control.state_dir)]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["cache"]["objects"] == 1
+        assert said["cache"]["bytes_per_object"] == len(URL) + 8
+        assert said["core"]["stores_small"] == 1
+        assert main(["cache", "stats", "--state-dir", str(control.state_dir)]) == 0
+        out = capsys.readouterr().out
+        assert out.startswith("objects   1, ")
+        assert "stored    1 stores small, 0 stores large, 0 no room, 0 not admitted\n" in out
+        assert "leases    0 claimed; ended as 0 published, " in out
+
+    def test_a_list_of_what_is_stored(self, control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+        store(control, "/b", cache_control="max-age=600", vary="X", xkey="one two")
+        store(control, "/a", cache_control="no-cache")
+        assert main(["cache", "ls", "--state-dir", str(control.state_dir)]) == 0
+        first, second = capsys.readouterr().out.splitlines()
+        assert first.split()[1::2] == ["stale", "http://example.org/a"]
+        assert second.split()[1:] == ["fresh", "9m", "59s", "http://example.org/b", "(variant)"]
+
+    def test_a_list_by_prefix_and_no_longer_than_wanted(self, control: Control) -> None:
+        for number in range(5):
+            store(control, f"/a/{number}", cache_control="max-age=600")
+        store(control, "/b", cache_control="max-age=600")
+        status, answer = control.admin("GET", "/cache/entries?prefix=http://Example.org/a/&limit=5")
+        assert (status, len(answer["entries"]), answer["more"]) == (200, 5, False)
+        assert {entry["tags"] for entry in answer["entries"]} == {0}
+        status, answer = control.admin("GET", "/cache/entries?limit=5")
+        assert (status, len(answer["entries"]), answer["more"]) == (200, 5, True)
+
+    @pytest.mark.parametrize(
+        "query", ["limit=0", "limit=x", "limit=100001", "prefix=/a", "prefix=http://a/%25zz"]
+    )
+    def test_a_list_that_cannot_be_meant(self, control: Control, query: str) -> None:
+        status, answer = control.admin("GET", f"/cache/entries?{query}")
+        assert (status, answer["ok"]) == (400, False)
+
+    def test_what_is_stored_for_a_url(self, control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+        store(control, "/a", cache_control="max-age=600, stale-while-revalidate=60", vary="X", xkey="one two")
+        store(control, "/ab", cache_control="max-age=600")
+        url = "http://Example.org:80/%61"
+        assert main(["cache", "get", url, "--json", "--state-dir", str(control.state_dir)]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert (said["url"], said["vary"], said["hit_for_miss"]) == (url, ["x"], False)
+        [entry] = said["responses"]
+        assert (entry["status"], entry["size"], entry["age_s"], entry["etag"]) == (200, 5, 0, '"e"')
+        assert (entry["verdict"], entry["tags"], entry["stale_while_revalidate_s"]) == ("fresh", 2, 60)
+        assert entry["ttl_s"] in (599, 600)
+        assert main(["cache", "get", url, "--state-dir", str(control.state_dir)]) == 0
+        out = capsys.readouterr().out
+        assert "  varies by x\n  200, 5B, age 0s, fresh: fresh for " in out
+
+    def test_nothing_stored_for_a_url(self, control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["cache", "get", URL, "--state-dir", str(control.state_dir)]) == 0
+        assert capsys.readouterr().out == f"nothing is stored for {URL}\n"
+        assert main(["cache", "get", "nonsense", "--state-dir", str(control.state_dir)]) == 1
+        assert main(["cache", "get"]) == 2
