@@ -143,10 +143,10 @@ def _response_line(entry: Mapping[str, Any]) -> str:
         f"then stale-while-revalidate {duration(entry['stale_while_revalidate_s'])}, "
         f"stale-if-error {duration(entry['stale_if_error_s'])}"
     )
-    return (
-        f"  {entry['status']}, {show_size(entry['size'])}, age {duration(entry['age_s'])}, {entry['verdict']}: "
-        f"{fresh}, {windows}; kept for {duration(entry['keep_s'])}; {entry['tags']} tags"
+    what = (
+        f"{entry['status']}, {show_size(entry['size'])}, age {duration(entry['age_s'])}, {entry['verdict']}"
     )
+    return f"  {what}: {fresh}, {windows}; kept for {duration(entry['keep_s'])}; {entry['tags']} tags"
 
 
 def _stats_lines(held: Mapping[str, int], core: Mapping[str, int]) -> list[str]:

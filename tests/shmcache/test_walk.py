@@ -59,10 +59,11 @@ def test_keys_that_fill_the_room_of_one_call_are_left_to_the_next() -> None:
 def test_an_entry_tells_sizes_dates_flags_and_tags() -> None:
     with cache_segment() as segment:
         key = b"https://h/a/b"
+        dates = {"fresh_until_ns": 5 * SECOND_NS, "keep_until_ns": 100 * SECOND_NS}
+        windows = {"swr_ns": 10 * SECOND_NS, "sie_ns": 20 * SECOND_NS}
         assert segment.cache.put(
-            key, b"meta", b"body!", now_ns=NOW_NS, fresh_until_ns=5 * SECOND_NS,
-            keep_until_ns=100 * SECOND_NS, swr_ns=10 * SECOND_NS, sie_ns=20 * SECOND_NS, flags=8, tags=[b"one", b"two"],
-        )  # fmt: skip
+            key, b"meta", b"body!", now_ns=NOW_NS, **dates, **windows, flags=8, tags=[b"one", b"two"]
+        )
         [entry] = walk(segment)
         assert (entry.key, entry.size, entry.stored_bytes) == (key, 5, len(key) + 4 + 5)
         assert (entry.fresh_until_ns, entry.keep_until_ns) == (5 * SECOND_NS, 100 * SECOND_NS)
