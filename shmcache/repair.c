@@ -6,6 +6,7 @@
 #include "table.h"
 
 #define REAP_PATIENCE_NS 1000000000ll
+#define STUCK_NS 1000000000ull
 
 static uint64_t state_of(const struct entry *entry) { return ctl_state(atomic_load(&entry->ctl)); }
 
@@ -15,14 +16,16 @@ static void set_state(struct entry *entry, uint64_t state) {
 
 /* --- rebuilding one stripe ------------------------------------------------------------------------------------ */
 
-/* A chunk that was being moved is named where it was or where it came to; both are whole. */
+/* A chunk that was being moved is named where it was or where it came to; both are whole. A fill that was trading its
+ * last page was not LIVE yet and may be without that page already: nobody may pin it any more. */
 static void settle_entries(struct shm *shm, uint32_t first, uint32_t end) {
     for (uint32_t index = first; index < end; index++) {
         struct entry *entry = entry_at(shm, index);
         entry->mark = 0;
         if (state_of(entry) != STATE_MOVING) continue;
-        uint64_t ctl = atomic_load(&entry->ctl);
-        atomic_store(&entry->ctl, ctl_with(ctl + (1 << 8), STATE_LIVE));
+        uint64_t ctl = atomic_load(&entry->ctl), settled = atomic_load(&entry->whole) ? STATE_LIVE : STATE_ZOMBIE;
+        atomic_store(&entry->ctl, ctl_with(ctl + (1 << 8), settled));
+        FP();
     }
 }
 
@@ -178,13 +181,24 @@ void stripe_rebuild_locked(struct shm *shm, uint32_t stripe) {
 
 /* --- entering ----------------------------------------------------------------------------------------------------- */
 
+/* Wait for a locked stripe. Who has waited in vain does not wait there again for a while: its holder has been stopped,
+ * and every store that waits for it holds up all that this process serves. */
+static enum lock_answer wait_for(struct shm *shm, uint32_t stripe, int64_t patience_ns) {
+    uint64_t now_ns = lock_clock_ns();
+    if (patience_ns <= WRITE_PATIENCE_NS && stripe == shm->stuck_stripe && now_ns < shm->stuck_until_ns) return LOCK_BUSY;
+    segment_count(shm, CORE_LOCK_WAITS, 1);
+    enum lock_answer answer = lock_take(&shm->stripes[stripe].lock, patience_ns);
+    if (answer == LOCK_BUSY) {
+        shm->stuck_stripe = stripe;
+        shm->stuck_until_ns = now_ns + STUCK_NS;
+    }
+    return answer;
+}
+
 bool stripe_enter(struct shm *shm, uint32_t stripe, int64_t patience_ns) {
     struct stripe *it = &shm->stripes[stripe];
     enum lock_answer answer = lock_take(&it->lock, 0);
-    if (answer == LOCK_BUSY && patience_ns) {
-        segment_count(shm, CORE_LOCK_WAITS, 1);
-        answer = lock_take(&it->lock, patience_ns);
-    }
+    if (answer == LOCK_BUSY && patience_ns) answer = wait_for(shm, stripe, patience_ns);
     if (answer == LOCK_BUSY) return false;
     if (answer == LOCK_ORPHANED) {
         stripe_rebuild_locked(shm, stripe);

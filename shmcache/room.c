@@ -155,7 +155,7 @@ static bool evict_large(struct shm *shm) {
     uint32_t stripe;
     bool main, gave = false;
     for (int look = 0; look < LARGE_LOOKS && !gave && evict_where_large(shm, &stripe, &main); look++) {
-        if (!stripe_enter(shm, stripe, WRITE_PATIENCE_NS)) continue;
+        if (!stripe_enter(shm, stripe, WRITE_PATIENCE_NS)) break; /* looking again would find the same stripe */
         gave = evict_large_locked(shm, stripe, main);
         stripe_leave(shm, stripe);
     }

@@ -223,7 +223,8 @@ bool entry_fits(const struct shm *shm, const struct entry *entry) {
     size_t room = chunk_bytes(shm, entry->head), body_at = head_body_at(head->tags, head->key_len, head->meta_len);
     if (body_at > room) return false;
     if (!entry->large) return size <= room - body_at;
-    if (!atomic_load_explicit(&entry->whole, memory_order_relaxed)) return size <= paged;
+    /* a fill holds pages ahead, until it trades the last one for tails, just before it is whole */
+    if (!atomic_load_explicit(&entry->whole, memory_order_relaxed) && size <= paged) return true;
     if (!entry->tail[0]) return size <= paged && size + SHM_PAGE > paged;
     return size > paged && size < paged + SHM_PAGE && tails_fit(shm, entry, size - paged);
 }

@@ -1,5 +1,6 @@
 """Bodies read by other processes while they are written, whatever becomes of writer, reader and entry."""
 
+import itertools
 import mmap
 import os
 import random
@@ -16,7 +17,7 @@ import pytest
 
 from shmcache import Segment
 from shmcache.core import BROKEN, CLAIMED, EXPIRED, FAILED, FRESH, PENDING, PUBLISHED, RUNNING, WAIT, WHOLE
-from tests.support.faults import let_go, stopped_at
+from tests.support.faults import die_at, let_go, stopped_at
 from tests.support.regions import doorbells, is_rung
 from tests.support.segments import FOREVER_NS, NOW_NS, fork, get, put, sealed, was_killed
 from tests.support.shared_memory import another_handle, distinct_segment
@@ -525,3 +526,96 @@ def fill_from(stage: Stage, faulty: ModuleType, point: int, told: mmap.mmap, bod
     assert fill.share(ticket)
     assert fill.write(body[:100_000]) and fill.write(body[100_000:])
     assert fill.publish()
+
+
+def test_who_begins_to_follow_while_a_dead_filler_is_cleaned_up_reads_its_bytes_or_nothing(
+    faulty: ModuleType,
+) -> None:
+    """A filler dies at every point of publishing; whoever repairs its stripe is stopped in the middle."""
+    body = sealed(1, 50_000)
+    followed = 0
+
+    def die_publishing(segment: Any, point: int) -> None:
+        segment.join(1, NOW_NS)
+        answer, ticket = segment.leases.claim(KEY, NOW_NS, LEASE_NS)
+        fill = segment.cache.begin(KEY, b"m", None, **DATES)
+        assert answer == CLAIMED and fill.share(ticket) and fill.write(body)
+        faulty._arm_fault(point, signal.SIGKILL)
+        fill.publish()
+
+    def repair(segment: Any, point: int) -> None:
+        segment.join(2, NOW_NS)
+        faulty._arm_fault(point, signal.SIGSTOP)
+        segment.cache.delete(b"nothing")
+
+    for death, stop in itertools.product(range(1, 60), range(1, 5)):
+        with distinct_segment(3 << 20, module=faulty, stripes=1, entries=64) as (segment, _):
+            assert put(segment, b"bystander", b"whose slot repair sees first")
+            if not was_killed(fork(partial(die_publishing, segment, death))):
+                break
+            pid = fork(partial(repair, segment, stop))
+            _, status = os.waitpid(pid, os.WUNTRACED)
+            answer, ticket = segment.leases.claim(KEY, NOW_NS, LEASE_NS)
+            following = segment.cache.follow(KEY, ticket, NOW_NS) if answer == WAIT else None
+            views = []
+            if following is not None:
+                _, filled = following.look()
+                views = following.views(0, filled)
+                followed += 1
+            if os.WIFSTOPPED(status):
+                let_go(pid)
+            for number in range(80):
+                put(segment, b"churn %d" % number, sealed(number, 40_000))
+            assert b"".join(views) == body[: sum(map(len, views))], (
+                f"died at {death}, repair stopped at {stop}"
+            )
+            views.clear()
+            del following
+            segment.reap(1)
+            segment.reap(2)
+            assert segment.audit() == []
+    assert death > 10 and followed > 10
+
+
+@pytest.mark.parametrize("size", [50_000, 150_000])
+def test_a_filler_killed_anywhere_while_it_is_followed_takes_no_byte_with_it(
+    faulty: ModuleType, size: int
+) -> None:
+    body = sealed(1, size)
+    point = followed = 0
+    while True:
+        point += 1
+        with distinct_segment(3 << 20, module=faulty, stripes=1, entries=64) as (segment, _):
+
+            def publish(segment: Any = segment, point: int = point) -> None:
+                segment.join(1, NOW_NS)
+                answer, ticket = segment.leases.claim(KEY, NOW_NS, LEASE_NS)
+                fill = segment.cache.begin(KEY, b"m", None, **DATES)
+                assert answer == CLAIMED and fill.share(ticket) and fill.write(body)
+                faulty._arm_fault(point, signal.SIGSTOP)
+                fill.publish()
+
+            pid = fork(publish)
+            _, status = os.waitpid(pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                break
+            answer, ticket = segment.leases.claim(KEY, NOW_NS, LEASE_NS)
+            following = segment.cache.follow(KEY, ticket, NOW_NS) if answer == WAIT else None
+            os.kill(pid, signal.SIGKILL)
+            assert was_killed(pid)
+            if following is not None:
+                followed += 1
+                segment.reap(1)
+                assert die_at(
+                    segment, faulty, 2, 1, lambda it: put(it, b"new", b"so that it is repaired again")
+                )
+                segment.reap(2)
+                for number in range(80):
+                    put(segment, b"churn %d" % number, sealed(number, 40_000))
+                _, filled = following.look()
+                assert b"".join(following.views(0, filled)) == body[:filled], f"killed at {point}"
+                del following
+            else:
+                segment.reap(1)
+            assert segment.audit() == []
+    assert point > 10 and followed > 5

@@ -153,6 +153,10 @@ def test_a_stopped_lock_holder_costs_writes_not_reads(faulty: object) -> None:
         assert hit is not None and hit.body == b"old"
         assert not put(segment, b"other", b"x")
         assert segment.statistics.totals()[1] == timeouts + 1
+        assert not any(put(segment, b"other", b"x") for _ in range(20))
+        core = segment.statistics.core()
+        assert core["lock_timeouts"] == timeouts + 21
+        assert core["lock_waits"] < 20, "who waited in vain does not wait at every store"
         os.kill(pid, signal.SIGCONT)
         assert not was_killed(pid)
         assert put(segment, b"other", b"x")
