@@ -1,6 +1,6 @@
 """What the cache holds, as plain data for people and programs to look at. Changes nothing.
 
-Looking at everything takes a while: a tenth of a second or so for a million entries. Call from a thread.
+Looking at everything takes a while (20 ms measured for 700,000 objects of which few match): call from a thread.
 """
 
 from typing import Any
