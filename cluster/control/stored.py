@@ -1,6 +1,7 @@
 """What the cache holds, as plain data for people and programs to look at. Changes nothing.
 
-Looking at everything takes a while (20 ms measured for 700,000 objects of which few match): call from a thread.
+Looking at everything takes a while (20 ms measured for 700,000 objects of which few match): call it from a
+thread.
 """
 
 from typing import Any
