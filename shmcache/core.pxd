@@ -259,6 +259,33 @@ cdef extern from "crawl.h" nogil:
     void c_crawl "crawl" (shm *map, int64_t now_ns, uint32_t entries, crawled *crawled)
 
 
+cdef extern from "walk.h" nogil:
+    struct walked:
+        size_t key_at
+        uint64_t size
+        int64_t fresh_until_ns
+        int64_t keep_until_ns
+        int64_t swr_ns
+        int64_t sie_ns
+        uint32_t key_len
+        uint32_t meta_len
+        uint32_t tags
+        uint8_t flags
+        uint8_t verdict
+    struct c_walk "walk":
+        const uint8_t *prefix
+        size_t prefix_len
+        int64_t now_ns
+        uint32_t at
+        uint32_t found
+        uint32_t limit
+        walked *out
+        uint8_t *keys
+        size_t used
+        size_t room
+    void c_walk_on "walk" (shm *map, c_walk *walk)
+
+
 cdef extern from "repair.h" nogil:
     enum:
         WRITE_PATIENCE_NS

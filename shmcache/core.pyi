@@ -160,6 +160,21 @@ class Hit:
     fresh_until_ns: int
 
 @final
+class Entry:
+    """What is stored under one key, as `entries` found it; no body and no meta."""
+
+    key: bytes
+    size: int  # bytes of body
+    stored_bytes: int  # key, meta and body
+    verdict: int
+    fresh_until_ns: int  # or the moment of a soft purge, if that was earlier
+    keep_until_ns: int
+    swr_ns: int
+    sie_ns: int
+    tags: int  # how many it was given
+    flags: int
+
+@final
 class Fill:
     """An entry being written. It becomes visible at `publish`, at once and whole, or never."""
 
@@ -279,6 +294,15 @@ class Cache:
 
         To be called some times a second by every process; never waits, and holds a stripe for some ten
         microseconds at a time. All processes share one position in each stripe.
+        """
+    def entries(
+        self, after: int, limit: int, now_ns: int, prefix: bytes = b""
+    ) -> tuple[list[Entry], int]:
+        """What is stored and neither purged nor past keep_until, and where to go on: 0 at the end.
+
+        Begin with `after` 0. At most `limit` (1..4096) entries whose keys begin with `prefix`, in no order; there may
+        be none, and yet more to come, for one call looks at 65,536 entries at most. Releases the GIL, and holds a
+        stripe for some microseconds at a time. Stripes that a stopped process keeps locked are passed over.
         """
     pinned_bytes: int  # of the bodies this process holds pinned
 

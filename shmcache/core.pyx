@@ -25,6 +25,8 @@ cdef enum:
     _READS = 64  # optimistic copies tried before a constantly rewritten key counts as missed
     _AUDIT_BYTES = 1 << 20
     _DELETE_PATIENCE_NS = 2000000000
+    _WALK_MAX = 4096  # entries told of in one call
+    _WALK_KEY_BYTES = 1 << 18
 
 
 # --- the mapping -----------------------------------------------------------------------------------------
@@ -317,6 +319,35 @@ cdef class Hit:
     cdef readonly object body
     cdef readonly uint64_t size
     cdef readonly int64_t fresh_until_ns
+
+
+@cython.final
+cdef class Entry:
+    cdef readonly bytes key
+    cdef readonly uint64_t size
+    cdef readonly uint64_t stored_bytes
+    cdef readonly int64_t fresh_until_ns
+    cdef readonly int64_t keep_until_ns
+    cdef readonly int64_t swr_ns
+    cdef readonly int64_t sie_ns
+    cdef readonly int tags
+    cdef readonly int flags
+    cdef readonly int verdict
+
+
+cdef Entry _entry(const walked *seen, const uint8_t *keys):
+    cdef Entry entry = Entry.__new__(Entry)
+    entry.key = PyBytes_FromStringAndSize(<const char *>keys + seen.key_at, seen.key_len)
+    entry.size = seen.size
+    entry.stored_bytes = seen.size + seen.key_len + seen.meta_len
+    entry.fresh_until_ns = seen.fresh_until_ns
+    entry.keep_until_ns = seen.keep_until_ns
+    entry.swr_ns = seen.swr_ns
+    entry.sie_ns = seen.sie_ns
+    entry.tags = seen.tags
+    entry.flags = seen.flags
+    entry.verdict = seen.verdict
+    return entry
 
 
 @cython.final
@@ -669,6 +700,28 @@ cdef class Cache:
         cdef crawled seen
         c_crawl(self._joined(), now_ns, entries, &seen)
         return seen.expired + seen.purged
+
+    def entries(self, uint32_t after, uint32_t limit, int64_t now_ns, bytes prefix=b""):
+        cdef shm *map = self._open()
+        cdef c_walk walk
+        cdef uint32_t total = map.header.stripes * map.header.per_stripe
+        cdef walked *out
+        if not 1 <= limit <= _WALK_MAX or after > total:
+            raise ValueError(f"entries are told of 1 to {_WALK_MAX} at a time, and there are {total}")
+        out = <walked *>malloc(limit * sizeof(walked) + _WALK_KEY_BYTES)
+        if out is NULL:
+            raise MemoryError
+        walk.prefix, walk.prefix_len = <const uint8_t *>PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix)
+        walk.now_ns, walk.at, walk.limit, walk.out = now_ns, after, limit, out
+        walk.keys, walk.room = <uint8_t *>(out + limit), _WALK_KEY_BYTES
+        walk.found = walk.used = 0
+        with nogil:
+            c_walk_on(map, &walk)
+        try:
+            seen = [_entry(&out[number], walk.keys) for number in range(walk.found)]
+        finally:
+            free(out)
+        return seen, 0 if walk.at == total else walk.at
 
     @property
     def pinned_bytes(self):

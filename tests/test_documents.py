@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 from click import Context
@@ -27,6 +28,17 @@ def test_the_configuration_in_the_readme_is_one_that_works(tmp_path: Path) -> No
     assert not api.cache.enabled
     assert api.origin.first_byte_timeout_s == 5
     assert settings.cache_bytes == 4 * 1024**3
+
+
+def test_the_configuration_in_the_page_on_purging_is_one_that_works(tmp_path: Path) -> None:
+    purge, cache = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/purging.md").read_text(), re.DOTALL)
+    path = tmp_path / "edge.yaml"
+    path.write_text(f"{purge}sites:\n  - origin: http://127.0.0.1:8000\n{indent(cache, '    ')}")
+    [site] = load(path).worker.sites
+    [route] = site.routes
+    assert len(route.purgers) == 2
+    assert route.cache.key.keep == (b"id", b"page")
+    assert route.cache.key.device
 
 
 def test_the_example_of_the_cache_alone_prints_what_the_readme_says() -> None:

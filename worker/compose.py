@@ -11,10 +11,13 @@ from collections.abc import Sequence
 
 from shmcache.core import Segment
 from worker.cache.fill import Fill
+from worker.cache.key import cache_key, key_maker
 from worker.cache.lookup import Lookup
+from worker.cache.purge_gate import PurgeGate
+from worker.cache.tags import drop_tags
 from worker.context import Context
 from worker.errors import EdgeError
-from worker.message import Response
+from worker.message import Request, Response
 from worker.observe.access_log import AccessLog
 from worker.observe.counters import LOG_LINES_LOST
 from worker.observe.metrics import Metrics
@@ -26,7 +29,7 @@ from worker.response.compress import Compress
 from worker.response.error_page import ErrorPage
 from worker.response.fields import EdgeFields
 from worker.response.hop_by_hop import drop_hop_by_hop
-from worker.routing import Router
+from worker.routing import Router, find_route
 from worker.security.access import AccessGate
 from worker.security.normalize import Normalizer
 from worker.security.ratelimit import RateLimitGate
@@ -94,20 +97,28 @@ class Composed:
         if route.access is not None:
             gates.append(AccessGate(route.access, refuse))
         gates += [RateLimitGate(limit, self._segment.buckets, refuse) for limit in route.rate_limits]
-        gates.append(Lookup(self._segment.cache, route.cache, codings))
+        cache, key_of = self._segment.cache, key_maker(route.cache.key)
+        gates.append(Lookup(cache, route.cache, codings))
+        gates.append(PurgeGate(route.purgers, cache, key_of, refuse))
         fill = Fill(
             self._origin(route.origin),
-            self._segment.cache,
+            cache,
             self._segment.leases,
             route.cache,
             codings,
             self._spawn,
-            store_filters=(drop_hop_by_hop, Compress(route.compression, storing=True)),
+            store_filters=(drop_hop_by_hop, drop_tags, Compress(route.compression, storing=True)),
+            key_of=self._key_of,
         )
         self._fills.append(fill)
         browser_ttl_s = route.cache.browser_ttl_s
         extra = () if browser_ttl_s is None else (BrowserTtl(browser_ttl_s),)
         return self._pipeline(gates, fill, fill.refresh, extra)
+
+    def _key_of(self, request: Request) -> bytes:
+        """The primary key that the request's own route gives it."""
+        route = find_route(self._settings.sites, request)
+        return (cache_key if route is None else key_maker(route.cache.key))(request)
 
     def _origin(self, origin: OriginSettings) -> OriginFetch:
         """Routes with the same origin share its connections."""

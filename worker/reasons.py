@@ -50,6 +50,7 @@ class NotStorable(StrEnum):
     TOO_LARGE = "too-large"
     NO_ROOM = "no-room"  # the segment could not make room in time
     ROUTE = "route"  # the route's settings say so
+    TOO_MANY_TAGS = "too-many-tags"  # more than 1024, or 16 KiB: a purge by one left out would miss it
 
 
 class Block(StrEnum):

@@ -68,6 +68,22 @@ class OriginSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySettings:
+    """What of a request, beside scheme, host and path, decides which stored response it may get.
+
+    Patterns are names in which `*` stands for any bytes. With `keep` only those parameters count.
+    """
+
+    query: str = "all"  # or "none"
+    sort_query: bool = False
+    drop: tuple[bytes, ...] = ()  # patterns of query parameters that do not count
+    keep: tuple[bytes, ...] = ()
+    headers: tuple[bytes, ...] = ()  # names in lower case
+    cookies: tuple[bytes, ...] = ()
+    device: bool = False  # mobile, tablet or desktop
+
+
+@dataclass(frozen=True, slots=True)
 class CacheSettings:
     """Caching of one route."""
 
@@ -84,6 +100,7 @@ class CacheSettings:
     stale_while_revalidate_s: int = 0  # RFC 5861, where the origin names none
     stale_if_error_s: int = 0
     drop_cookies: bool = False  # Set-Cookie is taken out of what may be stored without it
+    key: KeySettings = KeySettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +142,7 @@ class RouteSettings:
     compression: CompressionSettings = CompressionSettings()
     access: AccessSettings | None = None
     rate_limits: tuple[RateLimitSettings, ...] = ()
+    purgers: tuple[Network, ...] = ()  # whose PURGE requests are carried out
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import rich_click as click
 
 from cluster.cli.about import version
-from cluster.cli.caching import purge
+from cluster.cli.caching import cache, purge
 from cluster.cli.checking import check
 from cluster.cli.demo import run_demo
 from cluster.cli.output import failure
@@ -33,7 +33,7 @@ def edgecluster(context: click.RichContext) -> None:
         click.echo(context.get_help())
 
 
-for verb in (start, run_demo, check, reload, stop, status, purge, version):
+for verb in (start, run_demo, check, reload, stop, status, purge, cache, version):
     edgecluster.add_command(verb)
 
 

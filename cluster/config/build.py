@@ -12,7 +12,9 @@ from cluster.config.models import (
     Cache,
     Compression,
     Config,
+    Key,
     Origin,
+    Purge,
     RateLimit,
     Route,
     Rules,
@@ -23,6 +25,7 @@ from worker.settings import (
     AccessSettings,
     CacheSettings,
     CompressionSettings,
+    KeySettings,
     Limits,
     LogSettings,
     OriginSettings,
@@ -89,7 +92,9 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
     limits = config.limits
     return WorkerSettings(
         listeners=tuple(config.listen),
-        sites=tuple(site_settings(site, index, base) for index, site in enumerate(config.sites)),
+        sites=tuple(
+            site_settings(site, index, base, config.purge) for index, site in enumerate(config.sites)
+        ),
         limits=Limits(
             request_line_bytes=limits.request_line,
             header_bytes=limits.header,
@@ -110,14 +115,19 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
     )
 
 
-def site_settings(site: Site, index: int, base: Path) -> SiteSettings:
+def site_settings(site: Site, index: int, base: Path, purge: Purge) -> SiteSettings:
     """A site's routes, and one for "/" when the site's own origin takes what they leave."""
     hosts = () if "*" in site.hosts else tuple(in_host_field(host) for host in site.hosts)
     name = site.name or (site.hosts[0] if hosts else "default" if index == 0 else f"site-{index}")
     routes = list(site.routes)
     if site.origin is not None and all(route.prefix != "/" for route in routes):
         routes.append(Route(prefix="/"))
-    return SiteSettings(name, hosts, tuple(route_settings(route, site, name, base) for route in routes))
+    purgers = tuple((site.purge or purge).allow)
+    return SiteSettings(
+        name,
+        hosts,
+        tuple(replace(route_settings(route, site, name, base), purgers=purgers) for route in routes),
+    )
 
 
 def in_host_field(host: str) -> bytes:
@@ -160,6 +170,7 @@ def cache_settings(cache: Cache) -> CacheSettings:
         stale_while_revalidate_s=cache.stale_while_revalidate,
         stale_if_error_s=cache.stale_if_error,
         drop_cookies=cache.drop_cookies,
+        key=key_settings(cache.key),
     )
 
 
@@ -168,6 +179,18 @@ def by_status(lifetimes: dict[str, int]) -> tuple[tuple[int, int, int], ...]:
     return tuple(
         (int(key.replace("x", "0")), int(key.replace("x", "9")), seconds)
         for key, seconds in sorted(lifetimes.items(), key=lambda item: "x" in item[0])
+    )
+
+
+def key_settings(key: Key) -> KeySettings:
+    return KeySettings(
+        query=key.query,
+        sort_query=key.sort_query,
+        drop=tuple(pattern.encode() for pattern in key.drop),
+        keep=tuple(pattern.encode() for pattern in key.keep),
+        headers=tuple(name.lower().encode() for name in key.headers),
+        cookies=tuple(name.encode() for name in key.cookies),
+        device=key.device,
     )
 
 

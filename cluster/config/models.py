@@ -293,6 +293,29 @@ class Origin(Section):
         return {"url": value} if isinstance(value, str) else value
 
 
+_PATTERN = Annotated[str, Field(pattern=r"^[!-%'-:<>-~]+$"), Expects("a parameter's name such as utm_*")]
+_FIELD_NAME = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"), Expects("a field's name")]
+_COOKIE_NAME = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"), Expects("a cookie's name")]
+
+
+class Key(Section):
+    """What decides which stored response a request may get, beside scheme, host and path."""
+
+    query: Annotated[Literal["all", "none"], Expects("all or none")] = Field(
+        default="all", description="Whether the query counts; the origin gets it as it is either way."
+    )
+    sort_query: Flag = Field(default=False, description="Parameters count whatever their order.")
+    drop: Many[_PATTERN] = Field(
+        default=[], description="Query parameters that do not count; * stands for anything."
+    )
+    keep: Many[_PATTERN] = Field(
+        default=[], description="The only query parameters that count, if the origin reads no others."
+    )
+    headers: Many[_FIELD_NAME] = Field(default=[], description="Request fields whose values count.")
+    cookies: Many[_COOKIE_NAME] = Field(default=[], description="Cookies whose values count.")
+    device: Flag = Field(default=False, description="Whether mobile, tablet and desktop are told apart.")
+
+
 _cache = CacheSettings()
 
 
@@ -342,6 +365,7 @@ class Cache(Section):
         default=_cache.drop_cookies,
         description="Take Set-Cookie out of answers that may be stored without it; nobody gets the cookie.",
     )
+    key: Key = Field(default=Key(), description="Which requests share a stored response.")
 
     short_hand: ClassVar = {"type": "boolean"}
     short_words: ClassVar = "true, false"
@@ -402,6 +426,12 @@ class RateLimit(Section):
     )
 
 
+class Purge(Section):
+    """Who may purge by requests of the method PURGE."""
+
+    allow: Many[Block] = Field(default=[], description="Networks that may; everyone else gets 403.")
+
+
 class Rules(Section):
     """What a site sets for all of its routes, and a route for itself."""
 
@@ -439,6 +469,9 @@ class Site(Rules):
     )
     origin: Origin | None = Field(default=None, description="Where every path goes that no route claims.")
     routes: list[Route] = Field(default=[], description="Paths that are treated in a way of their own.")
+    purge: Purge | None = Field(
+        default=None, description="Who may send PURGE requests; as at the top when not given."
+    )
 
 
 _worker = WorkerSettings((), ())
@@ -471,6 +504,7 @@ class Config(Section):
     trusted_proxies: Many[Block] = Field(
         default=[], description="Networks whose X-Forwarded-* and Forwarded fields are believed."
     )
+    purge: Purge = Field(default=Purge(), description="Who may send PURGE requests; nobody when not given.")
     limits: LimitsSection = Field(
         default=LimitsSection(), description="Bounds on what one client may send or hold."
     )

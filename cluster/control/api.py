@@ -8,6 +8,7 @@ from aiohttp import web
 
 from cluster import wire
 from cluster.control.edge import Edge
+from shmcache.core import SegmentError
 from worker.observe.exposition import CONTENT_TYPE
 
 EDGE: web.AppKey[Edge] = web.AppKey("edge", Edge)
@@ -23,6 +24,9 @@ def admin_application(edge: Edge) -> web.Application:
     app.router.add_get("/status", status)
     app.router.add_get("/stats", stats)
     app.router.add_post("/purge", purge)
+    app.router.add_get("/cache/stats", cache_stats)
+    app.router.add_get("/cache/entries", cache_entries)
+    app.router.add_get("/cache/entry", cache_entry)
     app.router.add_post("/reload", reload)
     _add_probes(app)
     return app
@@ -65,37 +69,81 @@ async def stats(request: web.Request) -> web.Response:
     return web.json_response({"ok": True, **request.app[EDGE].stats()})
 
 
-async def purge(request: web.Request) -> web.Response:
-    """`{"url": URL}`, `{"urls": [URL, ...]}` or `{"all": true}`.
+MAX_LISTED = 100_000  # responses listed at once
 
-    All or nothing: one URL that cannot be meant, and none is purged.
+KINDS = ("url", "prefix", "host", "tag")
+EXPECTED = (
+    'expected one of "url", "prefix", "host", "tag" (a text or a list of texts) or "all": true, '
+    'beside it perhaps "soft": true'
+)
+
+
+async def purge(request: web.Request) -> web.Response:
+    """`{"url": URL}`, `{"prefix": URL}`, `{"host": HOST}`, `{"tag": TAG}`, each also as a list and in the
+    plural, or `{"all": true}`; with `"soft": true` what is hit is made stale.
+
+    All or nothing: one target that cannot be meant, and nothing is purged. "purged" tells of a URL whether
+    something was stored for it: null if that is not known.
     """
-    edge = request.app[EDGE]
-    urls = await _purge_request(request)
-    if urls is None:
-        edge.purge_all()
-        return web.json_response({"ok": True, "all": True})
+    kind, targets, soft = await _purge_request(request)
     try:
-        found = edge.purge_urls(urls)
+        done = request.app[EDGE].purge_all_of(kind, targets, soft=soft)
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"cannot purge: {error}") from None
-    return web.json_response({"ok": True, "urls": found})
+    except SegmentError as error:
+        raise web.HTTPServiceUnavailable(text=f"cannot purge: {error}") from None
+    said: dict[str, Any] = {"ok": True, "kind": kind, "soft": soft, "generation": done[-1].generation}
+    if kind != "all":
+        said["purged"] = {one.target: one.found if kind == "url" else True for one in done}
+    return web.json_response(said)
 
 
-async def _purge_request(request: web.Request) -> list[str] | None:
-    """The URLs to purge; None for everything."""
+async def _purge_request(request: web.Request) -> tuple[str, list[str], bool]:
+    """Kind, targets and whether softly."""
     try:
         wanted: Any = await request.json()
     except (json.JSONDecodeError, UnicodeDecodeError):
         wanted = None
-    match wanted:
-        case {"all": True}:
-            return None
-        case {"url": str(url)}:
-            return [url]
-        case {"urls": [*urls]} if urls and all(isinstance(url, str) for url in urls):
-            return urls
-    raise web.HTTPBadRequest(text='expected {"url": URL}, {"urls": [URL, ...]} or {"all": true}')
+    if (
+        not isinstance(wanted, dict)
+        or not isinstance(soft := wanted.pop("soft", False), bool)
+        or len(wanted) != 1
+    ):
+        raise web.HTTPBadRequest(text=EXPECTED)
+    [(name, given)] = wanted.items()
+    if name == "all" and given is True:
+        return "all", [], soft
+    kind = "prefix" if name == "prefixes" else name.removesuffix("s")
+    targets = given if isinstance(given, list) else [given]
+    if kind not in KINDS or not targets or not all(isinstance(target, str) for target in targets):
+        raise web.HTTPBadRequest(text=EXPECTED)
+    return kind, targets, soft
+
+
+async def cache_stats(request: web.Request) -> web.Response:
+    """What the cache holds and has done."""
+    return web.json_response({"ok": True, **request.app[EDGE].cache_stats()})
+
+
+async def cache_entries(request: web.Request) -> web.Response:
+    """`?prefix=URL&limit=N`: some of what is stored; "more" tells whether that is not all."""
+    limit = request.query.get("limit", "100")
+    if not limit.isdecimal() or not 1 <= int(limit) <= MAX_LISTED:
+        raise web.HTTPBadRequest(text=f"limit is a whole number from 1 to {MAX_LISTED}, not {limit!r}")
+    try:
+        found = await request.app[EDGE].cache_entries(request.query.get("prefix", ""), int(limit))
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"cannot list: {error}") from None
+    return web.json_response({"ok": True, **found})
+
+
+async def cache_entry(request: web.Request) -> web.Response:
+    """`?url=URL`: all that is stored for it."""
+    try:
+        found = await request.app[EDGE].cache_of_url(request.query.get("url", ""))
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"cannot show: {error}") from None
+    return web.json_response({"ok": True, **found})
 
 
 async def reload(request: web.Request) -> web.Response:

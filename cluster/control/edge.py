@@ -5,18 +5,24 @@ Makes plain data of both; knows nothing of HTTP.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cluster import wire
+from cluster.control.stored import listed, of_url
 from shmcache.core import Segment
-from worker.cache.key import request_of_url
-from worker.cache.purge import purge_url
+from worker.cache.key import cache_key, key_maker
+from worker.cache.purge import Purge, Purged
 from worker.errors import EdgeError
+from worker.message import Request
 from worker.observe.counters import STALL_MAX_US
 from worker.observe.metrics import prometheus, summary
+from worker.routing import find_route
 from worker.security.normalize import Normalizer
+from worker.settings import SiteSettings
+
+T = TypeVar("T")
 
 ASK_S = 10.0
 RELOAD_S = 300.0  # a new generation has to start, or to fail at it
@@ -25,10 +31,12 @@ RELOAD_S = 300.0  # a new generation has to start, or to fail at it
 class Edge:
     """Everything the API is about."""
 
-    def __init__(self, segment: Segment, supervisor_socket: Path) -> None:
+    def __init__(self, segment: Segment, supervisor_socket: Path, sites: Sequence[SiteSettings]) -> None:
         self.segment = segment
         self.supervisor_socket = supervisor_socket
-        self.normalize = Normalizer()  # as the workers do, so that any spelling of a URL finds its key
+        self.sites = sites
+        # Keys and spellings as the workers make them.
+        self.purge = Purge(segment.cache, self._key_of, Normalizer())
 
     async def cluster(self) -> dict[str, Any]:
         """The supervisor's status. Raises wire.WireError."""
@@ -41,6 +49,21 @@ class Edge:
     def stats(self) -> dict[str, Any]:
         """Totals over all workers, living and gone, and what the cache holds."""
         return {"totals": summary(self.segment.statistics.totals()), "cache": self.segment.occupancy()}
+
+    def cache_stats(self) -> dict[str, Any]:
+        """What the shared cache holds, and what it has done so far."""
+        return {"cache": self.segment.occupancy(), "core": self.segment.statistics.core()}
+
+    async def cache_entries(self, prefix: str, limit: int) -> dict[str, Any]:
+        """Some of what is stored under a URL prefix, "" for everywhere. Raises ValueError as a purge does."""
+        beginning = self._checked(self.purge.beginning, prefix) if prefix else b""
+        entries, more = await asyncio.to_thread(listed, self.segment, beginning, limit, time.monotonic_ns())
+        return {"entries": entries, "more": more}
+
+    async def cache_of_url(self, url: str) -> dict[str, Any]:
+        """All that is stored for a URL. Raises ValueError as a purge does."""
+        key = self._checked(self.purge.key, url).partition(b"\0")[0]
+        return {"url": url, **await asyncio.to_thread(of_url, self.segment, key, time.monotonic_ns())}
 
     async def metrics(self) -> str:
         """Prometheus text; without the cluster's part when the supervisor does not answer."""
@@ -57,21 +80,36 @@ class Edge:
         except wire.WireError as error:
             return str(error)
 
-    def purge_urls(self, urls: Sequence[str]) -> dict[str, bool]:
-        """Forget what is stored for each URL; whether there was something.
+    def purge_all_of(self, kind: str, targets: Sequence[str], *, soft: bool) -> list[Purged]:
+        """Purge each of the targets, all of one kind: "url", "prefix", "host", "tag", or "all" without any.
 
-        Raises ValueError when one of them is no URL that could be asked for; then none is purged.
+        Raises ValueError with the reason when one of them cannot be meant; then none is purged.
         """
-        for url in urls:
-            try:
-                self.normalize(request_of_url(url))
-            except EdgeError as error:
-                raise ValueError(f"URL {url!r}: {error.detail}") from None
-        return {url: purge_url(self.segment.cache, url, normalize=self.normalize) for url in urls}
+        purge = self.purge
+        if kind == "all":
+            return [purge.everything(soft=soft)]
+        checks: dict[str, Callable[[str], object]] = {
+            "url": purge.key, "prefix": purge.beginning, "host": purge.beginnings, "tag": purge.label,
+        }  # fmt: skip
+        verbs: dict[str, Callable[..., Purged]] = {
+            "url": purge.url, "prefix": purge.prefix, "host": purge.host, "tag": purge.tag,
+        }  # fmt: skip
+        for target in targets:
+            self._checked(checks[kind], target)
+        return [verbs[kind](target, soft=soft) for target in targets]
 
-    def purge_all(self) -> None:
-        """Forget everything stored so far."""
-        self.segment.cache.purge_all()
+    @staticmethod
+    def _checked(check: Callable[[str], T], target: str) -> T:
+        """What the check makes of a target; ValueError also for what the normalise gate refuses."""
+        try:
+            return check(target)
+        except EdgeError as error:
+            raise ValueError(f"URL {target!r}: {error.detail}") from None
+
+    def _key_of(self, request: Request) -> bytes:
+        """The primary key that the request's route gives it."""
+        route = find_route(self.sites, request)
+        return (cache_key if route is None else key_maker(route.cache.key))(request)
 
     async def _ask(self, verb: str, timeout_s: float) -> dict[str, Any]:
         # The socket client waits; the loop must go on beating meanwhile.

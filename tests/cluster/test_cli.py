@@ -87,9 +87,10 @@ class TestManners:
             (["start"], "nothing to serve: give --to URL, or --config FILE"),
             (["start", "--to", "x"], "--to: bad value 'x': must begin with http:// or https:// "
              "(expects the origin's URL such as http://127.0.0.1:8000)"),
-            (["purge"], "name the URLs to purge, or --all for everything (see 'edgecluster purge --help')"),
-            (["purge", "--all", "http://a/"], "name the URLs to purge, or --all for everything "
+            (["purge"], "name what to purge, in one of the ways URLs, --prefix, --host, --tag, --all "
              "(see 'edgecluster purge --help')"),
+            (["purge", "--all", "http://a/"], "name what to purge, in one of the ways URLs, --prefix, --host, "
+             "--tag, --all (see 'edgecluster purge --help')"),
         ],
     )  # fmt: skip
     def test_a_mistake_is_one_line_and_code_2(

@@ -18,6 +18,7 @@ from worker.settings import (
     AccessSettings,
     CacheSettings,
     CompressionSettings,
+    KeySettings,
     Limits,
     ListenerSettings,
     LogSettings,
@@ -157,6 +158,52 @@ class TestMeaning:
         assert (settings.keep_cache, settings.keep_cache_on_stop, settings.drop_cache) == (True, False, False)
         assert (settings.admin, settings.certificates, settings.config_path) == (None, (), None)
         assert settings.state_dir == default_state_dir()
+
+    def test_what_counts_for_a_key(self, tmp_path: Path) -> None:
+        settings = settings_of(
+            tmp_path,
+            """
+            sites:
+              - origin: http://127.0.0.1:8000
+                cache:
+                  key: {sort_query: true, drop: [utm_*, fbclid], headers: X-Country, cookies: [lang], device: true}
+                routes:
+                  - {prefix: /keep/, cache: {key: {keep: id}}}
+                  - {prefix: /none/, cache: {key: {query: none}}}
+            """,
+        )
+        [site] = settings.worker.sites
+        keys = {route.prefix: route.cache.key for route in site.routes}
+        assert keys == {
+            b"/keep/": KeySettings(keep=(b"id",)),
+            b"/none/": KeySettings(query="none"),
+            b"/": KeySettings(
+                sort_query=True,
+                drop=(b"utm_*", b"fbclid"),
+                headers=(b"x-country",),
+                cookies=(b"lang",),
+                device=True,
+            ),
+        }
+
+    def test_who_may_send_purge_requests(self, tmp_path: Path) -> None:
+        settings = settings_of(
+            tmp_path,
+            """
+            purge: {allow: [127.0.0.1, 10.0.0.0/8]}
+            sites:
+              - {hosts: a.example, origin: http://127.0.0.1:8000}
+              - {hosts: b.example, origin: http://127.0.0.1:8000, purge: {allow: "::1"}}
+              - {hosts: c.example, origin: http://127.0.0.1:8000, purge: {}}
+            """,
+        )
+        assert [
+            [str(one) for route in site.routes for one in route.purgers] for site in settings.worker.sites
+        ] == [
+            ["127.0.0.1/32", "10.0.0.0/8"],
+            ["::1/128"],
+            [],
+        ]
 
     def test_a_full_file(self, tmp_path: Path) -> None:
         settings = settings_of(
@@ -447,6 +494,12 @@ class TestErrors:
              "1:64: another rate limit is named 'x' and differs: name this one anew"),
             ("{origin: http://a, compression: {quality: 10}}",
              "1:51: bad value 10 for 'sites[0].compression.quality': must be at most 9 (expects a whole number from 1 to 9)"),
+            ("{origin: http://a, cache: {key: {query: some}}}",
+             "1:49: bad value 'some' for 'sites[0].cache.key.query' (expects all or none)"),
+            ("{origin: http://a, cache: {key: {drop: [a&b]}}}",
+             "1:49: bad value 'a&b' for 'sites[0].cache.key.drop[0]' (expects a parameter's name such as utm_*)"),
+            ("{origin: http://a, purge: {allow: nobody}}", "1:43: bad value 'nobody' for 'sites[0].purge.allow': "
+             "not an IP address or CIDR block (expects an address or CIDR block such as 192.0.2.0/24 or 2001:db8::/32)"),
             ("{origin: http://a, cache: maybe}", "1:35: bad value 'maybe' for 'sites[0].cache' "
              "(expects true, false or a mapping with enabled, max_object, lease, collapse and more)"),
         ],

@@ -22,16 +22,32 @@ from cluster.control import run
 from cluster.control.edge import not_ready
 from cluster.lock import admin_socket, supervisor_socket
 from cluster.process import ControlStart, fork
-from shmcache.core import Segment
+from shmcache.core import EXPIRED, FRESH, Segment
 from tests.support.answering_supervisor import STATUS, Answer, answering
-from worker.cache.entry import PURGED
-from worker.cache.key import key_of_url
+from tests.support.cache_room import CLIENT, make_request, ok
+from worker.cache.key import Codings, cache_key, request_of_url
+from worker.cache.store import Arrival, Plan, Store
+from worker.context import Context
 from worker.observe.counters import BYTES_OUT
+from worker.settings import CacheSettings
 
 MIB = 1024**2
 MEMBER = 62
 PATIENCE_S = 60.0
 URL = "http://example.org/a?b=c"
+
+
+BAD_PURGES = [
+    None, b"\xff", b"{", {}, [], {"all": False}, {"urls": []}, {"url": 5}, {"soft": True},
+    {"url": URL, "tag": "t"}, {"url": URL, "soft": 1}, {"every": "x"},
+]  # fmt: skip
+
+
+def said(
+    kind: str, *targets: str, found: bool = True, soft: bool = False, generation: int = 2
+) -> dict[str, Any]:
+    purged = dict.fromkeys(targets, found)
+    return {"ok": True, "kind": kind, "soft": soft, "generation": generation, "purged": purged}
 
 
 @dataclass(slots=True)
@@ -73,17 +89,22 @@ class Control:
             response = connection.getresponse()
             return response.status, response.headers.get("Content-Type", ""), response.read()
 
+    def verdict(self, url: str = URL) -> int | None:
+        hit = self.segment.cache.get(cache_key(request_of_url(url)), time.monotonic_ns())
+        return None if hit is None else hit.verdict
+
     def put(self, url: str = URL) -> None:
         now_ns = time.monotonic_ns()
         until_ns = now_ns + 10**12
-        key = key_of_url(url)
+        key = cache_key(request_of_url(url))
         assert self.segment.cache.put(
-            key, b"meta", b"body", now_ns=now_ns, fresh_until_ns=until_ns, keep_until_ns=until_ns
-        )
+            key, b"meta", b"body", now_ns=now_ns, fresh_until_ns=until_ns, keep_until_ns=until_ns,
+            tags=[b"news"] if url == URL else [],
+        )  # fmt: skip
 
     def has(self, url: str = URL) -> bool:
-        hit = self.segment.cache.get(key_of_url(url), time.monotonic_ns())
-        return hit is not None and not hit.flags & PURGED
+        hit = self.segment.cache.get(cache_key(request_of_url(url)), time.monotonic_ns())
+        return hit is not None
 
 
 @pytest.fixture
@@ -183,20 +204,64 @@ class TestAdmin:
 
     def test_a_purge_by_url(self, control: Control) -> None:
         control.put()
-        assert control.admin("POST", "/purge", {"url": URL}) == (200, {"ok": True, "urls": {URL: True}})
+        assert control.admin("POST", "/purge", {"url": URL}) == (200, said("url", URL))
         assert not control.has()
-        assert control.admin("POST", "/purge", {"url": URL}) == (200, {"ok": True, "urls": {URL: False}})
+        assert control.admin("POST", "/purge", {"url": URL}) == (
+            200,
+            said("url", URL, found=False, generation=3),
+        )
 
     def test_a_purge_finds_any_spelling(self, control: Control) -> None:
         control.put("http://example.org/a/~b")
         url = "HTTP://Example.org:80/x/../a/%7Eb#part"
-        assert control.admin("POST", "/purge", {"url": url}) == (200, {"ok": True, "urls": {url: True}})
+        assert control.admin("POST", "/purge", {"url": url}) == (200, said("url", url))
         assert not control.has("http://example.org/a/~b")
 
     def test_a_purge_of_everything(self, control: Control) -> None:
         control.put()
-        assert control.admin("POST", "/purge", {"all": True}) == (200, {"ok": True, "all": True})
+        assert control.admin("POST", "/purge", {"all": True}) == (
+            200,
+            {"ok": True, "kind": "all", "soft": False, "generation": 2},
+        )
         assert not control.has()
+
+    @pytest.mark.parametrize(
+        ("kind", "target", "generation"),
+        [
+            ("prefix", "http://Example.org/", 2), ("prefix", "http://example.org/a", 2),
+            ("host", "Example.org", 3), ("tag", "news", 2),
+        ],
+    )  # fmt: skip
+    @pytest.mark.parametrize("soft", [False, True])
+    def test_a_purge_of_many(
+        self, control: Control, kind: str, target: str, generation: int, soft: bool
+    ) -> None:
+        control.put()
+        control.put("http://other.example/")
+        asked = {kind: target, "soft": soft}
+        assert control.admin("POST", "/purge", asked) == (
+            200,
+            said(kind, target, soft=soft, generation=generation),
+        )
+        assert (control.verdict(), control.verdict("http://other.example/")) == (
+            EXPIRED if soft else None,
+            FRESH,
+        )
+
+    @pytest.mark.parametrize(
+        ("wanted", "why"),
+        [
+            ({"prefix": "example.org/"}, "URL 'example.org/' is not of the form"),
+            ({"hosts": ["a", "http://b"]}, "'http://b' is no host"),
+            ({"tag": "a,b"}, "'a,b' is no tag"),
+        ],
+    )
+    def test_a_purge_that_cannot_be_meant_says_why(
+        self, control: Control, wanted: dict[str, object], why: str
+    ) -> None:
+        status, answer = control.admin("POST", "/purge", wanted)
+        assert (status, answer["ok"]) == (400, False)
+        assert answer["error"].startswith(f"cannot purge: {why}")
 
     @pytest.mark.parametrize("bad", ["/relative", "http://example.org/%zz", "http://example.org/a\\b"])
     def test_a_purge_is_all_or_nothing(self, control: Control, bad: str) -> None:
@@ -206,11 +271,11 @@ class TestAdmin:
         assert answer["error"].startswith(f"cannot purge: URL {bad!r}")
         assert control.has()
 
-    @pytest.mark.parametrize("body", [None, b"\xff", b"{", {}, [], {"all": False}, {"urls": []}, {"url": 5}])
+    @pytest.mark.parametrize("body", BAD_PURGES)
     def test_a_purge_of_nothing_that_can_be_meant(self, control: Control, body: object) -> None:
         status, answer = control.admin("POST", "/purge", body)
         assert status == 400
-        assert answer["error"] == 'expected {"url": URL}, {"urls": [URL, ...]} or {"all": true}'
+        assert answer["error"].startswith('expected one of "url", "prefix", "host", "tag"')
 
     @pytest.mark.parametrize("ok", [True, False])
     def test_a_reload_is_the_supervisors(self, control: Control, ok: bool) -> None:
@@ -284,8 +349,32 @@ class TestVerbs:
     def test_purge_everything(self, control: Control, capsys: pytest.CaptureFixture[str]) -> None:
         control.put()
         assert main(["purge", "--json", "--all", "--state-dir", str(control.state_dir)]) == 0
-        assert json.loads(capsys.readouterr().out) == {"ok": True, "all": True}
+        assert json.loads(capsys.readouterr().out) == {
+            "ok": True,
+            "kind": "all",
+            "soft": False,
+            "generation": 2,
+        }
         assert not control.has()
+
+    @pytest.mark.parametrize(
+        ("option", "target"),
+        [("--prefix", "http://example.org/"), ("--host", "example.org"), ("--tag", "news")],
+    )
+    def test_purge_of_many(
+        self, control: Control, capsys: pytest.CaptureFixture[str], option: str, target: str
+    ) -> None:
+        control.put()
+        assert main(["purge", "--soft", option, target, "--state-dir", str(control.state_dir)]) == 0
+        assert capsys.readouterr().out == f"made stale: {option.strip('-')} {target}\n"
+        assert control.verdict() == EXPIRED
+
+    @pytest.mark.parametrize("arguments", [[], ["--all", URL], ["--tag", "a", "--host", "b"], ["--soft"]])
+    def test_purge_of_what_cannot_be_meant(
+        self, control: Control, capsys: pytest.CaptureFixture[str], arguments: list[str]
+    ) -> None:
+        assert main(["purge", "--state-dir", str(control.state_dir), *arguments]) == 2
+        assert "name what to purge" in capsys.readouterr().err
 
     def test_purge_of_no_url(self, control: Control, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["purge", "--state-dir", str(control.state_dir), "nonsense"]) == 1
@@ -299,3 +388,79 @@ class TestVerbs:
         assert "workers     1 of 2 up, 3 replaced, 1 of another generation\n" in out
         assert "requests    0 answered, hit ratio 0.0%\n" in out
         assert "cache       0 objects, 0B stored in 64MiB\n" in out
+
+
+def store(control: Control, path: str = "/a", *, vary: str = "", **fields: str) -> None:
+    """A response as a worker would store it."""
+    settings = CacheSettings()
+    store = Store(control.segment.cache, settings, Codings(("gzip",)))
+    request = make_request(path, [(b"X", b"1")], host=b"example.org")
+    now_ns = time.monotonic_ns()
+    ctx = Context(request, CLIENT, b"0" * 32, now_ns, time.time())
+    ctx.key = cache_key(request)
+    response = ok(b"hello", etag='"e"', vary=vary, **fields)
+    arrival = Arrival(now_ns, now_ns, time.time(), control.segment.cache.generation())
+    plan = store.plan(ctx, 200, response.fields, 5, arrival)
+    assert isinstance(plan, Plan)
+    assert store.put(ctx, plan, response, b"hello", now_ns)
+
+
+class TestLooking:
+    def test_the_statistics_of_the_cache(self, control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+        control.put()
+        assert main(["cache", "stats", "--json", "--state-dir", str(control.state_dir)]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["cache"]["objects"] == 1
+        assert said["cache"]["bytes_per_object"] == len(URL) + 8
+        assert said["core"]["stores_small"] == 1
+        assert main(["cache", "stats", "--state-dir", str(control.state_dir)]) == 0
+        out = capsys.readouterr().out
+        assert out.startswith("objects   1, ")
+        assert "stored    1 stores small, 0 stores large, 0 no room, 0 not admitted\n" in out
+        assert "leases    0 claimed; ended as 0 published, " in out
+
+    def test_a_list_of_what_is_stored(self, control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+        store(control, "/b", cache_control="max-age=600", vary="X", xkey="one two")
+        store(control, "/a", cache_control="no-cache")
+        assert main(["cache", "ls", "--state-dir", str(control.state_dir)]) == 0
+        first, second = capsys.readouterr().out.splitlines()
+        assert first.split()[1::2] == ["stale", "http://example.org/a"]
+        assert second.split()[1:] == ["fresh", "9m", "59s", "http://example.org/b", "(variant)"]
+
+    def test_a_list_by_prefix_and_no_longer_than_wanted(self, control: Control) -> None:
+        for number in range(5):
+            store(control, f"/a/{number}", cache_control="max-age=600")
+        store(control, "/b", cache_control="max-age=600")
+        status, answer = control.admin("GET", "/cache/entries?prefix=http://Example.org/a/&limit=5")
+        assert (status, len(answer["entries"]), answer["more"]) == (200, 5, False)
+        assert {entry["tags"] for entry in answer["entries"]} == {0}
+        status, answer = control.admin("GET", "/cache/entries?limit=5")
+        assert (status, len(answer["entries"]), answer["more"]) == (200, 5, True)
+
+    @pytest.mark.parametrize(
+        "query", ["limit=0", "limit=x", "limit=100001", "prefix=/a", "prefix=http://a/%25zz"]
+    )
+    def test_a_list_that_cannot_be_meant(self, control: Control, query: str) -> None:
+        status, answer = control.admin("GET", f"/cache/entries?{query}")
+        assert (status, answer["ok"]) == (400, False)
+
+    def test_what_is_stored_for_a_url(self, control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+        store(control, "/a", cache_control="max-age=600, stale-while-revalidate=60", vary="X", xkey="one two")
+        store(control, "/ab", cache_control="max-age=600")
+        url = "http://Example.org:80/%61"
+        assert main(["cache", "get", url, "--json", "--state-dir", str(control.state_dir)]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert (said["url"], said["vary"], said["hit_for_miss"]) == (url, ["x"], False)
+        [entry] = said["responses"]
+        assert (entry["status"], entry["size"], entry["age_s"], entry["etag"]) == (200, 5, 0, '"e"')
+        assert (entry["verdict"], entry["tags"], entry["stale_while_revalidate_s"]) == ("fresh", 2, 60)
+        assert entry["ttl_s"] in (599, 600)
+        assert main(["cache", "get", url, "--state-dir", str(control.state_dir)]) == 0
+        out = capsys.readouterr().out
+        assert "  varies by x\n  200, 5B, age 0s, fresh: fresh for " in out
+
+    def test_nothing_stored_for_a_url(self, control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["cache", "get", URL, "--state-dir", str(control.state_dir)]) == 0
+        assert capsys.readouterr().out == f"nothing is stored for {URL}\n"
+        assert main(["cache", "get", "nonsense", "--state-dir", str(control.state_dir)]) == 1
+        assert main(["cache", "get"]) == 2

@@ -118,7 +118,7 @@ def test_from_start_to_stop(demo: Demo) -> None:
     assert "Guten Tag" in text.decode()
     assert len(demo.get(http_url, "/big")[1]) == BIG_BYTES
 
-    assert demo.verb("purge", f"{http_url}/page")["urls"] == {f"{http_url}/page": True}
+    assert demo.verb("purge", f"{http_url}/page")["purged"] == {f"{http_url}/page": True}
     assert "fwd=uri-miss" in demo.get(http_url, "/page")[0].headers["Cache-Status"]
     assert demo.verb("status")["totals"]["requests"] == 5
     assert demo.verb("reload")["generation"] == 2

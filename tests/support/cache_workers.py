@@ -22,7 +22,7 @@ from shmcache.core import MEMBERS
 from tests.support.cache_room import CLIENT, CODINGS, make_request, make_segment, read_body
 from worker.cache.fill import Fill
 from worker.cache.lookup import Lookup
-from worker.cache.purge import purge_url
+from worker.cache.purge import Purge
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.message import Stream
@@ -135,7 +135,7 @@ class CacheWorkers:
         while True:
             order = cast(Order, await loop.run_in_executor(None, _read, orders))
             if order.purge:
-                _write(answers, purge_url(self.segment.cache, order.purge))
+                _write(answers, Purge(self.segment.cache).url(order.purge).found)
                 continue
             worker = _Worker(self, member, order.port)
             requests = [loop.create_task(worker.ask(path, order.half)) for path in order.paths]

@@ -13,15 +13,14 @@ import msgpack
 from worker.cache.key import SERIAL_BYTES
 from worker.fields import Fields
 
-# Bits of an entry's flags in the segment. The first three are marks: no response lies there.
+# Bits of an entry's flags in the segment. The first two are marks: no response lies there.
 VARY = 1  # names the fields that select a variant
-PURGED = 2  # was purged or invalidated: a fetch begun before must not store
 HIT_FOR_MISS = 4  # lately not storable: requests need not wait for each other
 NO_CACHE = 8  # every use must be validated, each request on its own (no-cache, or no lifetime)
 MUST_REVALIDATE = 16  # a client's max-stale is not to be heeded (RFC 9111 4.2.4)
 SETTLED = 32  # the content coding is chosen
 ENCODING_ONLY = 64  # on a VARY mark: Accept-Encoding is the only field named
-MARKS = VARY | PURGED | HIT_FOR_MISS
+MARKS = VARY | HIT_FOR_MISS
 
 SECOND_NS = 1_000_000_000
 
@@ -88,6 +87,7 @@ class VaryRecord:
     """Lies under the primary key of a response that has variants."""
 
     serial: bytes  # part of every variant key, so a new record never reaches an old one's variants
+    generation: int  # of the cache's purges when the response was asked for that made it
     names: tuple[bytes, ...]  # lower-case, sorted
 
     @property
@@ -96,17 +96,9 @@ class VaryRecord:
 
 
 def encode_record(record: VaryRecord) -> bytes:
-    return record.serial + b",".join(record.names)
+    return record.serial + record.generation.to_bytes(8, "little") + b",".join(record.names)
 
 
 def decode_record(meta: bytes) -> VaryRecord:
-    return VaryRecord(meta[:SERIAL_BYTES], tuple(meta[SERIAL_BYTES:].split(b",")))
-
-
-def encode_moment(now_ns: int) -> bytes:
-    """The meta of a PURGED mark: when it was set."""
-    return now_ns.to_bytes(8, "little", signed=True)
-
-
-def decode_moment(meta: bytes) -> int:
-    return int.from_bytes(meta, "little", signed=True)
+    generation = int.from_bytes(meta[SERIAL_BYTES : SERIAL_BYTES + 8], "little")
+    return VaryRecord(meta[:SERIAL_BYTES], generation, tuple(meta[SERIAL_BYTES + 8 :].split(b",")))

@@ -27,9 +27,9 @@ from worker.cache.collapse import Flight, Flights, give_back
 from worker.cache.control import OWN_FIELD
 from worker.cache.entry import SECOND_NS, SETTLED, Stored, decode, stored_block
 from worker.cache.follow import FollowedBody
-from worker.cache.key import Codings
+from worker.cache.key import Codings, cache_key
 from worker.cache.lookup import Lookup, Place, answer, conditioned
-from worker.cache.purge import invalidate
+from worker.cache.purge import KeyOf, invalidate
 from worker.cache.storable import OF_REQUEST
 from worker.cache.store import Arrival, Filling, Plan, Store
 from worker.cache.tee import Tee
@@ -88,7 +88,8 @@ class Fill:
     """Implements Fetch for one route.
 
     `codings` are those the route serves, best first. `store_filters` run once on every answer of the origin.
-    `clock` is monotonic ns, `wall` seconds since 1970.
+    `key_of` gives the primary key of any request, as its route makes it. `clock` is monotonic ns, `wall`
+    seconds since 1970.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Fill:
         spawn: Callable[[Coroutine[Any, Any, None]], Task[None]],
         *,
         store_filters: Sequence[Filter] = (),
+        key_of: KeyOf = cache_key,
         clock: Callable[[], int] = time.monotonic_ns,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -115,6 +117,7 @@ class Fill:
         self._flights = Flights(leases, int(settings.lease_s * SECOND_NS), clock)
         self._spawn = spawn
         self._store_filters = tuple(store_filters)
+        self._key_of = key_of
         self._clock = clock
         self._wall = wall
 
@@ -161,7 +164,9 @@ class Fill:
         """A request the cache has no part in, except that success of an unsafe method invalidates."""
         response = await self._fetch(ctx)
         if self._enabled:
-            invalidate(self._cache, ctx.request, response.status, response.fields, self._clock())
+            invalidate(
+                self._cache, ctx.request, response.status, response.fields, self._clock(), self._key_of
+            )
         self._filter(ctx, response)
         return response
 

@@ -24,7 +24,7 @@ from worker.cache.entry import (
     decode,
     decode_record,
 )
-from worker.cache.key import SERIAL_BYTES, Codings, cache_key, encoding_variant_key, variant_key
+from worker.cache.key import SERIAL_BYTES, Codings, encoding_variant_key, key_maker, variant_key
 from worker.cache.plain_hit import plain_hit
 from worker.cache.rules import Rules
 from worker.cache.validate import is_not_modified, not_modified_fields
@@ -70,6 +70,7 @@ class Lookup:
         self._get = cache.get
         self._enabled = settings.enabled
         self._rules = Rules(settings)
+        self._key = key_maker(settings.key)
         self._codings = Codings(codings)
 
     def __call__(self, ctx: Context) -> Response | None:
@@ -86,7 +87,7 @@ class Lookup:
             return _bypass(ctx, Forward.BYPASS)
         if request.body is not None:  # a body may change the answer, and is no part of the key
             return _bypass(ctx, Forward.REQUEST)
-        key = ctx.key = cache_key(request)
+        key = ctx.key = self._key(request)
         now_ns = ctx.now_ns
         fields = request.fields
         hit = self._get(key, now_ns)

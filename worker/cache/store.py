@@ -1,7 +1,11 @@
 """Writing responses into the segment: under which key, with which deadlines, and what may not be kept.
 
-Owns the two levels of Vary (a record under the primary key, the responses under variant keys) and
-the marks for what is not storable. Knows nothing of waiting or of clients.
+Owns the two levels of Vary (a record under the primary key, the responses under variant keys), the tags,
+and the marks for what is not storable. Knows nothing of waiting or of clients.
+
+Tags are those of the response that carries them: a purge by tag leaves the variants without it, and the
+record, which carries none, then leads to a miss. What does not lie under the bare URL also carries the URL's
+own tag (`purge` tells why).
 """
 
 from dataclasses import dataclass
@@ -13,13 +17,11 @@ from worker.cache.entry import (
     HIT_FOR_MISS,
     MUST_REVALIDATE,
     NO_CACHE,
-    PURGED,
     SECOND_NS,
     SETTLED,
     VARY,
     Stored,
     VaryRecord,
-    decode_moment,
     decode_record,
     encode,
     encode_record,
@@ -29,6 +31,7 @@ from worker.cache.freshness import Deadlines, date_of, initial_age
 from worker.cache.key import Codings, new_serial, variant_key, vary_names
 from worker.cache.rules import Rules
 from worker.cache.storable import is_validatable, not_storable, refusal
+from worker.cache.tags import tags_of, url_tag
 from worker.context import Context
 from worker.fields import Fields
 from worker.message import Response
@@ -58,6 +61,7 @@ class Plan:
     age_s: int  # corrected initial age
     deadlines: Deadlines
     flags: int
+    tags: tuple[bytes, ...]
     own_control: bytes | None  # our targeted field, which only we are to see
 
     @property
@@ -119,6 +123,9 @@ class Store:
                 fields.remove(b"set-cookie")
         if reason is not None:
             return reason
+        tags = tags_of(fields)
+        if tags is None:
+            return NotStorable.TOO_MANY_TAGS
         delay_s = (arrival.received_ns - arrival.asked_ns) / SECOND_NS
         age_s = initial_age(fields, delay_s=delay_s, date_s=date_s, received_s=arrival.received_s)
         deadlines = Deadlines.of(lifetime_s or 0, age_s, control, validatable=is_validatable(fields))
@@ -127,14 +134,14 @@ class Store:
             flags |= NO_CACHE
         if control.forbids_stale:
             flags |= MUST_REVALIDATE
-        return Plan(arrival, age_s, deadlines, flags, fields.joined(OWN_FIELD))
+        return Plan(arrival, age_s, deadlines, flags, tags, fields.joined(OWN_FIELD))
 
     def put(self, ctx: Context, plan: Plan, response: Response, body: bytes, now_ns: int) -> bool:
         """Store a whole response; False when there is no room or it was purged while it was fetched."""
         filed = self._file(ctx, response.fields, plan.arrival, now_ns)
         if filed is None or not self._cache.put(
             filed.key, _meta(plan, response), body, now_ns=now_ns, born=plan.arrival.generation,
-            **_until(plan), flags=_flags(plan, response),
+            **_until(plan), flags=_flags(plan, response), tags=_tags(filed.key, plan),
         ):  # fmt: skip
             return False
         self._note_record(ctx.key, filed, plan, now_ns)
@@ -147,14 +154,16 @@ class Store:
             return None
         fill = self._cache.begin(
             filed.key, _meta(plan, response), response.length, now_ns=now_ns, born=plan.arrival.generation,
-            **_until(plan), flags=_flags(plan, response), max_bytes=self._settings.max_object_bytes,
+            **_until(plan), flags=_flags(plan, response), tags=_tags(filed.key, plan),
+            max_bytes=self._settings.max_object_bytes,
         )  # fmt: skip
         return None if fill is None else Filling(self, ctx.key, filed, plan, fill)
 
     def freshen(self, key: bytes, primary: bytes, plan: Plan, response: Response, now_ns: int) -> bool:
-        """New fields and deadlines for a stored body (RFC 9111 4.3.4); False when it is gone."""
-        if self._was_purged(self._cache.get(primary, now_ns), plan.arrival):
-            return False
+        """New fields and deadlines for a stored body (RFC 9111 4.3.4); False when it is gone.
+
+        Its tags stay those it was stored with.
+        """
         if not self._cache.freshen(
             key, _meta(plan, response), now_ns=now_ns, born=plan.arrival.generation,
             **_until(plan), flags=_flags(plan, response),
@@ -195,26 +204,25 @@ class Store:
         self.mark_hit_for_miss(key, now_ns)
 
     def _file(self, ctx: Context, fields: Fields, arrival: Arrival, now_ns: int) -> _Filed | None:
-        """Where the response goes; None when it was purged since it was asked for.
+        """Where the response goes; None when it may have been purged since it was asked for.
+
+        A record from after a purge may be younger than the request: nothing older belongs under it.
 
         The names of an existing record stay: a response is filed by all that any response of its target
         varied by, which is more than RFC 9111 4.1 asks but never mixes two variants.
         """
         names = set(vary_names(fields))
         top = self._cache.get(ctx.key, now_ns)
-        if self._was_purged(top, arrival):
-            return None
         record = decode_record(top.meta) if top is not None and top.flags & VARY else None
         if record is None and not names:
             return _Filed(ctx.key, None)
         if record is None or not names.issubset(record.names):
             names.update(() if record is None else record.names)
-            record = VaryRecord(new_serial(), tuple(sorted(names)))
+            record = VaryRecord(new_serial(), arrival.generation, tuple(sorted(names)))
+        elif arrival.generation < record.generation:
+            return None
         key = variant_key(ctx.key, record.serial, record.names, ctx.request.fields, self._codings)
         return _Filed(key, record)
-
-    def _was_purged(self, top: core.Hit | None, arrival: Arrival) -> bool:
-        return top is not None and top.flags & PURGED != 0 and decode_moment(top.meta) >= arrival.asked_ns
 
     def _note_record(self, primary: bytes, filed: _Filed, plan: Plan, now_ns: int) -> None:
         """Write the record, after its variant so that it never leads to nothing, or lengthen its life."""
@@ -223,13 +231,12 @@ class Store:
         keep_until_ns = _until(plan)["keep_until_ns"]
         meta = encode_record(filed.record)
         top = self._cache.get(primary, now_ns)
-        if self._was_purged(top, plan.arrival):
-            return
         if top is not None and top.flags & VARY and top.meta == meta and top.fresh_until_ns >= keep_until_ns:
             return
         self._cache.put(
             primary, meta, b"", now_ns=now_ns, fresh_until_ns=keep_until_ns, keep_until_ns=keep_until_ns,
             flags=filed.record.flags, born=plan.arrival.generation,
+            tags=(url_tag(primary),) if b"\0" in primary else (),
         )  # fmt: skip
 
 
@@ -258,10 +265,6 @@ class Filling:
 
     def publish(self, now_ns: int) -> bool:
         """Make it visible; False when the body was not as long as announced or it was purged meanwhile."""
-        top = self._store._cache.get(self._primary, now_ns)
-        if self._store._was_purged(top, self._plan.arrival):
-            self._fill.abort()
-            return False
         if not self._fill.publish():
             return False
         self._store._note_record(self._primary, self._filed, self._plan, now_ns)
@@ -283,6 +286,10 @@ def _meta(plan: Plan, response: Response) -> bytes:
             plan.own_control,
         )
     )
+
+
+def _tags(key: bytes, plan: Plan) -> tuple[bytes, ...]:
+    return (*plan.tags, url_tag(key)) if b"\0" in key else plan.tags
 
 
 def _flags(plan: Plan, response: Response) -> int:

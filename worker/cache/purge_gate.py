@@ -1,0 +1,56 @@
+"""PURGE requests: the method by which sites tell the cache in front of them to forget a URL.
+
+Asked last of all gates, so that a hit pays nothing for it, and never passed on: an origin behind could be
+another cache, which would believe us.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from ipaddress import IPv6Address, ip_address
+
+from shmcache.core import Cache
+from worker.cache.purge import KeyOf, purge_key
+from worker.context import Context
+from worker.fields import Fields
+from worker.message import Response
+from worker.reasons import Block, Outcome
+from worker.settings import Network
+
+Refuse = Callable[[Context, int, Block], Response]
+
+SOFT = b"edgecluster-soft-purge"  # request field: 1 makes stale instead of removing
+
+
+class PurgeGate:
+    """Carries out PURGE requests from the networks `allowed`; everyone else gets 403.
+
+    `key_of` makes the route's primary keys. The answer is 200 with what `POST /purge` of the admin API says
+    of a purge by URL, whether there was something or not.
+    """
+
+    def __init__(self, allowed: Sequence[Network], cache: Cache, key_of: KeyOf, refuse: Refuse) -> None:
+        self._allowed = tuple(allowed)
+        self._cache = cache
+        self._key_of = key_of
+        self._refuse = refuse
+
+    def __call__(self, ctx: Context) -> Response | None:
+        request = ctx.request
+        if request.method != b"PURGE":
+            return None
+        ctx.outcome, ctx.forward = Outcome.NONE, None
+        if not self.is_allowed(ctx.client.address):
+            return self._refuse(ctx, 403, Block.ACCESS)
+        soft = request.fields.get(SOFT) == b"1"
+        found = purge_key(self._cache, self._key_of(request), ctx.now_ns, soft=soft)
+        said = {"purged": found, "soft": soft, "generation": self._cache.generation()}
+        body = json.dumps(said).encode() + b"\n"
+        fields = Fields.of([(b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")])
+        return Response(200, fields, body, len(body))
+
+    def is_allowed(self, address: str) -> bool:
+        """Whether a client of this address may purge; an IPv4 one on an IPv6 socket is the IPv4 one it is."""
+        parsed = ip_address(address)
+        if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+            parsed = parsed.ipv4_mapped
+        return any(parsed in network for network in self._allowed)
