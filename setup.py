@@ -12,7 +12,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 CORE = [
-    "segment", "lock", "slab", "ghost", "evict", "table", "room", "read", "fill", "repair", "audit",
+    "segment", "lock", "slab", "ghost", "evict", "table", "room", "read", "fill", "repair", "adopt", "audit",
     "lease", "bucket", "window", "counter", "purge", "sum", "follow", "crawl",
 ]  # fmt: skip
 

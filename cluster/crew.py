@@ -75,17 +75,12 @@ class Crew:
                 self._listen(child)  # its last words
                 self._close_pipe(child)
                 del self.children[child.pid]
-                self._count_closed(child.member)
+                count_closed(self.segment, self.segment.statistics.of(child.member))
                 repaired = {what: count for what, count in self.segment.reap(child.member).items() if count}
                 self._give_back(child.member)
                 code = os.waitstatus_to_exitcode(status)
                 _tell_end(child, code, repaired)
                 yield child, code
-
-    def _count_closed(self, member: int) -> None:
-        """The kernel has closed what a dead process had open; it did not live to count that."""
-        open_at_death = open_connections(self.segment.statistics.of(member))
-        self.segment.statistics.add(CONNECTIONS_CLOSED, open_at_death)
 
     def enter(self, child: Child, state: State, kill_after_ns: int = 0) -> None:
         """`child` is now in `state`, and will be killed if it still lives `kill_after_ns` from now."""
@@ -169,6 +164,14 @@ class Crew:
     def _give_back(self, member: int) -> None:
         if member != CONTROL_PLACE:
             self.places.give_back(member)
+
+
+def count_closed(segment: Segment, counters: list[int]) -> None:
+    """Count the end of the connections that these counters, of processes now dead, show as open.
+
+    The kernel has closed what a dead process had open; it did not live to count that.
+    """
+    segment.statistics.add(CONNECTIONS_CLOSED, open_connections(counters))
 
 
 def _tell_end(child: Child, code: int, repaired: dict[str, int]) -> None:

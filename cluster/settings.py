@@ -29,3 +29,6 @@ class ClusterSettings:
     user: str | None = None  # user the workers run as when started as root
     heartbeat_timeout_s: float = 10.0  # a worker whose loop is silent for longer is ended
     pin_cores: bool = True
+    keep_cache: bool = True  # take over the segment that the supervisor before us left
+    keep_cache_on_stop: bool = False  # leave the segment for the next start
+    drop_cache: bool = False  # start empty this once, whatever keep_cache says

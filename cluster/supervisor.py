@@ -20,7 +20,7 @@ from typing import Any
 import setproctitle
 
 from cluster.contexts import Contexts
-from cluster.crew import Crew
+from cluster.crew import Crew, count_closed
 from cluster.errors import BootError
 from cluster.generation import SUPERVISOR_PLACE, Generation, Post
 from cluster.lock import InstanceLock, admin_socket, supervisor_socket
@@ -144,9 +144,10 @@ class Supervisor:
         if settings.admin is not None:
             self.admin.open((settings.admin,), 1, patience_s=patience_s)
         context = self.contexts.of(settings)
-        self.named = NamedSegment(settings.state_dir, settings.cache_bytes)
-        stack.callback(self.named.close)
+        self.named = NamedSegment(settings.state_dir, settings.cache_bytes, drop=_why_drop(settings))
+        stack.callback(self._close_segment)
         self.named.segment.join(SUPERVISOR_PLACE, time.monotonic_ns())
+        count_closed(self.named.segment, self.named.segment.statistics.totals())
         self.cores = sorted(os.sched_getaffinity(0))
         self.crew = Crew(self.named.segment, self.selector, self.on_told)
         self._open_signals(stack)
@@ -162,6 +163,11 @@ class Supervisor:
         stack.callback(admin_socket(settings.state_dir).unlink, missing_ok=True)
         stack.callback(self.crew.clear)
         self.generation = Generation(1, settings, self._bound(settings), context)
+
+    def _close_segment(self) -> None:
+        """Remove the segment, unless we were told to stop and to keep it for the next start."""
+        stopped = self.stopping and self.failure is None
+        self.named.close(keep=stopped and self.generation.settings.keep_cache_on_stop)
 
     def _open_signals(self, stack: contextlib.ExitStack) -> None:
         self.wakeup, writing = socket.socketpair()
@@ -308,7 +314,7 @@ class Supervisor:
     def _private_filenos(self) -> set[int]:
         """Descriptors that are the supervisor's alone."""
         assert isinstance(self.selector, selectors.EpollSelector)
-        return {self.selector.fileno(), self.lock.fd, self.named.fd, *self.signal_fds} | self.wire.filenos()
+        return {self.selector.fileno(), self.lock.fd, *self.signal_fds} | self.wire.filenos()
 
     def _bound(self, settings: ClusterSettings) -> ClusterSettings:
         """`settings` with the ports really bound."""
@@ -536,6 +542,10 @@ class Supervisor:
             "config_path": str(settings.config_path) if settings.config_path is not None else None,
             "state_dir": str(settings.state_dir),
             "cache_bytes": settings.cache_bytes,
+            "cache_start": "warm" if self.named.start.is_warm else "empty",
+            "cache_start_reason": self.named.start.reason,
+            "cache_objects_kept": self.named.start.objects,
+            "cache_objects_damaged": self.named.start.damaged,
         }
 
     def _worker_status(self, child: Child, post: Post | None, now_ns: int) -> dict[str, Any]:
@@ -554,6 +564,13 @@ class Supervisor:
 
 def _wake(_number: int, _frame: object) -> None:
     """Nothing: the wakeup descriptor has told the loop already."""
+
+
+def _why_drop(settings: ClusterSettings) -> str:
+    """Why a cache that was left is not wanted; empty when it is."""
+    if settings.drop_cache:
+        return "--drop-cache asks for that"
+    return "" if settings.keep_cache else "cache.keep is false"
 
 
 def _raise_file_limit() -> None:

@@ -22,6 +22,11 @@ void bucket_init(void *region, size_t cells)
     memset(region, 0, bucket_region_bytes(cells));
 }
 
+void bucket_settle(void *region, size_t cells, uint64_t now_ns)
+{
+    cell_settle(region, cells, now_ns + CELL_AHEAD_S * 1000000000ull);
+}
+
 int64_t bucket_take(const struct bucket_table *table, uint64_t hash, uint64_t now_ns, uint64_t interval_ns,
                     uint64_t burst, uint64_t cost)
 {

@@ -30,6 +30,10 @@ size_t bucket_region_bytes(size_t cells);
 /* Lay out a region: every bucket full, which is the same as all bytes zero. */
 void bucket_init(void *region, size_t cells);
 
+/* Refill every bucket that takes longer than CELL_AHEAD_S from now on, as only damage makes it. The caller is alone in
+ * the region. */
+void bucket_settle(void *region, size_t cells, uint64_t now_ns);
+
 /* Take `cost` tokens from the bucket of the key with that hash.
  *
  * 0: granted. Positive: nanoseconds until they will be there, nothing taken. BUCKET_FULL: no cell to count in,

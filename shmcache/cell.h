@@ -37,6 +37,7 @@
 
 #define CELL_WAYS 4
 #define CELL_GRACE_NS 1000000000ull
+#define CELL_AHEAD_S (2ull << 20) /* 24 days: two of the longest windows */
 
 struct rate_cell {
     uint64_t hash; /* 0: never used */
@@ -89,6 +90,16 @@ static inline struct rate_cell *cell_find(struct rate_cell *set, uint64_t hash, 
         }
     }
     return oldest;
+}
+
+/* Forget every cell whose value is over `most`. The caller is alone in the region. */
+static inline void cell_settle(void *region, size_t cells, uint64_t most)
+{
+    struct rate_cell *first = region;
+
+    for (struct rate_cell *cell = first; cell < first + cells; cell++)
+        if (cell->value > most)
+            *cell = (struct rate_cell){0};
 }
 
 /* Put `next` in the place of what was seen; false when the cell has changed since.

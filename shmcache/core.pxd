@@ -44,9 +44,12 @@ cdef extern from "segment.h" nogil:
         SEGMENT_BAD_MAGIC
         SEGMENT_BAD_VERSION
         SEGMENT_BAD_SHAPE
+        SEGMENT_BAD_LENGTH
         SEGMENT_BAD_SIZE
         SEGMENT_BAD_BOOT
         SEGMENT_NOT_READY
+        SEGMENT_BAD_PLAN
+        SEGMENT_BAD_PURGES
     struct shm:
         uint8_t *base
         size_t size
@@ -265,6 +268,16 @@ cdef extern from "repair.h" nogil:
         uint32_t zombies
         uint32_t skipped
     void reap_member(shm *map, int member, reaped *reaped)
+
+
+cdef extern from "adopt.h" nogil:
+    struct c_adopted "adopted":
+        uint64_t objects
+        uint64_t damaged
+        uint64_t fills
+        uint64_t zombies
+        uint64_t pins
+    int segment_adopt(shm *map, uint64_t now_ns, bint verify, c_adopted *adopted)
 
 
 cdef extern from "audit.h" nogil:

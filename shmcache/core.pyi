@@ -78,8 +78,17 @@ class Segment:
         """Map `fd` (already sized) and lay it out (`create`) or attach to what is there.
 
         `doorbells`: one eventfd per member (MEMBERS of them), or none when nobody waits. `stripes` and
-        `entries` 0: derived from the size. Raises LayoutMismatch when magic, version, size or boot id
-        do not fit, SegmentError when the size is too small (the message names the minimum).
+        `entries` 0: derived from the size. Raises SegmentError when the size is too small (the message
+        names the minimum). LayoutMismatch, with the reason, when what is there was not laid out by this
+        code, for this size, in this boot; any file may be tried.
+        """
+    def adopt(self, now_ns: int, *, verify: bool = True) -> dict[str, int]:
+        """Take over, after attaching, what dead processes left: every member is taken for dead.
+
+        Keeps what is sound and gives back the rest, also where single bytes were damaged: objects kept,
+        damaged ones dropped, half-made fills, zombies and pins given back. `verify`: compare the checksum
+        of every body, which reads all of them. Raises LayoutMismatch when nobody could tell any more what
+        was purged. Call only while no other process uses the segment, and before joining.
         """
     def join(self, member: int, now_ns: int) -> None:
         """Become `member`: called once by each process after the fork, before any other call."""
@@ -232,15 +241,20 @@ class Cache:
         """Start an entry whose body comes piece by piece; `size` None: unknown. None when there is no room."""
     def freshen(
         self, key: bytes, meta: bytes, *, now_ns: int, fresh_until_ns: int, keep_until_ns: int,
-        swr_ns: int = 0, sie_ns: int = 0, flags: int = 0,
+        swr_ns: int = 0, sie_ns: int = 0, flags: int = 0, born: int = 0,
     ) -> bool:
-        """New meta and deadlines for a stored body, the body kept (RFC 9111 4.3.4). False when it is gone."""
+        """New meta and deadlines for a stored body, the body kept (RFC 9111 4.3.4). False when it is gone.
+
+        `born`: `generation()` when the origin was asked; a soft purge from before is over with this, one since
+        then makes it stale again, and after a hard one the answer is False. 0 means now.
+        """
     def delete(self, key: bytes, soft_ns: int = 0) -> bool:
         """Purge one entry; whether there was one. A fetch of that key that began before cannot be stored.
 
-        `soft_ns` not 0: a soft purge, here and below. The entry stays and is stale from that moment (or from
-        its own end of freshness, if that is earlier), so that its windows may still serve it; a fetch that
-        began before is stored as stale as that. SegmentError if its stripe stays locked for two seconds (by
+        `soft_ns` not 0, the present moment: a soft purge, here and below. The entry stays and is stale from
+        that moment (or from its own end of freshness, if that is earlier), so that its windows may still serve
+        it; a fetch that began before is stored as stale as that. Of several soft purges between which nobody
+        looked at the entry, the last counts. SegmentError if its stripe stays locked for two seconds (by
         a stopped process).
         """
     def purge_all(self, soft_ns: int = 0) -> int:

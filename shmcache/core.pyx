@@ -53,11 +53,14 @@ cdef object _refusal(int answer, size_t size):
         SEGMENT_BAD_MAGIC: "it carries no segment's mark",
         SEGMENT_BAD_VERSION: f"its layout is not version {SHM_LAYOUT_VERSION}",
         SEGMENT_BAD_SHAPE: "its structures have other sizes",
+        SEGMENT_BAD_LENGTH: f"its file does not have the {size} bytes it should have",
         SEGMENT_BAD_SIZE: f"it was laid out for another size than {size} bytes",
         SEGMENT_BAD_BOOT: "it belongs to another boot, whose clock is gone",
         SEGMENT_NOT_READY: "its making was never finished",
+        SEGMENT_BAD_PLAN: "its table of contents is damaged",
+        SEGMENT_BAD_PURGES: "its record of purges is damaged",
     }[answer]
-    return LayoutMismatch(f"cannot attach to the segment: {why}; remove it and start with an empty one")
+    return LayoutMismatch(f"cannot attach to the segment: {why}")
 
 
 class MemberInfo:
@@ -137,6 +140,19 @@ cdef class Segment:
         place = &map.members[member]
         return MemberInfo(member, place.pid, place.epoch, bool(place.joined), place.started_ns,
                           place.heartbeat_ns)
+
+    def adopt(self, uint64_t now_ns, *, bint verify=True):
+        cdef shm *map = self._map()
+        cdef c_adopted taken
+        cdef int answer
+        if map.member >= 0:
+            raise SegmentError("adopt the segment before joining it: whoever is a member now would be taken for dead")
+        with nogil:
+            answer = segment_adopt(map, now_ns, verify, &taken)
+        if answer != SEGMENT_OK:
+            raise _refusal(answer, self.size_bytes)
+        return {"objects": taken.objects, "damaged": taken.damaged, "fills": taken.fills,
+                "zombies": taken.zombies, "pins": taken.pins}
 
     def reap(self, int member):
         cdef shm *map = self._map()
@@ -599,14 +615,14 @@ cdef class Cache:
         return filling
 
     def freshen(self, bytes key not None, bytes meta not None, *, int64_t now_ns, int64_t fresh_until_ns,
-                int64_t keep_until_ns, int64_t swr_ns=0, int64_t sie_ns=0, uint8_t flags=0):
+                int64_t keep_until_ns, int64_t swr_ns=0, int64_t sie_ns=0, uint8_t flags=0, uint64_t born=0):
         cdef shm *map = self._joined()
         cdef c_key sought
         cdef note noted
         cdef int answer
         map.now_ns = now_ns
         key_make(map, &sought, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
-        self._note(&noted, meta, fresh_until_ns, keep_until_ns, swr_ns, sie_ns, flags, 0)
+        self._note(&noted, meta, fresh_until_ns, keep_until_ns, swr_ns, sie_ns, flags, born)
         answer = store_freshen(map, &sought, &noted, 0)
         if answer == STORE_BUSY:
             with nogil:

@@ -27,6 +27,7 @@ static void look_at_locked(struct shm *shm, uint32_t index, int64_t now_ns, stru
     } else {
         entry_confirm_locked(shm, index, epoch, stale_from_ns);
     }
+    FP();
 }
 
 /* The next few entries of a stripe; true at the end of its round. */
@@ -48,13 +49,16 @@ static bool crawl_locked(struct shm *shm, uint32_t at, int64_t now_ns, uint32_t 
 
 void crawl(struct shm *shm, int64_t now_ns, uint32_t entries, struct crawled *crawled) {
     *crawled = (struct crawled){0};
-    uint32_t stripes = shm->header->stripes;
-    while (crawled->looked < entries) {
+    uint32_t stripes = shm->header->stripes, busy = 0;
+    while (crawled->looked < entries && busy < stripes) {
         uint32_t left = entries - crawled->looked;
         uint32_t hand = atomic_load_explicit(&shm->header->crawl_stripe, memory_order_relaxed), at = hand % stripes;
-        if (!stripe_enter(shm, at, 0)) break;
-        bool done = crawl_locked(shm, at, now_ns, left < BATCH ? left : BATCH, crawled);
-        stripe_leave(shm, at);
+        bool entered = stripe_enter(shm, at, 0), done = !entered; /* a locked one has its turn in the next round */
+        if (entered) {
+            done = crawl_locked(shm, at, now_ns, left < BATCH ? left : BATCH, crawled);
+            stripe_leave(shm, at);
+        }
+        busy += !entered;
         /* if another process was quicker, it has moved on already */
         if (done) atomic_compare_exchange_strong(&shm->header->crawl_stripe, &hand, hand + 1);
     }

@@ -8,6 +8,7 @@
 #include "purge.h"
 #include "repair.h"
 #include "room.h"
+#include "shared.h"
 #include "slab.h"
 #include "sum.h"
 
@@ -28,23 +29,28 @@ uint64_t fill_limit(const struct shm *shm) {
     return limit < listed ? limit : listed;
 }
 
-/* Whether the purges since the fetch began let it be stored; notes on the entry what they were. The entry is not
- * LIVE yet. */
+/* Whether the purges since the fetch began let it be stored; lowers *stale_from_ns to the soft ones. */
+static bool passes_purges(const struct shm *shm, const struct key *key, const struct note *note, int64_t *stale_from_ns) {
+    enum judgement judged =
+        purge_judge(shm, note->born, note->tags, note->tag_count, key->bytes, key->len, stale_from_ns);
+    FP();
+    /* then what is forgotten: a rule that was not there to judge has raised retired_epoch before it went */
+    return judged != JUDGED_PURGED && !purge_refuses(shm, note->born, key->lo, key->hi, stale_from_ns);
+}
+
+/* The same for an entry that is to be LIVE next; notes on it what the purges were. */
 static bool pass_purges_locked(struct shm *shm, const struct key *key, const struct note *note, uint32_t index) {
     int64_t stale_from_ns = INT64_MAX;
     uint64_t epoch = purge_generation(shm);
-    if (purge_refuses(shm, note->born, key->lo, key->hi, &stale_from_ns)) return false;
-    if (purge_judge(shm, note->born, note->tags, note->tag_count, key->bytes, key->len, &stale_from_ns) == JUDGED_PURGED)
-        return false;
+    if (!passes_purges(shm, key, note, &stale_from_ns)) return false;
     entry_confirm_locked(shm, index, epoch, stale_from_ns);
     return true;
 }
 
-/* Whether it is worth beginning at all. */
+/* Whether it is not worth beginning at all. */
 static bool is_purged(const struct shm *shm, const struct key *key, const struct note *note) {
     int64_t stale_from_ns = INT64_MAX;
-    return purge_refuses(shm, note->born, key->lo, key->hi, &stale_from_ns) ||
-           purge_judge(shm, note->born, note->tags, note->tag_count, key->bytes, key->len, &stale_from_ns) == JUDGED_PURGED;
+    return !passes_purges(shm, key, note, &stale_from_ns);
 }
 
 static size_t head_bytes(const struct key *key, const struct note *note) {
@@ -59,26 +65,26 @@ static uint32_t window_of(int64_t ns) {
 
 static void write_head(struct head *head, uint32_t entry, const struct key *key, const struct note *note) {
     uint8_t *start = (uint8_t *)head;
-    head->chunk.entry = entry;
-    head->meta_len = (uint16_t)note->meta_len;
-    head->key_len = (uint16_t)key->len;
-    head->tags = (uint16_t)note->tag_count;
-    head->fresh_until_ns = note->fresh_until_ns;
-    head->keep_until_ns = note->keep_until_ns;
-    head->swr = window_of(note->swr_ns);
-    head->sie = window_of(note->sie_ns);
-    head->flags = note->flags;
-    head->pad = 0;
-    if (note->tag_count) memcpy(start + sizeof *head, note->tags, 4ull * note->tag_count);
-    memcpy(start + head_key_at(note->tag_count), key->bytes, key->len);
-    if (note->meta_len) memcpy(start + head_meta_at(note->tag_count, key->len), note->meta, note->meta_len);
+    STORE(head->chunk.entry, entry);
+    STORE(head->meta_len, (uint16_t)note->meta_len);
+    STORE(head->key_len, (uint16_t)key->len);
+    STORE(head->tags, (uint16_t)note->tag_count);
+    STORE(head->fresh_until_ns, note->fresh_until_ns);
+    STORE(head->keep_until_ns, note->keep_until_ns);
+    STORE(head->swr, window_of(note->swr_ns));
+    STORE(head->sie, window_of(note->sie_ns));
+    STORE(head->flags, note->flags);
+    STORE(head->pad, 0);
+    if (note->tag_count) shared_copy(start + sizeof *head, note->tags, 4ull * note->tag_count);
+    shared_copy(start + head_key_at(note->tag_count), key->bytes, key->len);
+    if (note->meta_len) shared_copy(start + head_meta_at(note->tag_count, key->len), note->meta, note->meta_len);
 }
 
 /* The head's sum, once the size is known and before anyone can see it. */
 static void seal_head(struct shm *shm, uint32_t index, uint32_t chunk) {
     const struct entry *entry = entry_at(shm, index);
     struct head *head = chunk_at(shm, chunk);
-    head->chunk.sum = sum_head(head, entry->hash_lo, atomic_load_explicit(&entry->size, memory_order_relaxed));
+    STORE(head->chunk.sum, sum_head(head, entry->hash_lo, atomic_load_explicit(&entry->size, memory_order_relaxed)));
     FP();
 }
 
@@ -130,7 +136,7 @@ static enum store_answer begin_entry(struct shm *shm, const struct key *key, con
             uint32_t chunk = chunk_for(shm, key->stripe, slab_class((uint32_t)bytes), *entry, &held);
             if (chunk) {
                 FP();
-                entry_at(shm, *entry)->head = chunk;
+                STORE(entry_at(shm, *entry)->head, chunk);
                 FP();
                 write_head(chunk_at(shm, chunk), *entry, key, note);
                 return STORE_DONE;
@@ -143,11 +149,18 @@ static enum store_answer begin_entry(struct shm *shm, const struct key *key, con
     return answer;
 }
 
+/* Drop a finished entry that was purged meanwhile; who follows it still has all of it. */
+static void refuse_locked(struct shm *shm, uint32_t index) {
+    atomic_store_explicit(&entry_at(shm, index)->whole, 1, memory_order_release);
+    FP();
+    entry_drop_locked(shm, index);
+}
+
 /* Make a finished entry visible, unless it was purged meanwhile. Leaves the stripe. */
 static enum store_answer publish_locked(struct shm *shm, const struct key *key, const struct note *note, uint32_t index) {
     bool passed = pass_purges_locked(shm, key, note, index);
     if (passed) entry_publish_locked(shm, key, index);
-    else entry_drop_locked(shm, index);
+    else refuse_locked(shm, index);
     segment_count(shm, !passed ? CORE_PURGED : entry_at(shm, index)->large ? CORE_STORES_LARGE : CORE_STORES_SMALL, 1);
     stripe_leave(shm, key->stripe);
     return passed ? STORE_DONE : STORE_PURGED;
@@ -166,11 +179,11 @@ static enum store_answer store_small(struct shm *shm, const struct key *key, con
     struct entry *entry = entry_at(shm, index);
     uint8_t *to = (uint8_t *)chunk_at(shm, entry->head) + body_at;
     if (len <= COPY_UNDER_LOCK) {
-        if (len) memcpy(to, body, len);
+        if (len) shared_copy(to, body, len);
     } else {
         stripe_leave(shm, key->stripe);
         FP();
-        memcpy(to, body, len);
+        shared_copy(to, body, len);
         if (!stripe_enter(shm, key->stripe, WRITE_PATIENCE_NS)) {
             abandon(shm, key->stripe, index);
             return STORE_NO_ROOM;
@@ -193,8 +206,10 @@ static enum store_answer begin_large(struct shm *shm, struct fill *fill, int64_t
                                            patience_ns, &index);
     if (answer != STORE_DONE) return answer;
     struct entry *entry = entry_at(shm, index);
-    entry->large = 1;
+    FP();
+    STORE(entry->large, 1);
     entry->announced = fill->announced;
+    FP();
     fill->ctl = atomic_load(&entry->ctl);
     fill->entry = index;
     stripe_leave(shm, fill->key.stripe);
@@ -210,7 +225,7 @@ static bool grow_list(struct shm *shm, struct fill *fill, uint32_t count, bool *
     uint32_t bytes = wanted * 4 + (uint32_t)sizeof(struct chunk_header);
     uint32_t list = chunk_for(shm, fill->key.stripe, slab_class(bytes < SHM_PAGE ? bytes : SHM_PAGE), fill->entry, held);
     if (!list) return false;
-    if (holds) memcpy(list_numbers(shm, list), list_numbers(shm, old), atomic_load(&entry->npages) * 4ull);
+    if (holds) shared_copy(list_numbers(shm, list), list_numbers(shm, old), atomic_load(&entry->npages) * 4ull);
     FP();
     __atomic_store_n(&entry->list, list, __ATOMIC_RELEASE);
     atomic_thread_fence(memory_order_seq_cst); /* who follows sees the new list before the old chunk changes */
@@ -246,7 +261,7 @@ static bool grow_pages(struct shm *shm, struct fill *fill, uint32_t wanted) {
         }
         uint32_t *numbers = list_numbers(shm, entry->list), page;
         while (got < wanted && (page = page_take_locked(shm, stripe, PAGE_BODY))) {
-            numbers[npages + got++] = page - 1;
+            STORE(numbers[npages + got++], page - 1);
             FP();
             atomic_store_explicit(&entry->npages, npages + got, memory_order_release);
         }
@@ -267,7 +282,7 @@ static enum store_answer write_pages(struct shm *shm, struct fill *fill, const u
                 return STORE_NO_ROOM;
         }
         size_t piece = len < SHM_PAGE - offset ? len : SHM_PAGE - offset;
-        memcpy(page_at(shm, list_numbers(shm, entry->list)[page]) + offset, bytes, piece);
+        shared_copy(page_at(shm, list_numbers(shm, entry->list)[page]) + offset, bytes, piece);
         sum_add(fill->sum, bytes, piece);
         FP();
         at += piece;
@@ -346,9 +361,9 @@ static bool trim_tail(struct shm *shm, struct fill *fill) {
     }
     stripe_leave(shm, fill->key.stripe);
     uint32_t page = list_numbers(shm, entry->list)[last], first = tail < TAIL_MAX ? tail : TAIL_MAX;
-    memcpy(list_numbers(shm, entry->tail[0]), page_at(shm, page), first);
+    shared_copy(list_numbers(shm, entry->tail[0]), page_at(shm, page), first);
     FP();
-    if (tail > first) memcpy(list_numbers(shm, entry->tail[1]), page_at(shm, page) + first, tail - first);
+    if (tail > first) shared_copy(list_numbers(shm, entry->tail[1]), page_at(shm, page) + first, tail - first);
     if (!stripe_enter(shm, fill->key.stripe, WRITE_PATIENCE_NS)) {
         abandon(shm, fill->key.stripe, fill->entry);
         return false;
@@ -481,7 +496,10 @@ enum store_answer store_body(struct shm *shm, const struct key *key, const struc
     fill_open(shm, &fill, len, 0);
     if (len > fill.max_bytes) return STORE_TOO_LARGE;
     enum store_answer answer = begin_large(shm, &fill, patience_ns);
-    if (answer != STORE_DONE) return answer;
+    if (answer != STORE_DONE) {
+        fill_abort(shm, &fill);
+        return answer;
+    }
     answer = write_pages(shm, &fill, body, len);
     if (answer == STORE_DONE) answer = publish_large(shm, &fill, WRITE_PATIENCE_NS);
     fill_abort(shm, &fill);
@@ -490,8 +508,9 @@ enum store_answer store_body(struct shm *shm, const struct key *key, const struc
 
 /* --- freshening -------------------------------------------------------------------------------------------------------- */
 
-/* Swap the head chunk of a large entry; its body stays where it is. */
-static void swap_head_locked(struct shm *shm, uint32_t stripe, uint32_t index, uint32_t chunk) {
+/* Swap the head chunk of a large entry; its body stays where it is. stale_from_ns: of the soft purges that the
+ * freshening does not undo. */
+static void swap_head_locked(struct shm *shm, uint32_t stripe, uint32_t index, uint32_t chunk, int64_t stale_from_ns) {
     struct entry *entry = entry_at(shm, index);
     struct stripe *it = &shm->stripes[stripe];
     uint32_t old = entry->head, queue = entry->queue;
@@ -501,7 +520,7 @@ static void swap_head_locked(struct shm *shm, uint32_t stripe, uint32_t index, u
     FP();
     __atomic_store_n(&entry->head, chunk, __ATOMIC_RELEASE);
     FP();
-    atomic_store(&entry->stale_from_ns, INT64_MAX); /* after the head: the old one must not become fresh again */
+    atomic_store(&entry->stale_from_ns, stale_from_ns); /* after the head: the old one must not become fresh again */
     FP();
     atomic_store(&entry->ctl, ctl_with(moving + (1 << 8), STATE_LIVE));
     FP();
@@ -529,6 +548,14 @@ static uint32_t usable_locked(struct shm *shm, const struct key *key) {
     return index;
 }
 
+/* Whether no purge since the origin was asked hit the entry for good; lowers *stale_from_ns to the soft ones. */
+static bool may_freshen_locked(const struct shm *shm, const struct key *key, const struct note *note, uint32_t index,
+                               int64_t *stale_from_ns) {
+    const struct head *head = chunk_at(shm, entry_at(shm, index)->head);
+    struct note asked = {.born = note->born, .tags = (const uint32_t *)(head + 1), .tag_count = head->tags};
+    return passes_purges(shm, key, &asked, stale_from_ns);
+}
+
 /* Write the new head into `chunk`, its tags (and a small body) taken from the entry `from`. */
 static void copy_head(struct shm *shm, uint32_t from, uint32_t to, uint32_t chunk, const struct key *key,
                       struct note note) {
@@ -540,7 +567,7 @@ static void copy_head(struct shm *shm, uint32_t from, uint32_t to, uint32_t chun
     write_head((struct head *)start, to, key, &note);
     if (entry->large) return;
     const uint8_t *body = (const uint8_t *)old + head_body_at(old->tags, old->key_len, old->meta_len);
-    memcpy(start + head_bytes(key, &note), body, atomic_load(&entry->size));
+    shared_copy(start + head_bytes(key, &note), body, atomic_load(&entry->size));
 }
 
 /* Bytes the new head chunk of this entry needs. */
@@ -561,7 +588,9 @@ static enum store_answer freshen_locked(struct shm *shm, const struct key *key, 
     if (bytes > SHM_CHUNK_MAX) return STORE_TOO_LARGE;
     uint32_t chunk = room_chunk_locked(shm, stripe, slab_class((uint32_t)bytes), old, force);
     if (!chunk) return STORE_NO_ROOM;
-    if (usable_locked(shm, key) != old) { /* it was the victim that made the room */
+    int64_t stale_from_ns = INT64_MAX;
+    /* it was the victim that made the room, or a purge came while the origin was asked */
+    if (usable_locked(shm, key) != old || !may_freshen_locked(shm, key, note, old, &stale_from_ns)) {
         chunk_give_locked(shm, stripe, chunk);
         return STORE_GONE;
     }
@@ -569,16 +598,17 @@ static enum store_answer freshen_locked(struct shm *shm, const struct key *key, 
     if (entry_at(shm, old)->large) {
         copy_head(shm, old, old, chunk, key, *note);
         seal_head(shm, old, chunk);
-        swap_head_locked(shm, stripe, old, chunk);
+        swap_head_locked(shm, stripe, old, chunk, stale_from_ns);
         return STORE_DONE;
     }
     struct entry *before = entry_at(shm, old);
     uint32_t fresh = entry_take_locked(shm, key, atomic_load(&before->born));
-    entry_at(shm, fresh)->head = chunk;
+    STORE(entry_at(shm, fresh)->head, chunk);
     FP();
     copy_head(shm, old, fresh, chunk, key, *note);
     atomic_store(&entry_at(shm, fresh)->size, atomic_load(&before->size));
     entry_at(shm, fresh)->body_sum = before->body_sum;
+    atomic_store(&entry_at(shm, fresh)->stale_from_ns, stale_from_ns);
     seal_head(shm, fresh, chunk);
     entry_publish_locked(shm, key, fresh);
     return STORE_DONE;
@@ -616,7 +646,8 @@ void store_drop(struct shm *shm, const struct key *key, uint32_t entry, uint64_t
     if (!stripe_enter(shm, key->stripe, 0)) return;
     if (is_ours(shm, entry, ctl) && ctl_state(ctl) == STATE_LIVE) {
         segment_count(shm, why, 1);
-        entry_retire_locked(shm, entry);
+        if (why == CORE_DAMAGED) entry_condemn_locked(shm, entry);
+        else entry_retire_locked(shm, entry);
     }
     stripe_leave(shm, key->stripe);
 }

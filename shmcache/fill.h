@@ -54,7 +54,7 @@ struct fill {
     bool open;
 };
 
-/* False when it could never be stored: larger than the segment takes, or purged already. */
+/* False when it could never be stored: larger than the segment or max_bytes (0: no limit) allows. */
 bool fill_open(struct shm *shm, struct fill *fill, uint64_t announced, uint64_t max_bytes);
 
 /* Append. Anything but STORE_DONE has aborted the fill. */
@@ -69,8 +69,8 @@ enum store_answer fill_publish(struct shm *shm, struct fill *fill, int64_t patie
 /* Give everything back. Safe on an ended fill. */
 void fill_abort(struct shm *shm, struct fill *fill);
 
-/* New meta and deadlines for a stored body; tags and birth are kept, note->tags and note->born ignored. A soft
- * purge is over with it. */
+/* New meta and deadlines for a stored body; its tags are kept, note->tags ignored. A soft purge from before
+ * note->born is over with it; one since makes it stale again, and a hard one refuses it with STORE_GONE. */
 enum store_answer store_freshen(struct shm *shm, const struct key *key, const struct note *note, int64_t patience_ns);
 
 /* Unlink a key (soft_ns 0), or make it stale from that moment; so with what is being fetched for it. */

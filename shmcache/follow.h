@@ -20,8 +20,8 @@ enum follow_state {
 /* The word that leads to an entry. */
 static inline uint64_t follow_word(uint64_t ctl, uint32_t entry) { return ctl_life(ctl) << 32 | (entry + 1); }
 
-/* Pin the entry the word names, if it is being filled or whole, and holds that key; what is known of it, and how
- * long it will be (UINT64_MAX: nobody knows). */
+/* Pin the entry the word names, if it is being filled or whole, holds that key, and no purge has hit it since its
+ * fetch began; what is known of it at now_ns, and how long it will be (UINT64_MAX: nobody knows). */
 bool follow_begin(struct shm *shm, uint64_t word, const struct key *key, int64_t now_ns, struct found *found,
                   uint64_t *announced);
 

@@ -150,7 +150,8 @@ struct entry {
     _Atomic uint8_t freq;         /* 0..3, lossy */
     uint8_t queue;                /* enum above */
     uint8_t mark;                 /* scratch of repair */
-    uint8_t pad2[4];
+    uint8_t damaged;              /* its names may be wrong: nothing is given back by them */
+    uint8_t pad2[3];
     _Atomic int64_t stale_from_ns; /* of a soft purge; INT64_MAX: none */
     uint64_t body_sum;            /* XXH3-64 of the body, once whole */
     uint64_t announced;           /* bytes the body will have, while FILLING; UINT64_MAX: not known */

@@ -25,12 +25,17 @@ static void relax(void) {
 #endif
 }
 
+enum { SECOND_NS = 1000000000 };
+
+uint64_t lock_clock_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
+}
+
 static int take_timed(pthread_mutex_t *lock, int64_t patience_ns) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t ns = until.tv_nsec + patience_ns;
-    until.tv_sec += ns / 1000000000;
-    until.tv_nsec = ns % 1000000000;
+    uint64_t until_ns = lock_clock_ns() + (uint64_t)patience_ns;
+    struct timespec until = {(time_t)(until_ns / SECOND_NS), (long)(until_ns % SECOND_NS)};
     return pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, &until);
 }
 

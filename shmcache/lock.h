@@ -16,6 +16,9 @@ int lock_init(pthread_mutex_t *lock);
 /* Take it, spinning a little and then sleeping at most patience_ns (0: spin only). */
 enum lock_answer lock_take(pthread_mutex_t *lock, int64_t patience_ns);
 
+/* The clock that patience is measured by: CLOCK_MONOTONIC. */
+uint64_t lock_clock_ns(void);
+
 /* What the lock guards is sound again. Only by the holder that got LOCK_ORPHANED. */
 void lock_mend(pthread_mutex_t *lock);
 

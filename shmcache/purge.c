@@ -7,6 +7,7 @@
 
 #include "lock.h"
 #include "repair.h"
+#include "shared.h"
 #include "slab.h"
 #include "table.h"
 
@@ -66,6 +67,7 @@ static uint64_t carry_out(struct shm *shm, const struct purge *purge) {
     uint64_t epoch = atomic_load(&shm->header->purge_epoch);
     do set_marks(shm, purge, epoch + 1);
     while (!atomic_compare_exchange_strong(&shm->header->purge_epoch, &epoch, epoch + 1));
+    FP();
     return epoch + 1;
 }
 
@@ -108,15 +110,16 @@ static void soften(const struct soft_mark *mark, uint64_t born, int64_t *stale_f
     if (ns < *stale_from_ns) *stale_from_ns = ns;
 }
 
-/* A rule that is being replaced while we look has been forgotten, so it concerns no entry that is read. */
+/* A rule whose epoch changes while we look has been forgotten, so it concerns no entry that is read; or its purge
+ * has not returned yet, and will be asked about again: its epoch ends beyond any birth we may lift an entry to. */
 static bool judge_by_rules(const struct shm *shm, uint64_t born, const uint8_t *key, uint32_t key_len,
                            int64_t *stale_from_ns) {
     for (const struct rule *rule = shm->rules; rule < shm->rules + SHM_RULES; rule++) {
         uint64_t epoch = seen(&rule->epoch);
         if (epoch <= born) continue;
-        uint32_t len = __atomic_load_n(&rule->len, __ATOMIC_RELAXED);
-        if (len > key_len || len > SHM_RULE_BYTES || memcmp(rule->bytes, key, len) != 0) continue;
-        int64_t soft_ns = __atomic_load_n(&rule->soft_ns, __ATOMIC_RELAXED);
+        uint32_t len = LOAD(rule->len);
+        if (len > key_len || len > SHM_RULE_BYTES || !shared_same(rule->bytes, key, len)) continue;
+        int64_t soft_ns = LOAD(rule->soft_ns);
         atomic_thread_fence(memory_order_acquire);
         if (atomic_load_explicit(&rule->epoch, memory_order_relaxed) != epoch) continue;
         if (!soft_ns) return true;
@@ -208,6 +211,7 @@ static struct rule *free_rule(struct shm *shm) {
         if (epoch > crawled) continue;
         if (epoch) raise_to(&shm->header->retired_epoch, epoch);
         atomic_store(&rule->epoch, 0);
+        atomic_thread_fence(memory_order_seq_cst); /* who reads the rule sees it end before its bytes change */
         FP();
         return rule;
     }
@@ -215,9 +219,9 @@ static struct rule *free_rule(struct shm *shm) {
 }
 
 static uint64_t add_rule(struct shm *shm, struct rule *rule, const uint8_t *prefix, size_t len, int64_t soft_ns) {
-    memcpy(rule->bytes, prefix, len);
-    __atomic_store_n(&rule->len, (uint32_t)len, __ATOMIC_RELAXED);
-    __atomic_store_n(&rule->soft_ns, soft_ns, __ATOMIC_RELAXED);
+    shared_copy(rule->bytes, prefix, len);
+    STORE(rule->len, (uint32_t)len);
+    STORE(rule->soft_ns, soft_ns);
     FP();
     struct purge purge = {.rule = rule};
     return carry_out(shm, &purge);

@@ -43,12 +43,13 @@ static inline bool purge_is_due(const struct shm *shm, uint64_t born) {
 }
 
 /* What the purges since `born` make of an entry with these tag slots and this key. *stale_from_ns is lowered to
- * the earliest soft purge. Reads shared words only, so it may look at an entry that is changing. */
+ * the soft purge; of several that share a mark only the last is known, so nobody looked at the entry in between.
+ * Reads shared words only, so it may look at an entry that is changing. */
 enum judgement purge_judge(const struct shm *shm, uint64_t born, const uint32_t *tags, uint32_t count,
                            const uint8_t *key, uint32_t key_len, int64_t *stale_from_ns);
 
 /* Whether a fetch that began at `born` must not be stored because its key was deleted or a rule forgotten since;
- * *stale_from_ns is lowered to a soft purge of the key. */
+ * *stale_from_ns is lowered to a soft purge of the key. Ask after purge_judge, which may just have missed a rule. */
 bool purge_refuses(const struct shm *shm, uint64_t born, uint64_t hash_lo, uint64_t hash_hi, int64_t *stale_from_ns);
 
 /* Purge everything, or all that carries a tag. soft_ns 0: hard; else the moment (never 0) from which it is stale.

@@ -6,6 +6,7 @@
 #include "lock.h"
 #include "purge.h"
 #include "repair.h"
+#include "shared.h"
 #include "slab.h"
 #include "sum.h"
 
@@ -21,41 +22,19 @@ enum {
 
 /* --- word loads of bytes another process may be changing; every part begins at a multiple of 8 ------------------ */
 
-static uint64_t load_word(const uint8_t *from) {
-    return __atomic_load_n((const uint64_t *)from, __ATOMIC_RELAXED);
-}
-
 typedef uint64_t __attribute__((may_alias, aligned(1))) any_word; /* a private word, wherever it lies */
 
 static void copy_words(uint8_t *to, const uint8_t *from, size_t len) {
     const uint8_t *end = from + (len & ~(size_t)7);
     for (; from + 64 <= end; from += 64, to += 64)
 #pragma GCC unroll 8
-        for (int i = 0; i < 64; i += 8) *(any_word *)(to + i) = load_word(from + i);
-    for (; from < end; from += 8, to += 8) *(any_word *)to = load_word(from);
+        for (int i = 0; i < 64; i += 8) *(any_word *)(to + i) = shared_word(from + i);
+    for (; from < end; from += 8, to += 8) *(any_word *)to = shared_word(from);
     if (len & 7) { /* the rest of the word is inside the chunk */
-        uint64_t word = load_word(from);
+        uint64_t word = shared_word(from);
         memcpy(to, &word, len & 7);
     }
 }
-
-/* The key follows u32 tags, so it may begin in the middle of a word. */
-static bool same_bytes(const uint8_t *shared, const uint8_t *key, size_t len) {
-    while (len && (uintptr_t)shared % 8) {
-        if (__atomic_load_n(shared++, __ATOMIC_RELAXED) != *key++) return false;
-        len--;
-    }
-    for (; len >= 8; len -= 8, shared += 8, key += 8) {
-        uint64_t word;
-        memcpy(&word, key, 8);
-        if (load_word(shared) != word) return false;
-    }
-    if (!len) return true;
-    uint64_t word = load_word(shared);
-    return memcmp(&word, key, len) == 0;
-}
-
-#define LOAD(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 
 /* --- finding ----------------------------------------------------------------------------------------------------- */
 
@@ -106,7 +85,7 @@ static enum look look_at(const struct shm *shm, const struct key *key, const _At
     found->tags = LOAD(head->tags);
     FP();
     if (!read_same(shm, found)) return LOOK_CHANGED; /* before lengths are trusted */
-    if (key_len != key->len || !same_bytes((const uint8_t *)head + head_key_at(found->tags), key->bytes, key->len))
+    if (key_len != key->len || !shared_same((const uint8_t *)head + head_key_at(found->tags), key->bytes, key->len))
         return other_unless_swung(shm, found, at, slot);
     found->meta_len = LOAD(head->meta_len);
     found->meta_at = (uint32_t)head_meta_at(found->tags, key_len);
@@ -144,8 +123,10 @@ static enum read_answer examine(struct shm *shm, const struct key *key, int64_t 
     const struct head *head = chunk_at(shm, found->head);
     int64_t keep_until_ns = LOAD(head->keep_until_ns), fresh_until_ns = LOAD(head->fresh_until_ns);
     int64_t swr_ns = (int64_t)LOAD(head->swr) * SHM_WINDOW_NS, sie_ns = (int64_t)LOAD(head->sie) * SHM_WINDOW_NS;
+    /* the birth first: one that hides a soft purge was written after the moment of that purge */
+    uint64_t born = atomic_load_explicit(&entry->born, memory_order_acquire), epoch = purge_generation(shm);
+    FP();
     int64_t stale_from_ns = atomic_load_explicit(&entry->stale_from_ns, memory_order_relaxed);
-    uint64_t born = atomic_load_explicit(&entry->born, memory_order_relaxed), epoch = purge_generation(shm);
     found->flags = LOAD(head->flags);
     enum judgement judged =
         purge_judge(shm, born, (const uint32_t *)(head + 1), found->tags, key->bytes, key->len, &stale_from_ns);
@@ -222,14 +203,20 @@ static bool is_sound_locked(struct shm *shm, const struct found *found) {
     return sound;
 }
 
+/* What is copied out of a head chunk fits one: looked at every time, for nothing else bounds the copying. */
+static bool fits_chunk(const struct found *found) {
+    return found->body_at <= SHM_CHUNK_MAX && (found->large || found->size <= SHM_CHUNK_MAX - found->body_at);
+}
+
 bool read_sound(struct shm *shm, const struct found *found) {
-    if (shm->hits_to_check || found->size > CHECKED_MAX) {
-        shm->hits_to_check -= shm->hits_to_check != 0;
+    if (!fits_chunk(found)) return false;
+    if (shm->hits_to_check) {
+        shm->hits_to_check--;
         return true;
     }
     shm->hits_to_check = CHECK_EVERY - 1;
     if (!is_sound_locked(shm, found)) return false;
-    if (!found->large || !read_pin(shm, found)) return true;
+    if (!found->large || found->size > CHECKED_MAX || !read_pin(shm, found)) return true;
     bool sound = sum_body_holds(shm, found->entry);
     read_unpin(shm, found->entry);
     return sound;

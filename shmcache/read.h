@@ -46,8 +46,9 @@ void read_copy(const struct shm *shm, const struct found *found, uint32_t at, vo
 /* True when the entry is still what read_find saw. */
 bool read_same(const struct shm *shm, const struct found *found);
 
-/* Whether nothing of what was found has changed in memory since it was stored. Looks at a few hits only (the
- * first, then every 1,024th of this process, bodies up to 1 MiB), otherwise says yes. */
+/* Whether nothing of what was found has changed in memory since it was stored. Compares the sums of a few hits only
+ * (the first, then every 1,024th of this process; bodies up to 1 MiB), otherwise only sees that what will be copied
+ * fits a chunk. */
 bool read_sound(struct shm *shm, const struct found *found);
 
 /* Pin what was found; false when it is no longer that. */

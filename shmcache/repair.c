@@ -6,6 +6,7 @@
 #include "table.h"
 
 #define REAP_PATIENCE_NS 1000000000ll
+#define STUCK_NS 1000000000ull
 
 static uint64_t state_of(const struct entry *entry) { return ctl_state(atomic_load(&entry->ctl)); }
 
@@ -148,6 +149,7 @@ static void rebuild_counts(struct shm *shm, uint32_t stripe, uint32_t first, uin
     struct stripe *it = &shm->stripes[stripe];
     it->free_entry = it->used = it->objects = 0;
     it->bytes = 0;
+    it->crawl_at = 0; /* the dead may have passed an entry and not dealt with it */
     for (uint32_t index = end; index-- > first;) {
         struct entry *entry = entry_at(shm, index);
         uint64_t state = state_of(entry);
@@ -177,13 +179,24 @@ void stripe_rebuild_locked(struct shm *shm, uint32_t stripe) {
 
 /* --- entering ----------------------------------------------------------------------------------------------------- */
 
+/* Wait for a locked stripe. Who has waited in vain does not wait there again for a while: its holder has been stopped,
+ * and every store that waits for it holds up all that this process serves. */
+static enum lock_answer wait_for(struct shm *shm, uint32_t stripe, int64_t patience_ns) {
+    uint64_t now_ns = lock_clock_ns();
+    if (patience_ns <= WRITE_PATIENCE_NS && stripe == shm->stuck_stripe && now_ns < shm->stuck_until_ns) return LOCK_BUSY;
+    segment_count(shm, CORE_LOCK_WAITS, 1);
+    enum lock_answer answer = lock_take(&shm->stripes[stripe].lock, patience_ns);
+    if (answer == LOCK_BUSY) {
+        shm->stuck_stripe = stripe;
+        shm->stuck_until_ns = now_ns + STUCK_NS;
+    }
+    return answer;
+}
+
 bool stripe_enter(struct shm *shm, uint32_t stripe, int64_t patience_ns) {
     struct stripe *it = &shm->stripes[stripe];
     enum lock_answer answer = lock_take(&it->lock, 0);
-    if (answer == LOCK_BUSY && patience_ns) {
-        segment_count(shm, CORE_LOCK_WAITS, 1);
-        answer = lock_take(&it->lock, patience_ns);
-    }
+    if (answer == LOCK_BUSY && patience_ns) answer = wait_for(shm, stripe, patience_ns);
     if (answer == LOCK_BUSY) return false;
     if (answer == LOCK_ORPHANED) {
         stripe_rebuild_locked(shm, stripe);

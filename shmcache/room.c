@@ -1,10 +1,9 @@
 #include "room.h"
 
-#include <string.h>
-
 #include "evict.h"
 #include "lock.h"
 #include "repair.h"
+#include "shared.h"
 #include "slab.h"
 #include "table.h"
 
@@ -42,7 +41,7 @@ static bool move_chunk_locked(struct shm *shm, uint32_t stripe, uint32_t class_,
         chunk_give_locked(shm, stripe, to);
         return false;
     }
-    memcpy(chunk_at(shm, to), chunk_at(shm, chunk), slab_class_bytes[class_]);
+    shared_copy(chunk_at(shm, to), chunk_at(shm, chunk), slab_class_bytes[class_]);
     FP();
     __atomic_store_n(name, to, __ATOMIC_RELEASE);
     FP();
@@ -156,7 +155,7 @@ static bool evict_large(struct shm *shm) {
     uint32_t stripe;
     bool main, gave = false;
     for (int look = 0; look < LARGE_LOOKS && !gave && evict_where_large(shm, &stripe, &main); look++) {
-        if (!stripe_enter(shm, stripe, WRITE_PATIENCE_NS)) continue;
+        if (!stripe_enter(shm, stripe, WRITE_PATIENCE_NS)) break; /* looking again would find the same stripe */
         gave = evict_large_locked(shm, stripe, main);
         stripe_leave(shm, stripe);
     }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
@@ -29,6 +30,9 @@ enum {
     TAGS_MAX = 1 << 20,
     INDEX_LOAD = 6,              /* entries to a bucket of 8: with two choices none of 12,000 finds both full */
 };
+
+/* struct header keeps the plan's numbers together, `stripes` to `region`. */
+#define PLAN_END (offsetof(struct header, region) + sizeof((struct header *)0)->region)
 
 /* Where everything lies, before there is a header. */
 struct plan {
@@ -186,14 +190,8 @@ static uint64_t random_seed(const struct shm *shm) {
     return seed;
 }
 
-static void init_header(struct shm *shm, const struct plan *plan, const uint8_t *boot_id, size_t boot_id_len) {
-    struct header *header = shm->header;
-    header->version = SHM_LAYOUT_VERSION;
-    header->shape = shape();
-    header->size_bytes = shm->size;
-    header->boot_id_len = (uint32_t)boot_id_len;
-    memcpy(header->boot_id, boot_id, boot_id_len);
-    header->seed = random_seed(shm);
+/* The numbers of the header that follow from the plan. */
+static void write_plan(struct header *header, const struct plan *plan) {
     header->stripes = plan->stripes;
     header->per_stripe = plan->per_stripe;
     header->buckets = plan->buckets;
@@ -203,6 +201,17 @@ static void init_header(struct shm *shm, const struct plan *plan, const uint8_t 
     header->pages = plan->pages;
     header->small_pages = plan->pages / 2;
     memcpy(header->region, plan->region, sizeof header->region);
+}
+
+static void init_header(struct shm *shm, const struct plan *plan, const uint8_t *boot_id, size_t boot_id_len) {
+    struct header *header = shm->header;
+    header->version = SHM_LAYOUT_VERSION;
+    header->shape = shape();
+    header->size_bytes = shm->size;
+    header->boot_id_len = (uint32_t)boot_id_len;
+    memcpy(header->boot_id, boot_id, boot_id_len);
+    header->seed = random_seed(shm);
+    write_plan(header, plan);
     atomic_store(&header->purge_epoch, 1);
 }
 
@@ -237,6 +246,16 @@ int segment_create(struct shm *shm, int fd, size_t size, const uint8_t *boot_id,
     return SEGMENT_OK;
 }
 
+/* Stripes and entries may have been chosen by hand; all else follows from them and the size, and must agree. */
+static bool plan_agrees(const struct header *header, size_t size) {
+    struct header expected = {0};
+    struct plan plan;
+    uint64_t entries = (uint64_t)header->stripes * header->per_stripe;
+    if (!entries || entries > UINT32_MAX || !make_plan(&plan, size, header->stripes, (uint32_t)entries)) return false;
+    write_plan(&expected, &plan);
+    return memcmp(&header->stripes, &expected.stripes, PLAN_END - offsetof(struct header, stripes)) == 0;
+}
+
 static int check(const struct shm *shm, const uint8_t *boot_id, size_t boot_id_len) {
     const struct header *header = shm->header;
     if (header->magic != SHM_MAGIC) return SEGMENT_BAD_MAGIC;
@@ -246,11 +265,14 @@ static int check(const struct shm *shm, const uint8_t *boot_id, size_t boot_id_l
     if (atomic_load(&shm->header->state) != SEGMENT_READY) return SEGMENT_NOT_READY;
     if (header->boot_id_len != boot_id_len || memcmp(header->boot_id, boot_id, boot_id_len) != 0)
         return SEGMENT_BAD_BOOT;
-    return SEGMENT_OK;
+    return plan_agrees(header, shm->size) ? SEGMENT_OK : SEGMENT_BAD_PLAN;
 }
 
 int segment_attach(struct shm *shm, int fd, size_t size, const uint8_t *boot_id, size_t boot_id_len) {
+    struct stat file;
     if (size < OS_PAGE) return SEGMENT_TOO_SMALL;
+    if (fstat(fd, &file) != 0) return SEGMENT_NO_MAP;
+    if (file.st_size < 0 || (size_t)file.st_size != size) return SEGMENT_BAD_LENGTH; /* or SIGBUS later */
     int failed = map_fd(shm, fd, size);
     if (failed) return failed;
     failed = check(shm, boot_id, boot_id_len);

@@ -1,4 +1,9 @@
-/* The mapping of the segment in this process: where each region lies, who we are. Lays out and checks. */
+/* The mapping of the segment in this process: where each region lies, who we are. Lays out and checks.
+ *
+ * Attaching trusts nothing but the code it is in: every number of the header must be what laying out a segment
+ * of this size would write today, so that no offset or count is used that this code has not computed itself.
+ * What the regions hold is another matter: adopt.h.
+ */
 #ifndef SHMCACHE_SEGMENT_H
 #define SHMCACHE_SEGMENT_H
 
@@ -27,6 +32,8 @@ struct shm {
     uint64_t now_ns;    /* the latest clock a caller handed in */
     uint32_t hits_to_check; /* until the next one whose sums are checked */
     uint16_t *held;     /* pins this process holds on each entry; the shared bit is set while > 0 */
+    uint32_t stuck_stripe;  /* where this process last waited in vain, and until when it does not wait there again */
+    uint64_t stuck_until_ns;
     uint64_t pinned_bytes; /* of the bodies this process holds pinned */
     void *statistics;
 };
@@ -39,9 +46,12 @@ enum segment_answer {
     SEGMENT_BAD_MAGIC,
     SEGMENT_BAD_VERSION,
     SEGMENT_BAD_SHAPE,
+    SEGMENT_BAD_LENGTH,  /* of the file: truncated, or longer than it should be */
     SEGMENT_BAD_SIZE,
     SEGMENT_BAD_BOOT,
     SEGMENT_NOT_READY,
+    SEGMENT_BAD_PLAN,    /* a number of the header is not what this code would have written */
+    SEGMENT_BAD_PURGES,  /* adopt.h */
 };
 
 /* Smallest segment that can be laid out, bytes. */
@@ -51,7 +61,8 @@ size_t segment_minimum(void);
 int segment_create(struct shm *shm, int fd, size_t size, const uint8_t *boot_id, size_t boot_id_len,
                    uint32_t stripes, uint32_t entries);
 
-/* Map fd and accept what is there, if this code, this size and this boot made it. */
+/* Map fd and accept what is there, if this code, this size and this boot made it; any file is safe to try.
+ * Others may live in it: their work is not touched. */
 int segment_attach(struct shm *shm, int fd, size_t size, const uint8_t *boot_id, size_t boot_id_len);
 
 void segment_close(struct shm *shm);

@@ -1,6 +1,7 @@
 #include "slab.h"
 
 #include "lock.h"
+#include "shared.h"
 
 /* 128 bytes by steps of about a quarter, each a multiple of SHM_UNIT that divides a page with little left over. */
 const uint32_t slab_class_bytes[SHM_CLASSES] = {
@@ -158,7 +159,7 @@ uint32_t chunk_take_locked(struct shm *shm, uint32_t stripe, uint32_t class_, ui
     FP();
     uint32_t chunk = (shm->data_page + page) * (SHM_PAGE / SHM_UNIT) + place * (slab_class_bytes[class_] / SHM_UNIT);
     struct chunk_header *header = chunk_at(shm, chunk);
-    header->entry = entry;
+    STORE(header->entry, entry); /* a reader may still see another part of another object here */
     return chunk;
 }
 

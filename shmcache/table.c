@@ -7,6 +7,8 @@
 
 #include "evict.h"
 #include "lock.h"
+#include "repair.h"
+#include "shared.h"
 #include "slab.h"
 
 /* Spread 32 bits of hash over any number of buckets. */
@@ -122,7 +124,9 @@ static _Atomic uint64_t *room_in_index_locked(struct shm *shm, const struct key 
 
 bool filler_lives(const struct shm *shm, const struct entry *entry) {
     if (entry->owner >= SHM_MEMBERS) return false;
-    return atomic_load(&shm->members[entry->owner].epoch) == entry->owner_epoch;
+    /* acquire: a filler that disowned its entry (fill.c) has done its last with it */
+    uint32_t epoch = __atomic_load_n(&entry->owner_epoch, __ATOMIC_ACQUIRE);
+    return atomic_load(&shm->members[entry->owner].epoch) == epoch;
 }
 
 uint32_t entry_take_locked(struct shm *shm, const struct key *key, uint64_t born) {
@@ -133,20 +137,24 @@ uint32_t entry_take_locked(struct shm *shm, const struct key *key, uint64_t born
     stripe->free_entry = entry->next;
     FP();
     stripe->used++;
-    entry->hash_lo = key->lo;
-    entry->hash_hi = key->hi;
+    STORE(entry->hash_lo, key->lo);
+    STORE(entry->hash_hi, key->hi);
     atomic_store_explicit(&entry->size, 0, memory_order_relaxed);
-    entry->head = entry->list = entry->tail[0] = entry->tail[1] = 0;
+    STORE(entry->head, 0);
+    STORE(entry->list, 0);
+    STORE(entry->tail[0], 0);
+    STORE(entry->tail[1], 0);
     atomic_store_explicit(&entry->npages, 0, memory_order_relaxed);
-    entry->large = 0;
+    STORE(entry->large, 0);
     atomic_store_explicit(&entry->whole, 0, memory_order_relaxed);
     atomic_store_explicit(&entry->born, born, memory_order_relaxed);
     atomic_store_explicit(&entry->stale_from_ns, INT64_MAX, memory_order_relaxed);
     entry->announced = UINT64_MAX;
     entry->queue = QUEUE_NONE;
+    entry->damaged = 0;
     entry->charge = 0;
     entry->owner = (uint8_t)shm->member;
-    entry->owner_epoch = shm->epoch;
+    STORE(entry->owner_epoch, shm->epoch);
     atomic_store_explicit(&entry->freq, 0, memory_order_relaxed);
     FP();
     uint64_t life = ctl_life(atomic_load_explicit(&entry->ctl, memory_order_relaxed)) + 1;
@@ -161,8 +169,12 @@ uint64_t entry_bytes(const struct shm *shm, const struct entry *entry) {
     return head->key_len + (uint64_t)head->meta_len + atomic_load_explicit(&entry->size, memory_order_relaxed);
 }
 
+static uint32_t chunk_bytes(const struct shm *shm, uint32_t chunk) {
+    return slab_class_bytes[chunk_class(shm, chunk)];
+}
+
 static uint32_t chunk_units(const struct shm *shm, uint32_t chunk) {
-    return chunk ? slab_class_bytes[chunk_class(shm, chunk)] / SHM_UNIT : 0;
+    return chunk ? chunk_bytes(shm, chunk) / SHM_UNIT : 0;
 }
 
 /* An entry's share of the tables: itself, its part of the index and of the ghosts. */
@@ -179,15 +191,41 @@ uint32_t entry_charge(const struct shm *shm, const struct entry *entry) {
            atomic_load_explicit(&entry->npages, memory_order_relaxed) * (SHM_PAGE / SHM_UNIT);
 }
 
+/* The bytes after the last full page: the first chunk is filled before the second begins. */
+static bool tails_fit(const struct shm *shm, const struct entry *entry, uint64_t bytes) {
+    const uint64_t first = bytes < TAIL_MAX ? bytes : TAIL_MAX;
+    if (first + sizeof(struct chunk_header) > chunk_bytes(shm, entry->tail[0])) return false;
+    if (bytes == first) return true;
+    return entry->tail[1] && bytes - first + sizeof(struct chunk_header) <= chunk_bytes(shm, entry->tail[1]);
+}
+
+static bool pages_fit(const struct shm *shm, uint32_t stripe, const struct entry *entry) {
+    uint32_t npages = atomic_load_explicit(&entry->npages, memory_order_relaxed);
+    if (!npages) return true;
+    if (!entry->list || npages > list_holds(shm, entry->list)) return false;
+    const uint32_t *numbers = list_numbers(shm, entry->list);
+    for (uint32_t i = 0; i < npages; i++)
+        if (numbers[i] >= shm->header->pages ||
+            atomic_load_explicit(&shm->pages[numbers[i]].owner, memory_order_relaxed) != page_owner(PAGE_BODY, stripe))
+            return false;
+    return true;
+}
+
 bool entry_fits(const struct shm *shm, const struct entry *entry) {
+    uint32_t stripe = stripe_of(shm, (uint32_t)(entry - shm->entries)), page, place;
+    const uint32_t chunks[] = {entry->head, entry->list, entry->tail[0], entry->tail[1]};
+    for (int i = 0; i < 4; i++)
+        if (chunks[i] && !chunk_locate(shm, stripe, chunks[i], &page, &place)) return false;
+    if (!entry->head || !pages_fit(shm, stripe, entry)) return false;
     const struct head *head = chunk_at(shm, entry->head);
     uint64_t size = atomic_load_explicit(&entry->size, memory_order_relaxed);
     uint64_t paged = (uint64_t)atomic_load_explicit(&entry->npages, memory_order_relaxed) * SHM_PAGE;
-    size_t room = slab_class_bytes[chunk_class(shm, entry->head)];
-    if (head_body_at(head->tags, head->key_len, head->meta_len) + (entry->large ? 0 : size) > room) return false;
-    if (!entry->large) return true;
+    size_t room = chunk_bytes(shm, entry->head), body_at = head_body_at(head->tags, head->key_len, head->meta_len);
+    if (body_at > room) return false;
+    if (!entry->large) return size <= room - body_at;
     if (!atomic_load_explicit(&entry->whole, memory_order_relaxed)) return size <= paged;
-    return entry->tail[0] ? size > paged && size < paged + SHM_PAGE : size <= paged && size + SHM_PAGE > paged;
+    if (!entry->tail[0]) return size <= paged && size + SHM_PAGE > paged;
+    return size > paged && size < paged + SHM_PAGE && tails_fit(shm, entry, size - paged);
 }
 
 void entry_publish_locked(struct shm *shm, const struct key *key, uint32_t index) {
@@ -236,6 +274,17 @@ void entry_retire_locked(struct shm *shm, uint32_t index) {
     entry_drop_locked(shm, index);
 }
 
+void entry_condemn_locked(struct shm *shm, uint32_t index) {
+    struct entry *entry = entry_at(shm, index);
+    _Atomic uint64_t *slot = table_slot_of_locked(shm, index);
+    entry->damaged = 1;
+    FP();
+    if (slot) atomic_store_explicit(slot, 0, memory_order_release);
+    FP();
+    /* LIVE and in no slot: what rebuilding makes a zombie of, or, without pins, gives back */
+    stripe_rebuild_locked(shm, stripe_of(shm, index));
+}
+
 void entry_drop_locked(struct shm *shm, uint32_t index) {
     struct entry *entry = entry_at(shm, index);
     /* seq_cst, before the pins are read: whoever pins after that finds neither LIVE nor FILLING and lets go */
@@ -266,6 +315,10 @@ void entry_free_locked(struct shm *shm, uint32_t index) {
     uint64_t ctl = ctl_with(atomic_load_explicit(&entry->ctl, memory_order_relaxed), STATE_FREE);
     atomic_store(&entry->ctl, ctl);
     FP();
+    if (entry->damaged) {
+        stripe_rebuild_locked(shm, at);
+        return;
+    }
     give_pages_locked(shm, at, entry->list, npages);
     for (int i = 0; i < 4; i++) {
         FP();

@@ -65,6 +65,9 @@ void entry_confirm_locked(struct shm *shm, uint32_t entry, uint64_t epoch, int64
 /* Take a live entry out of index and queue; its room is given back now, or when its last pin goes. */
 void entry_retire_locked(struct shm *shm, uint32_t entry);
 
+/* The same for one whose names, lengths or queue links may be wrong: the stripe is rebuilt without it. */
+void entry_condemn_locked(struct shm *shm, uint32_t entry);
+
 /* Give back all an entry names, and the entry. It must be in no slot and no queue. */
 void entry_free_locked(struct shm *shm, uint32_t entry);
 
@@ -74,7 +77,7 @@ void entry_drop_locked(struct shm *shm, uint32_t entry);
 /* Free the zombies without pins and the half-made entries of the dead; how many of each. */
 void table_sweep_locked(struct shm *shm, uint32_t stripe, uint32_t *zombies, uint32_t *fills);
 
-/* True when its lengths agree with the room its names give; they must be this stripe's (chunk_locate). */
+/* True when all it names is its stripe's and its lengths agree with the room that gives; safe on any garbage. */
 bool entry_fits(const struct shm *shm, const struct entry *entry);
 
 /* True while the process that fills this entry is alive as far as the member table knows. */

@@ -10,6 +10,7 @@
 
 _Static_assert(CELL_GRACE_NS % SECOND_NS == 0, "the grace is compared in whole seconds");
 _Static_assert(WINDOW_LIMIT_MAX < 1u << COUNT_BITS, "a count fits its bits");
+_Static_assert(CELL_AHEAD_S >= 2 * WINDOW_S_MAX, "no window counts for longer");
 
 /* The value of a cell, unpacked. */
 struct counts {
@@ -64,6 +65,14 @@ size_t window_region_bytes(size_t cells)
 void window_init(void *region, size_t cells)
 {
     memset(region, 0, window_region_bytes(cells));
+}
+
+void window_settle(void *region, size_t cells, uint64_t now_ns)
+{
+    struct counts latest = {now_ns / SECOND_NS + CELL_AHEAD_S, WINDOW_LIMIT_MAX, WINDOW_LIMIT_MAX};
+
+    if (latest.expiry_s <= EXPIRY_S_MAX)
+        cell_settle(region, cells, pack(latest));
 }
 
 int64_t window_take(const struct window_table *table, uint64_t hash, uint64_t now_ns, uint32_t window_s,

@@ -41,6 +41,10 @@ size_t window_region_bytes(size_t cells);
 /* Lay out a region: nothing ever counted, which is the same as all bytes zero. */
 void window_init(void *region, size_t cells);
 
+/* Forget every count that does not expire within CELL_AHEAD_S from now on, as only damage makes it. The caller is
+ * alone in the region. */
+void window_settle(void *region, size_t cells, uint64_t now_ns);
+
 /* Count `cost` against `limit` per `window_s` seconds for the key with that hash.
  *
  * 0: granted. Positive: nanoseconds until it will fit if nobody else is granted, nothing counted. WINDOW_FULL:

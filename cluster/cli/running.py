@@ -88,6 +88,7 @@ def report(cluster: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
         f"admin       {cluster['admin'] or 'on the Unix socket only'}",
         f"config      {cluster['config_path'] or 'none (flags only)'}, generation {cluster['generation']}",
         f"workers     {', '.join(_workers(cluster))}",
+        f"cache start {_cache_start(cluster)}",
     ]
     if "totals" not in stats:
         return "\n".join([*lines, f"numbers     missing: {stats['note']}"])
@@ -101,6 +102,14 @@ def report(cluster: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
         f"cache       {stored} in {show_size(cluster['cache_bytes'])}",
     ]
     return "\n".join(lines)
+
+
+def _cache_start(cluster: Mapping[str, Any]) -> str:
+    """What the cache began with, and why."""
+    kept, damaged = cluster["cache_objects_kept"], cluster["cache_objects_damaged"]
+    objects = f", {kept:,} objects kept" if cluster["cache_start"] == "warm" else ""
+    objects += f", {damaged:,} damaged ones dropped" if damaged else ""
+    return f"{cluster['cache_start']}{objects}: {cluster['cache_start_reason']}"
 
 
 def _workers(cluster: Mapping[str, Any]) -> list[str]:

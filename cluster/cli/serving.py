@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,16 @@ from cluster.settings import ClusterSettings
 
 @click.command("start")
 @serving_options
+@click.option(
+    "--drop-cache",
+    is_flag=True,
+    help="Start with an empty cache even if an edge that crashed left a full one.",
+)
 @json_option
 @click.pass_context
-def start(context: click.RichContext, /, config_path: Path | None, as_json: bool, **flags: Any) -> None:
+def start(
+    context: click.RichContext, /, config_path: Path | None, drop_cache: bool, as_json: bool, **flags: Any
+) -> None:
     """Start the edge and stay in the foreground.
 
     It needs no file: `--to URL` alone puts the edge in front of that origin. It prints one line beginning
@@ -34,7 +42,8 @@ def start(context: click.RichContext, /, config_path: Path | None, as_json: bool
     edgecluster start --config edge.yaml --workers 4
     """
     loading = partial(load, config_path, flags_of(**flags))
-    context.exit(serve(loading(), loading, announce_json if as_json else None))
+    settings = replace(loading(), drop_cache=drop_cache)
+    context.exit(serve(settings, loading, announce_json if as_json else None))
 
 
 def serve(

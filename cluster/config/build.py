@@ -52,6 +52,8 @@ def cluster_settings(config: Config, base: Path, config_path: Path | None) -> Cl
         user=config.user,
         heartbeat_timeout_s=config.heartbeat_timeout,
         pin_cores=config.pin_cores,
+        keep_cache=config.cache.keep,
+        keep_cache_on_stop=config.cache.keep_on_stop,
     )
 
 

@@ -20,6 +20,7 @@ from cluster.certificates import read_pair
 from cluster.config.units import show_size
 from cluster.errors import BootError
 from cluster.lock import running_pid
+from cluster.segment import left_bytes
 from cluster.settings import CertificateSettings, ClusterSettings
 from cluster.sockets import Sockets
 from worker.settings import OriginSettings
@@ -141,7 +142,7 @@ def memory(settings: ClusterSettings, running: int | None) -> Finding:
     wanted = settings.cache_bytes
     if running:
         return Finding("ok", "cache memory", f"{show_size(wanted)}; room not looked for: an edge is running")
-    free = shutil.disk_usage(SHM).free
+    free = shutil.disk_usage(SHM).free + left_bytes(settings.state_dir)
     if wanted > free:
         return Finding(
             "error",

@@ -170,6 +170,13 @@ class Memory(Section):
         default=256 * 1024**2,
         description="Size of the shared segment: responses, counters and leases together.",
     )
+    keep: Flag = Field(
+        default=True,
+        description="Take over, at a start, what an edge that crashed had cached; false: start empty.",
+    )
+    keep_on_stop: Flag = Field(
+        default=False, description="Leave the cache in /dev/shm at a stop, for the next start to take over."
+    )
 
 
 class Certificate(Section):

@@ -25,6 +25,7 @@ def broken_rules(config: Config) -> Broken:
     yield from prefixes_differ(config)
     yield from access_is_decided(config)
     yield from limits_agree(config)
+    yield from a_kept_cache_is_used(config)
 
 
 def listeners_differ(config: Config) -> Broken:
@@ -128,3 +129,9 @@ def _all_rules(config: Config) -> Iterator[tuple[Location, Rules]]:
         yield ("sites", index), site
         for position, route in enumerate(site.routes):
             yield ("sites", index, "routes", position), route
+
+
+def a_kept_cache_is_used(config: Config) -> Broken:
+    """A cache that no start takes over is not worth the memory it stays in."""
+    if config.cache.keep_on_stop and not config.cache.keep:
+        yield ("cache", "keep_on_stop"), "keeps a cache that the next start would drop: 'keep' is false"

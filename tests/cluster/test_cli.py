@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from cluster.cli.serving import make_state_dir
 from cluster.config import Flags
 from cluster.errors import BootError
 from cluster.lock import supervisor_socket
+from cluster.settings import ClusterSettings
 from cluster.version import VERSION
 from tests.support.answering_supervisor import STATUS, answering
 
@@ -273,6 +275,24 @@ class TestCheck:
         assert json.loads(out)["title"] == "edgecluster configuration"
 
 
+class TestStarting:
+    @pytest.mark.parametrize("drops", [False, True])
+    def test_only_this_start_drops_the_cache(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, drops: bool
+    ) -> None:
+        asked: list[tuple[bool, bool]] = []
+
+        def serve(
+            settings: ClusterSettings, loading: Callable[[], ClusterSettings], _announce: object
+        ) -> int:
+            asked.append((settings.drop_cache, loading().drop_cache))
+            return 0
+
+        monkeypatch.setattr("cluster.cli.serving.serve", serve)
+        code, _, err = verb(capsys, "start", "--to", "http://127.0.0.1:9", *["--drop-cache"] * drops)
+        assert (code, err, asked) == (0, "", [(drops, False)]), "a reload is no start"
+
+
 class TestRunning:
     def test_reload_tells_what_was_left_aside(
         self, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -324,6 +344,18 @@ class TestRunning:
         assert (code, answer["ok"], answer["cluster"]) == (0, True, CLUSTER)
         assert "its control process does not answer" in answer["note"]
 
+    @pytest.mark.parametrize(
+        ("start", "line"),
+        [
+            (("empty", "nothing was left to take over", 0, 0), "empty: nothing was left to take over"),
+            (("warm", "left damaged", 5, 2), "warm, 5 objects kept, 2 damaged ones dropped: left damaged"),
+        ],
+    )
+    def test_how_the_cache_began(self, start: tuple[str, str, int, int], line: str) -> None:
+        names = ("cache_start", "cache_start_reason", "cache_objects_kept", "cache_objects_damaged")
+        cluster = {**CLUSTER, **dict(zip(names, start, strict=True))}
+        assert f"cache start {line}" in report(cluster, {"note": "none"}).splitlines()
+
     def test_a_report_for_people(self) -> None:
         totals = {
             "requests": 12345, "hit_ratio": 0.9712, "origin_requests": 355, "errors": 2, "blocked": 3,
@@ -336,6 +368,7 @@ class TestRunning:
             "admin       on the Unix socket only",
             "config      none (flags only), generation 2",
             "workers     1 of 2 up, 3 replaced, 1 of another generation",
+            "cache start warm, 1,234 objects kept: the last supervisor left it whole",
             "requests    12,345 answered, hit ratio 97.1%",
             "origin      355 requests sent",
             "refused     3 blocked, 2 failed",

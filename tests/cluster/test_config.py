@@ -154,6 +154,7 @@ class TestMeaning:
         assert settings.worker.log == LogSettings()
         assert settings.cache_bytes == 256 * 1024**2
         assert settings.workers == usable_cpus()
+        assert (settings.keep_cache, settings.keep_cache_on_stop, settings.drop_cache) == (True, False, False)
         assert (settings.admin, settings.certificates, settings.config_path) == (None, (), None)
         assert settings.state_dir == default_state_dir()
 
@@ -246,6 +247,12 @@ class TestMeaning:
         assert route.origin == OriginSettings("http", "127.0.0.1", 80)
         assert not route.cache.enabled
 
+    def test_what_becomes_of_the_cache_between_two_runs(self, tmp_path: Path) -> None:
+        settings = settings_of(tmp_path, SITE + "cache: {keep_on_stop: true}\n")
+        assert (settings.keep_cache, settings.keep_cache_on_stop) == (True, True)
+        settings = settings_of(tmp_path, SITE + "cache: {keep: false}\n")
+        assert (settings.keep_cache, settings.keep_cache_on_stop) == (False, False)
+
     def test_flags_win_over_the_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir("/")
         flags = Flags(
@@ -313,7 +320,7 @@ class TestErrors:
 
     def test_an_unknown_key_unlike_any_other_gets_the_list(self, tmp_path: Path) -> None:
         assert errors_of(tmp_path, SITE + "cache: {zzzz: 1}\n") == [
-            "edge.yaml:2:9: unknown key 'zzzz' in 'cache'; the keys here are memory"
+            "edge.yaml:2:9: unknown key 'zzzz' in 'cache'; the keys here are memory, keep, keep_on_stop"
         ]
 
     @pytest.mark.parametrize(
@@ -342,6 +349,8 @@ class TestErrors:
              "2:8: 'http://0.0.0.0:9180' is not an http:// URL with the address 127.0.0.1 or [::1]"),
             ("listen: [http://127.0.0.1:80, https://127.0.0.1:80]",
              "2:31: 'https://127.0.0.1:80' is on the same address and port as 'http://127.0.0.1:80'"),
+            ("cache: {keep: false, keep_on_stop: true}",
+             "2:36: keeps a cache that the next start would drop: 'keep' is false"),
             ("cache: !secret x", "2:8: the tag '!secret' means nothing here"),
             ("workers: ${NOPE}", "2:10: the environment variable 'NOPE' is not set; "
              "set it, or give a default: ${NOPE:-default}"),

@@ -25,9 +25,8 @@ from cluster.segment import SHM
 from cluster.settings import CertificateSettings
 from tests.support.bare_worker import failing_control
 from tests.support.cluster import BARE, PATIENCE_S, Cluster, settings, wait_until, with_worker
+from tests.support.segments import regions_of
 from worker.settings import ListenerSettings
-
-SLOTS_AT = 136 + 6 * 8  # of the segment's header: where the index begins (layout.h)
 
 
 def ask(url: str, path: str = "/") -> dict[str, Any]:
@@ -169,9 +168,7 @@ def test_sigusr1_reaches_every_worker(edge: Cluster) -> None:
 def test_audit_finds_nothing_in_a_sound_segment_and_damage_in_a_damaged_one(edge: Cluster) -> None:
     assert edge.call("audit") == {"ok": True, "faults": []}
     with edge.segment_file.open("r+b") as segment:
-        segment.seek(SLOTS_AT)
-        (slots,) = struct.unpack("<Q", segment.read(8))
-        segment.seek(slots)
+        segment.seek(regions_of(segment.read(4096))["SLOTS"])
         segment.write(struct.pack("<Q", 1))  # a slot that leads nowhere
     answer = edge.call("audit")
     assert answer["ok"]
@@ -372,7 +369,7 @@ def test_the_children_of_a_killed_supervisor_end_and_the_next_start_tidies_up(tm
             first.call("ping")
         with Cluster(with_worker(first.settings, listeners=(listener,)), mains=BARE) as second:
             assert "tidying up" in second.output
-            assert "the cache starts empty" in second.output
+            assert "the cache starts warm" in second.output
             assert ask(second.url)["pid"] in second.pids
             wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
     finally:

@@ -4,21 +4,28 @@ After each death the others find every key whole (the old body or the new one, o
 operation may remove it), the dead are reaped, and the audit counts everything exactly once.
 """
 
+import mmap
 import os
 import signal
+import struct
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from shmcache.core import BROKEN, FAILED, PUBLISHED, RUNNING, WHOLE
+from tests.support.faults import die_at
 from tests.support.segments import FOREVER_NS, NOW_NS, cache_segment, fork, get, put, sealed, was_killed
 
 DATES = {"now_ns": NOW_NS, "fresh_until_ns": FOREVER_NS, "keep_until_ns": FOREVER_NS}
 SMALL, LARGE = 3_000, 150_000
+SOFT_NS = NOW_NS + 1
+DIRECTORY, LONG = b"http://h/d/", b"l" * 600
 SIZE = 13 << 18
 CROWD = 420
 VICTIM, OTHER = 1, 2
+LEASE_NS = 1 << 40
 
 Operation = Callable[[Any], object]
 
@@ -65,6 +72,76 @@ def evict(segment: Any) -> None:
         put(segment, b"late %d" % number, sealed(300 + number, 6_000 + 400 * number))
 
 
+def labelled(segment: Any) -> None:
+    """Entries for every kind of purge to hit."""
+    prepare(segment)
+    for number, key in enumerate((DIRECTORY + b"x", LONG)):
+        assert segment.cache.put(key, b"m", sealed(20 + number, 60_000 * number), tags=(b"t",), **DATES)
+
+
+def expired_and_purged(segment: Any) -> None:
+    labelled(segment)
+    for number in range(3):
+        dates = {"now_ns": NOW_NS, "fresh_until_ns": NOW_NS, "keep_until_ns": NOW_NS + 1}
+        assert segment.cache.put(b"old %d" % number, b"m", sealed(30, 40_000 * number), **dates)
+    segment.cache.purge_tag(b"t")
+    segment.cache.purge_prefix(b"bystander 3", SOFT_NS)
+
+
+def softened(segment: Any) -> None:
+    prepare(segment)
+    segment.cache.purge_all(SOFT_NS)
+
+
+def share(segment: Any, key: bytes, size: int = LARGE) -> tuple[Any, int]:
+    """A fill of the key that others may follow, all its bytes written; the ticket of its lease."""
+    _, ticket = segment.leases.claim(key, NOW_NS, LEASE_NS)
+    filling = segment.cache.begin(key, b"m", None, **DATES)
+    body = sealed(3, size)
+    assert filling.write(body[:100]) and filling.share(ticket)
+    for at in range(100, len(body), 60_000):
+        assert filling.write(body[at : at + 60_000])
+    return filling, ticket
+
+
+def follow(segment: Any) -> None:
+    filling, ticket = share(segment, b"new")
+    following = segment.cache.follow(b"new", ticket, NOW_NS)
+    assert filling.publish()
+    following.release()
+    segment.leases.release(ticket, PUBLISHED)
+
+
+def follow_what_is_abandoned(segment: Any) -> None:
+    filling, ticket = share(segment, b"left")
+    following = segment.cache.follow(b"left", ticket, NOW_NS)
+    filling.abort()
+    following.release()
+    segment.leases.release(ticket, FAILED)
+
+
+def follow_what_is_purged(segment: Any) -> None:
+    filling, ticket = share(segment, b"left")
+    following = segment.cache.follow(b"left", ticket, NOW_NS)
+    segment.cache.purge_prefix(b"left")
+    assert not filling.publish()
+    following.release()
+
+
+PURGES: dict[str, Callable[[Any, int], object]] = {
+    "by key": lambda cache, soft_ns: cache.delete(b"large", soft_ns),
+    "by tag": lambda cache, soft_ns: cache.purge_tag(b"t", soft_ns),
+    "by directory": lambda cache, soft_ns: cache.purge_prefix(DIRECTORY, soft_ns),
+    "by rule": lambda cache, soft_ns: cache.purge_prefix(b"bystand", soft_ns),
+    "by sweep": lambda cache, soft_ns: cache.purge_prefix(LONG[:500], soft_ns),
+    "of everything": lambda cache, soft_ns: cache.purge_all(soft_ns),
+}
+
+
+def purging(purge: Callable[[Any, int], object], soft_ns: int) -> Operation:
+    return lambda segment: purge(segment.cache, soft_ns)
+
+
 OPERATIONS: dict[str, tuple[Callable[[Any], None], Operation]] = {
     "put small": (prepare, lambda segment: put(segment, b"new", sealed(3, SMALL))),
     "put outside the lock": (prepare, lambda segment: put(segment, b"new", sealed(3, 20_000))),
@@ -81,7 +158,14 @@ OPERATIONS: dict[str, tuple[Callable[[Any], None], Operation]] = {
     "freshen small": (prepare, lambda segment: segment.cache.freshen(b"small", b"longer" * 9, **DATES)),
     "freshen large": (prepare, lambda segment: segment.cache.freshen(b"large", b"longer" * 99, **DATES)),
     "pin, delete, release": (prepare, pin_and_delete),
-    "purge": (prepare, lambda segment: (segment.cache.purge_tag(b"t"), segment.cache.purge_all())),
+    **{f"purge {name}": (labelled, purging(purge, 0)) for name, purge in PURGES.items()},
+    **{f"soften {name}": (labelled, purging(purge, SOFT_NS)) for name, purge in PURGES.items()},
+    "crawl": (expired_and_purged, lambda segment: segment.cache.crawl(NOW_NS + 1, 512)),
+    "share and follow": (prepare, follow),
+    "follow what is abandoned": (prepare, follow_what_is_abandoned),
+    "follow what is purged": (prepare, follow_what_is_purged),
+    "freshen softened small": (softened, lambda segment: segment.cache.freshen(b"small", b"m" * 9, **DATES)),
+    "freshen softened large": (softened, lambda segment: segment.cache.freshen(b"large", b"m" * 99, **DATES)),
     "evict": (crowd, evict),
     "evict for large": (crowd, lambda segment: put(segment, b"new", sealed(3, LARGE))),
 }
@@ -95,6 +179,9 @@ def check(segment: Any, name: str, point: int) -> None:
         b"large": (sealed(2, LARGE), sealed(4, LARGE), sealed(4, LARGE + 70_000), sealed(4, 10)),
         b"new": (None, sealed(3, SMALL), sealed(3, 20_000), sealed(3, LARGE), sealed(3, 110_000)),
         b"left": (None,),
+        DIRECTORY + b"x": (None, sealed(20, 0)),
+        LONG: (None, sealed(21, 60_000)),
+        **{b"old %d" % number: (None, sealed(30, 40_000 * number)) for number in range(3)},
     }
     removes = any(word in name for word in ("delete", "evict", "purge"))
     for key, bodies in allowed.items():
@@ -108,17 +195,6 @@ def check(segment: Any, name: str, point: int) -> None:
     assert segment.audit() == [], where
     assert put(segment, b"alive", sealed(6, LARGE)), where
     assert get(segment, b"alive") == sealed(6, LARGE), where
-
-
-def die_at(segment: Any, module: ModuleType, member: int, point: int, operation: Operation) -> bool:
-    """Run the operation as `member` in a child, armed; whether it died."""
-
-    def child() -> None:
-        segment.join(member, NOW_NS)
-        module._arm_fault(point, signal.SIGKILL)
-        operation(segment)
-
-    return was_killed(fork(child))
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -136,7 +212,67 @@ def test_death_at_every_fault_point(faulty: ModuleType, name: str) -> None:
     assert point >= 3, "the operation passed no fault points: not a test"
 
 
-@pytest.mark.parametrize("name", ["put small", "replace large", "evict"])
+ENDS: dict[str, tuple[Callable[[Any], object], int]] = {
+    "published": (lambda filling: filling.publish(), WHOLE),
+    "abandoned": (lambda filling: filling.abort(), BROKEN),
+    "written": (lambda filling: filling.write(bytes(200_000)), BROKEN),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_death_at_every_fault_point_while_another_follows(faulty: ModuleType, name: str) -> None:
+    """Who follows keeps right bytes all the while, and learns once the dead is reaped how it ended."""
+    end, ending = ENDS[name]
+    body = sealed(3, LARGE)
+    point, died = 0, True
+    endings = set()
+    while died:
+        point += 1
+        with cache_segment(SIZE, module=faulty, stripes=1, entries=128) as segment:
+            prepare(segment)
+            pid, ticket = stopped_filler(segment, faulty, point, end)
+            following = segment.cache.follow(b"new", ticket, NOW_NS)
+            os.kill(pid, signal.SIGCONT)
+            died = was_killed(pid)
+            for _ in range(2):
+                state, filled = following.look()
+                followed = b"".join(following.views(0, len(body)))
+                assert filled >= len(body) and followed == body, f"fault point {point}"
+                segment.reap(VICTIM)
+            assert state != RUNNING
+            endings.add(state)
+            assert segment.audit() == [], f"fault point {point}"
+            assert get(segment, b"new") in (None, body)
+            following.release()
+            assert segment.audit() == [], f"fault point {point}"
+            assert put(segment, b"alive", sealed(6, LARGE))
+    assert point > 3 and ending in endings
+
+
+def stopped_filler(
+    segment: Any, faulty: ModuleType, point: int, end: Callable[[Any], object]
+) -> tuple[int, int]:
+    """A process that stopped before it ends a fill of "new", armed; and the ticket of its lease."""
+    told = mmap.mmap(-1, 8)
+
+    def child() -> None:
+        segment.join(VICTIM, NOW_NS)
+        filling, ticket = share(segment, b"new")
+        told[:] = struct.pack("<Q", ticket)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        faulty._arm_fault(point, signal.SIGKILL)
+        end(filling)
+
+    pid = fork(child)
+    _, status = os.waitpid(pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    return pid, struct.unpack("<Q", told[:])[0]
+
+
+REPAIRED = ["put small", "replace large", "evict", "crawl", "purge by sweep", "share and follow"]
+
+
+@pytest.mark.parametrize("name", [*REPAIRED, "freshen softened large"])
 def test_death_inside_repair(faulty: ModuleType, name: str) -> None:
     """A second process dies while it rebuilds the stripe in which the first one died."""
     before, operation = OPERATIONS[name]
@@ -164,19 +300,30 @@ def test_death_while_reaping(faulty: ModuleType) -> None:
         segment.cache.delete(b"large")
         filling = segment.cache.begin(b"left", b"m", None, **DATES)
         assert hit and filling.write(bytes(LARGE))
+        shared, ticket = share(segment, b"shared")
+        following = segment.cache.follow(b"shared", ticket, NOW_NS)
+        told[:] = struct.pack("<Q", ticket)
+        assert shared and following
+        segment.cache.purge_prefix(b"bystander", SOFT_NS)
         os.kill(os.getpid(), signal.SIGKILL)
 
+    told = mmap.mmap(-1, 8)
     point, died = 0, True
     while died:
         point += 1
         with cache_segment(SIZE, module=faulty, stripes=1, entries=512) as segment:
             prepare(segment)
             assert die_at(segment, faulty, VICTIM, 0, leave_everything)
+            following = segment.cache.follow(b"shared", struct.unpack("<Q", told[:])[0], NOW_NS)
             died = die_at(segment, faulty, OTHER, point, lambda it: it.reap(VICTIM))
             segment.reap(OTHER)
             segment.reap(VICTIM)
             assert segment.audit() == [], f"fault point {point}"
             assert get(segment, b"small") == sealed(1, SMALL)
+            assert following.look() == (BROKEN, LARGE + 8)
+            assert b"".join(following.views()) == sealed(3, LARGE), f"fault point {point}"
+            following.release()
+            assert segment.audit() == [], f"fault point {point}"
     assert point > 10
 
 

@@ -3,8 +3,6 @@
 What a reader gets after it was let go on, and what another reads meanwhile, is always one whole version.
 """
 
-import os
-import signal
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
@@ -12,18 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.segments import (
-    FOREVER_NS,
-    NOW_NS,
-    cache_segment,
-    fork,
-    get,
-    is_sealed,
-    put,
-    sealed,
-    was_killed,
-    whole,
-)
+from tests.support.faults import let_go, stopped_at
+from tests.support.segments import FOREVER_NS, NOW_NS, cache_segment, get, is_sealed, put, sealed, whole
 
 DATES = {"now_ns": NOW_NS, "fresh_until_ns": FOREVER_NS, "keep_until_ns": FOREVER_NS}
 SMALL, LARGE = 3_000, 150_000
@@ -72,27 +60,6 @@ def freshen(segment: Any) -> None:
     assert segment.cache.freshen(b"small", b"meta" * 100, **DATES)
     assert segment.cache.freshen(b"large", b"meta" * 100, **DATES)
     churn(segment)
-
-
-def stopped_at(segment: Any, faulty: ModuleType, point: int, work: Callable[[], object]) -> int | None:
-    """A child (member 1) stopped at that fault point of its work; None if it came to its end instead."""
-
-    def child() -> None:
-        segment.join(1, NOW_NS)
-        faulty._arm_fault(point, signal.SIGSTOP)
-        work()
-
-    pid = fork(child)
-    _, status = os.waitpid(pid, os.WUNTRACED)
-    if os.WIFSTOPPED(status):
-        return pid
-    assert os.waitstatus_to_exitcode(status) == 0
-    return None
-
-
-def let_go(pid: int) -> None:
-    os.kill(pid, signal.SIGCONT)
-    assert not was_killed(pid), "what it read was wrong: see its output"
 
 
 @pytest.mark.parametrize("meanwhile", [replace, delete, move, freshen])

@@ -5,8 +5,10 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from shmcache import COPY_BYTES, PinnedBody, Segment
+from tests.support.native import Build, run
 from tests.support.segments import (
     FOREVER_NS,
     NOW_NS,
@@ -88,6 +90,14 @@ def test_kills_at_random_instants_leave_no_trace() -> None:
         assert put(segment, b"after", sealed(1, 260_000))
 
 
+def test_kills_of_eight_processes_at_random_steps_leave_no_trace(tmp_path: Path) -> None:
+    """The short form of scripts/soak-cache: also with the dead left lying, and with reapers that die."""
+    done = run(Build(tmp_path).driver("soak"), ["soak", "--kills", "60"])
+    assert done.returncode == 0, done.stdout
+    assert "torn 0, foreign 0, damaged 0" in done.stdout
+    assert "all keys deleted: 0 pages and 0 entries in use" in done.stdout
+
+
 def test_a_hot_key_is_never_torn() -> None:
     """One process rewrites a key as fast as it can, with bodies copied out and bodies lent."""
 
@@ -143,6 +153,10 @@ def test_a_stopped_lock_holder_costs_writes_not_reads(faulty: object) -> None:
         assert hit is not None and hit.body == b"old"
         assert not put(segment, b"other", b"x")
         assert segment.statistics.totals()[1] == timeouts + 1
+        assert not any(put(segment, b"other", b"x") for _ in range(20))
+        core = segment.statistics.core()
+        assert core["lock_timeouts"] == timeouts + 21
+        assert core["lock_waits"] < 20, "who waited in vain does not wait at every store"
         os.kill(pid, signal.SIGCONT)
         assert not was_killed(pid)
         assert put(segment, b"other", b"x")

@@ -216,12 +216,22 @@ class Cluster:
         self.assert_nothing_left()
         return code
 
+    def crash(self) -> None:
+        """kill -9 the supervisor, then all it had forked; what they leave stays."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.kill()
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        self.process.wait()
+        self._reader.join(PATIENCE_S)
+
     def assert_nothing_left(self) -> None:
-        """No process, no file in the run directory, no segment."""
+        """No process, no file in the run directory, no segment but one that is kept on purpose."""
         assert not [pid for pid in self._seen if psutil.pid_exists(pid)], self.output
         directory = run_dir(self.settings.state_dir)
         assert not directory.exists() or not list(directory.iterdir())
-        assert not self.segment_file.exists()
+        assert self.segment_file.exists() == self.settings.keep_cache_on_stop
 
     @property
     def segment_file(self) -> Path:

@@ -4,8 +4,10 @@ import importlib.util
 import os
 import platform
 import random
+import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -26,6 +28,13 @@ ROOT = Path(core.__file__).parents[1]
 BOOT_ID = b"the boot of this test"
 NOW_NS = 1_000
 FOREVER_NS = 1 << 60
+
+
+def regions_of(header: bytes) -> dict[str, int]:
+    """Where each region of layout.h begins, by the first bytes of a segment."""
+    text = (ROOT / "shmcache/layout.h").read_text()
+    names = re.findall(r"^    REGION_(\w+),", text, re.MULTILINE)
+    return dict(zip(names, struct.unpack_from(f"<{len(names)}Q", header, 136), strict=True))
 
 
 @contextmanager

@@ -136,8 +136,9 @@ class Store:
         if self._was_purged(self._cache.get(primary, now_ns), plan.arrival):
             return False
         if not self._cache.freshen(
-            key, _meta(plan, response), now_ns=now_ns, **_until(plan), flags=_flags(plan, response)
-        ):
+            key, _meta(plan, response), now_ns=now_ns, born=plan.arrival.generation,
+            **_until(plan), flags=_flags(plan, response),
+        ):  # fmt: skip
             return False
         top = self._cache.get(primary, now_ns)
         if top is not None and top.flags & VARY:
