@@ -72,11 +72,12 @@ def run_rows(rows: Sequence[Row], processes: Sequence[int], rounds: int, core: N
     return results
 
 
-def run_specials(rounds: int, core: Native) -> list[tuple[Special, float]]:
+def run_specials(only: str, rounds: int, core: Native) -> list[tuple[Special, float]]:
     """The measurements that are no loop over keys."""
     return [
         (special, statistics.median(core.special(special.command) for _ in range(rounds)))
         for special in SPECIALS
+        if only in special.name
     ]
 
 
@@ -85,13 +86,17 @@ def run_table(arguments: argparse.Namespace) -> None:
     rows = [row for row in ROWS if arguments.only in row.name]
     with native.built() as core:
         results = run_rows(rows, arguments.processes, arguments.rounds, core)
-        extra = [] if arguments.only else run_specials(arguments.rounds, core)
+        extra = run_specials(arguments.only, arguments.rounds, core)
+        memory = {size: core.memory(size) for size in (4, 32, 512)}
     record = stores.versions()
     said = ", ".join(f"{name} {value}" for name, value in record.items())
-    print(f"\n{said} ({time.strftime('%F')}); median of {arguments.rounds} rounds\n")
-    print(report.table(results, arguments.processes), report.rates(results), sep="\n\n")
+    print(f"\n{said} ({time.strftime('%F')}); median of {arguments.rounds} rounds")
+    waits = ", ".join(f"{ns:.0f} ns in {size} MiB" for size, ns in memory.items())
+    print(f"A read that waits for the one before takes {waits} of shared memory.\n")
+    if results:
+        print(report.table(results, arguments.processes), report.rates(results), "", sep="\n\n")
     if extra:
-        print("\n" + report.specials(extra))
+        print(report.specials(extra))
     if arguments.json is not None:
         measured_rows = [{"row": result.row.name, "ns": result.ns} for result in results]
         special_rows = [{"row": special.name, "ns": ns} for special, ns in extra]

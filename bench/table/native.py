@@ -28,6 +28,10 @@ class Native:
         """Nanoseconds of `wake`, `repair` or `reap`."""
         return float(self._run(name))
 
+    def memory(self, mebibytes: int) -> float:
+        """Nanoseconds of a read that waits for the one before, in that much shared memory."""
+        return float(self._run("memory", str(mebibytes)))
+
     def scale(self, objects: int, size_bytes: int, rounds: int) -> dict[str, float]:
         """What it prints as `name value` lines."""
         lines = self._run("scale", str(objects), str(size_bytes), str(rounds)).splitlines()

@@ -70,7 +70,7 @@ class Special:
 
 
 SPECIALS = (
-    Special("from a lease's release to the waiting worker running, p50", "wake", 60e3),
-    Special("rebuild one of the 64 stripes of a full 1 GiB segment", "repair", 2e6),
-    Special("clean up after a dead member, per 10^6 entries", "reap", 20e6),
+    Special("wake: from a lease's release to the waiting worker running, p50", "wake", 60e3),
+    Special("repair: rebuild one of the 64 stripes of a full 1 GiB segment", "repair", 2e6),
+    Special("reap: clean up after a dead member, per 10^6 entries", "reap", 20e6),
 )

@@ -33,26 +33,32 @@ void set_request(struct request *request, uint32_t number) {
     memcpy(request->key, text, KEY_BYTES);
 }
 
-struct request *shuffled(uint32_t count, uint64_t seed) {
+uint32_t *shuffled_numbers(uint32_t count, uint64_t seed) {
     uint32_t *numbers = malloc(count * sizeof *numbers);
-    struct request *requests = malloc(count * sizeof *requests);
     uint64_t state = seed * 0x9e3779b97f4a7c15ull + 1;
-    if (!numbers || !requests) die("no memory");
+    if (!numbers) die("no memory");
     for (uint32_t i = 0; i < count; i++) numbers[i] = i;
     for (uint32_t i = count; i > 1; i--) {
         uint32_t other = (uint32_t)random_below(&state, i), number = numbers[i - 1];
         numbers[i - 1] = numbers[other];
         numbers[other] = number;
     }
+    return numbers;
+}
+
+struct request *shuffled(uint32_t count, uint64_t seed) {
+    uint32_t *numbers = shuffled_numbers(count, seed);
+    struct request *requests = malloc(count * sizeof *requests);
+    if (!requests) die("no memory");
     for (uint32_t i = 0; i < count; i++) set_request(&requests[i], numbers[i]);
     free(numbers);
     return requests;
 }
 
-void make_segment(struct shm *shm, size_t bytes, uint32_t entries) {
+void make_segment(struct shm *shm, size_t bytes, uint32_t stripes, uint32_t entries) {
     int fd = memfd_create("bench", 0);
     if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0) die("no memory file");
-    if (segment_create(shm, fd, bytes, boot_id, sizeof boot_id, 0, entries) != SEGMENT_OK) die("no segment");
+    if (segment_create(shm, fd, bytes, boot_id, sizeof boot_id, stripes, entries) != SEGMENT_OK) die("no segment");
     close(fd);
     join_segment(shm, 0);
 }

@@ -25,6 +25,9 @@ _Noreturn void die(const char *what);
 
 uint64_t random_below(uint64_t *state, uint64_t limit);
 
+/* The numbers 0..count-1, each once, shuffled. */
+uint32_t *shuffled_numbers(uint32_t count, uint64_t seed);
+
 /* The requests 0..count-1, each once, shuffled. Never freed. */
 struct request *shuffled(uint32_t count, uint64_t seed);
 
@@ -33,8 +36,8 @@ void set_request(struct request *request, uint32_t number);
 /* What is stored with a request's body. `slots` has room for SHM_LEVELS. */
 struct note note_of(const struct shm *shm, const struct request *request, uint32_t *slots);
 
-/* A fresh segment joined as member 0. `entries` 0: derived from the size. */
-void make_segment(struct shm *shm, size_t bytes, uint32_t entries);
+/* A fresh segment joined as member 0. `stripes` and `entries` 0: derived from the size. */
+void make_segment(struct shm *shm, size_t bytes, uint32_t stripes, uint32_t entries);
 
 void join_segment(struct shm *shm, int member);
 
@@ -55,6 +58,7 @@ uint64_t median(uint64_t *values, size_t count);
 void pin_to_core(int number);
 
 /* The measurements of special.c and scale.c. */
+void measure_memory(size_t bytes);
 void measure_wake(void);
 void measure_repair(void);
 void measure_reap(void);

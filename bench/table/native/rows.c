@@ -1,6 +1,7 @@
 /* CPU time of the shared cache's operations, called from C. bench/table/native.py builds and runs it.
  *
  *     rows OPERATION KEYS PROCESSES MS      CPU ns per operation; MS: CPU time each process spends, about
+ *     rows memory MIB                       ns of a read that waits for the one before, in that much shared memory
  *     rows wake                             ns from a lease's release to the waiter running, median
  *     rows repair                           ns to rebuild one of 64 stripes of a full 1 GiB segment, median
  *     rows reap                             ns to clean up after a dead member of a segment with 10^6 entries
@@ -27,7 +28,7 @@
 #include "repair.h"
 #include "window.h"
 
-#define SEGMENT_BYTES (1ull << 30) /* 64 stripes */
+#define SEGMENT_BYTES (1ull << 30)
 #define FILLED_BYTES (256ull << 20) /* so small that every process has touched all of it before it is measured */
 enum { PROCESSES_MAX = SHM_MEMBERS - 1, PIECE = 65536, PASS = 128, DIRECTORY_BYTES = sizeof "https://example.org/static/" - 1 };
 
@@ -204,7 +205,7 @@ static void measure_row(const struct row *row, uint32_t keys, unsigned processes
     const struct request *requests = shuffled(keys, 0);
     uint64_t total_ns = 0, operations = 0;
     int status;
-    make_segment(&shm, row->segment, 0);
+    make_segment(&shm, row->segment, 0, 0);
     buckets = (struct bucket_table){segment_region(&shm, REGION_BUCKETS), shm.header->bucket_cells};
     windows = (struct window_table){segment_region(&shm, REGION_WINDOWS), shm.header->bucket_cells};
     leases = (struct lease_table){.region = segment_region(&shm, REGION_LEASES), .cells = SHM_LEASES, .statistics = shm.statistics};
@@ -228,6 +229,7 @@ int main(int argc, char **argv) {
     if (argc == 2 && !strcmp(what, "wake")) measure_wake();
     else if (argc == 2 && !strcmp(what, "repair")) measure_repair();
     else if (argc == 2 && !strcmp(what, "reap")) measure_reap();
+    else if (argc == 3 && !strcmp(what, "memory")) measure_memory((size_t)atoll(argv[2]) << 20);
     else if (argc == 5 && !strcmp(what, "scale"))
         measure_scale((uint32_t)atoll(argv[2]), (size_t)atoll(argv[3]), (uint32_t)atoll(argv[4]));
     else if (argc == 5) {
@@ -239,6 +241,6 @@ int main(int argc, char **argv) {
                 return 0;
             }
         die("no such operation");
-    } else die("usage: rows OPERATION KEYS PROCESSES MS | wake | repair | reap | scale OBJECTS BYTES ROUNDS");
+    } else die("usage: rows OPERATION KEYS PROCESSES MS | memory MIB | wake | repair | reap | scale OBJECTS BYTES ROUNDS");
     return 0;
 }

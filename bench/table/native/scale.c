@@ -102,8 +102,8 @@ void measure_scale(uint32_t objects, size_t bytes, uint32_t rounds) {
     static struct shm small, large;
     struct occupancy taken;
     pin_to_core(0);
-    make_segment(&small, bytes, room_for(objects));
-    make_segment(&large, bytes, room_for(objects));
+    make_segment(&small, bytes, 0, room_for(objects));
+    make_segment(&large, bytes, 0, room_for(objects));
     store_first(&small, FEW);
     uint64_t before = cpu_ns();
     store_first(&large, objects);

@@ -1,4 +1,4 @@
-/* The costs that are no loop over keys: waking another process, rebuilding a stripe, cleaning up after a death. */
+/* The costs that are no loop over keys: waiting for memory, waking another process, rebuilding a stripe, cleaning up after a death. */
 #define _GNU_SOURCE
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,7 +12,27 @@
 #include "lease.h"
 #include "repair.h"
 
-enum { WAKES = 1000, OBJECTS = 120000, OBJECT_BYTES = 4096, MILLION = 1000000, PINNED = 100 };
+enum { WAKES = 1000, OBJECTS = 120000, OBJECT_BYTES = 4096, MILLION = 1000000, PINNED = 100,
+       MEMORY_ROUNDS = 5, MEMORY_READS = 1000000 };
+
+/* --- memory ---------------------------------------------------------------------------------------------------- */
+
+/* Reads that each need the answer of the one before, all over shared memory of that size. */
+void measure_memory(size_t bytes) {
+    uint32_t lines = (uint32_t)(bytes / SHM_LINE);
+    uint32_t *order = shuffled_numbers(lines, 1);
+    uint8_t *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) die("no memory");
+    for (uint32_t i = 0; i < lines; i++)
+        *(volatile uint64_t *)(memory + (size_t)order[i] * SHM_LINE) = (uint64_t)order[(i + 1) % lines] * SHM_LINE;
+    uint64_t at = 0, spent[MEMORY_ROUNDS];
+    for (int round = 0; round < MEMORY_ROUNDS; round++) {
+        uint64_t before = cpu_ns();
+        for (uint32_t i = 0; i < MEMORY_READS; i++) at = *(volatile uint64_t *)(memory + at);
+        spent[round] = (cpu_ns() - before) * 10 / MEMORY_READS;
+    }
+    printf("%.1f\n", (double)median(spent, MEMORY_ROUNDS) / 10);
+}
 
 /* --- waking ---------------------------------------------------------------------------------------------------- */
 
@@ -41,7 +61,7 @@ void measure_wake(void) {
     struct shm shm;
     struct wakes *wakes = mmap(NULL, sizeof *wakes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int doorbells[LEASE_MEMBERS], status;
-    make_segment(&shm, segment_minimum(), 0);
+    make_segment(&shm, segment_minimum(), 0, 0);
     for (int i = 0; i < LEASE_MEMBERS; i++) doorbells[i] = -1;
     doorbells[1] = eventfd(0, 0);
     if (wakes == MAP_FAILED || doorbells[1] < 0) die("no memory or no eventfd");
@@ -71,7 +91,7 @@ void measure_repair(void) {
     struct shm shm;
     const struct request *requests = shuffled(OBJECTS, 1);
     uint64_t spent[SHM_STRIPES_MAX];
-    make_segment(&shm, 1ull << 30, 0);
+    make_segment(&shm, 1ull << 30, 64, 0);
     for (uint32_t i = 0; i < OBJECTS; i++) store_request(&shm, &requests[i], OBJECT_BYTES);
     for (uint32_t stripe = 0; stripe < shm.header->stripes; stripe++) {
         if (!stripe_enter(&shm, stripe, 0)) die("locked");
@@ -99,7 +119,7 @@ void measure_reap(void) {
     const struct request *requests = shuffled(MILLION, 1);
     struct reaped reaped = {0};
     int status;
-    make_segment(&shm, 1ull << 30, 1 << 20);
+    make_segment(&shm, 1ull << 30, 0, 1 << 20);
     for (uint32_t i = 0; i < MILLION; i++) store_request(&shm, &requests[i], sizeof(uint64_t));
     pid_t pid = fork();
     if (!pid) pin_and_die(&shm, requests);
