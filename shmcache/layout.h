@@ -220,6 +220,7 @@ struct stripe {
     uint64_t bytes;               /* key + meta + body of LIVE entries */
     uint32_t objects;             /* LIVE entries */
     uint32_t ghost_clock;         /* small entries that became ghosts */
+    _Atomic uint32_t turns;       /* how often it was entered: tells a holder that stands still from a busy stripe */
     uint32_t crawl_at;            /* the crawler's next entry, counted from the stripe's first */
     uint64_t crawl_epoch;         /* purge epoch when its round began */
     _Atomic uint64_t crawl_clean; /* purge epoch when its last whole round began */

@@ -181,15 +181,22 @@ void stripe_rebuild_locked(struct shm *shm, uint32_t stripe) {
 
 /* --- entering ----------------------------------------------------------------------------------------------------- */
 
-/* Wait for a locked stripe. Who has waited in vain does not wait there again for a while: its holder has been stopped,
- * and every store that waits for it holds up all that this process serves. */
+static uint32_t turns_of(const struct shm *shm, uint32_t stripe) {
+    return atomic_load_explicit(&shm->stripes[stripe].turns, memory_order_relaxed);
+}
+
+/* Wait for a locked stripe. Who has waited in vain does not wait there again for a while, unless somebody else has
+ * entered since: its holder has been stopped, and every store that waits holds up all that this process serves. */
 static enum lock_answer wait_for(struct shm *shm, uint32_t stripe, int64_t patience_ns) {
     uint64_t now_ns = lock_clock_ns();
-    if (patience_ns <= WRITE_PATIENCE_NS && stripe == shm->stuck_stripe && now_ns < shm->stuck_until_ns) return LOCK_BUSY;
+    if (patience_ns <= WRITE_PATIENCE_NS && stripe == shm->stuck_stripe && now_ns < shm->stuck_until_ns &&
+        turns_of(shm, stripe) == shm->stuck_turns)
+        return LOCK_BUSY;
     segment_count(shm, CORE_LOCK_WAITS, 1);
     enum lock_answer answer = lock_take(&shm->stripes[stripe].lock, patience_ns);
     if (answer == LOCK_BUSY) {
         shm->stuck_stripe = stripe;
+        shm->stuck_turns = turns_of(shm, stripe);
         shm->stuck_until_ns = now_ns + STUCK_NS;
     }
     return answer;
@@ -200,6 +207,7 @@ bool stripe_enter(struct shm *shm, uint32_t stripe, int64_t patience_ns) {
     enum lock_answer answer = lock_take(&it->lock, 0);
     if (answer == LOCK_BUSY && patience_ns) answer = wait_for(shm, stripe, patience_ns);
     if (answer == LOCK_BUSY) return false;
+    atomic_store_explicit(&it->turns, turns_of(shm, stripe) + 1, memory_order_relaxed);
     if (answer == LOCK_ORPHANED) {
         stripe_rebuild_locked(shm, stripe);
         lock_mend(&it->lock);

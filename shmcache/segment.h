@@ -32,7 +32,8 @@ struct shm {
     uint64_t now_ns;    /* the latest clock a caller handed in */
     uint32_t hits_to_check; /* until the next one whose sums are checked */
     uint16_t *held;     /* pins this process holds on each entry; the shared bit is set while > 0 */
-    uint32_t stuck_stripe;  /* where this process last waited in vain, and until when it does not wait there again */
+    uint32_t stuck_stripe;  /* where this process last waited in vain, at which of its turns, and until when it */
+    uint32_t stuck_turns;   /* does not wait there again unless somebody has had a turn since */
     uint64_t stuck_until_ns;
     uint64_t pinned_bytes; /* of the bodies this process holds pinned */
     void *statistics;
