@@ -22,6 +22,7 @@ from cluster.errors import BootError
 from cluster.tenants import KILLED_S, kill, tenants
 from shmcache.core import MEMBERS, Segment
 from shmcache.errors import SegmentError
+from worker.cache.entry import FORMAT
 
 log = logging.getLogger("edgecluster.supervisor")
 
@@ -49,6 +50,11 @@ def left_bytes(state_dir: Path) -> int:
 def boot_id() -> bytes:
     """16 bytes that change with every boot of the kernel."""
     return uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).bytes
+
+
+def identity() -> bytes:
+    """What a segment must carry to be taken over: the boot whose clock it uses, the format of what is stored in it."""
+    return boot_id() + bytes([FORMAT])
 
 
 def open_doorbells() -> list[int]:
@@ -176,7 +182,7 @@ class NamedSegment:
             raise
 
     def _map(self, *, create: bool) -> Segment:
-        return Segment(self.fd, self.size_bytes, create=create, boot_id=boot_id(), doorbells=self.doorbells)
+        return Segment(self.fd, self.size_bytes, create=create, boot_id=identity(), doorbells=self.doorbells)
 
 
 def _check_file(fd: int, size_bytes: int) -> None:

@@ -57,7 +57,7 @@ cdef object _refusal(int answer, size_t size):
         SEGMENT_BAD_SHAPE: "its structures have other sizes",
         SEGMENT_BAD_LENGTH: f"its file does not have the {size} bytes it should have",
         SEGMENT_BAD_SIZE: f"it was laid out for another size than {size} bytes",
-        SEGMENT_BAD_BOOT: "it belongs to another boot, whose clock is gone",
+        SEGMENT_BAD_BOOT: "it belongs to another boot, whose clock is gone, or what is stored has another format",
         SEGMENT_NOT_READY: "its making was never finished",
         SEGMENT_BAD_PLAN: "its table of contents is damaged",
         SEGMENT_BAD_PURGES: "its record of purges is damaged",

@@ -14,6 +14,7 @@ from cluster.segment import SHM, CacheStart, NamedSegment, boot_id, left_bytes, 
 from shmcache.core import MEMBERS
 from tests.support.processes import spawn, wait_exit
 from tests.support.segments import get, put, sealed
+from worker.cache.entry import FORMAT
 
 MIB = 1024**2
 
@@ -118,6 +119,10 @@ def from_another_boot(path: Path) -> None:
     overwrite(path, 32, b"another boot's id")
 
 
+def with_responses_of_another_format(path: Path) -> None:
+    overwrite(path, 32 + len(boot_id()), bytes([FORMAT + 1]))
+
+
 def of_another_version(path: Path) -> None:
     overwrite(path, 8, b"\xff")
 
@@ -138,6 +143,7 @@ def overwrite(path: Path, at: int, data: bytes) -> None:
         (cut, f"it has {20 * MIB} bytes and the cache is to have {32 * MIB}"),
         (open_to_others, "others may write to it"),
         (from_another_boot, "another boot"),
+        (with_responses_of_another_format, "another format"),
         (of_another_version, "its layout is not version"),
         (noise, "it carries no segment's mark"),
     ],

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from cluster.segment import boot_id
+from cluster.segment import identity
 from shmcache import MEMBERS, Segment
 from tests.support.client import Answer, ask
 from tests.support.cluster import MIB, Cluster, settings, wait_until
@@ -44,7 +44,7 @@ def port_of(edge: Cluster) -> int:
 def stopped_holder(build: Build, edge: Cluster) -> Iterator[Callable[[], None]]:
     """A process that stands inside a stripe; calling what is yielded kills it there."""
     file = str(edge.segment_file)
-    holder = subprocess.Popen([build.driver("holder"), "hold", file, boot_id().hex()])
+    holder = subprocess.Popen([build.driver("holder"), "hold", file, identity().hex()])
     process = psutil.Process(holder.pid)
     try:
         wait_until(lambda: holder.poll() is not None or process.status() == psutil.STATUS_STOPPED)
@@ -58,7 +58,7 @@ def stopped_holder(build: Build, edge: Cluster) -> Iterator[Callable[[], None]]:
 def reap_holder(edge: Cluster) -> None:
     """What the supervisor does for a worker of its own."""
     with edge.segment_file.open("r+b") as file:
-        segment = Segment(file.fileno(), CACHE_BYTES, create=False, boot_id=boot_id())
+        segment = Segment(file.fileno(), CACHE_BYTES, create=False, boot_id=identity())
     try:
         assert segment.reap(HOLDER)["skipped_stripes"] == 0
     finally:

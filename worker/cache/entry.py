@@ -22,6 +22,9 @@ SETTLED = 32  # the content coding is chosen
 ENCODING_ONLY = 64  # on a VARY mark: Accept-Encoding is the only field named
 MARKS = VARY | HIT_FOR_MISS
 
+# Of what this module writes; raise it with every change, so that a warm restart does not misread what lies there.
+FORMAT = 2
+
 SECOND_NS = 1_000_000_000
 
 # birth: monotonic ns at which the age was 0; status; length of the field block
