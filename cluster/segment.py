@@ -53,7 +53,7 @@ def boot_id() -> bytes:
 
 
 def identity() -> bytes:
-    """What a segment must carry to be taken over: the boot whose clock it uses, the format of what is stored in it."""
+    """What a segment must carry to be taken over: whose clock it uses, and the format of what is stored."""
     return boot_id() + bytes([FORMAT])
 
 

@@ -22,7 +22,7 @@ SETTLED = 32  # the content coding is chosen
 ENCODING_ONLY = 64  # on a VARY mark: Accept-Encoding is the only field named
 MARKS = VARY | HIT_FOR_MISS
 
-# Of what this module writes; raise it with every change, so that a warm restart does not misread what lies there.
+# Of what this module writes; raised with every change, so that no warm restart misreads what lies there.
 FORMAT = 2
 
 SECOND_NS = 1_000_000_000
