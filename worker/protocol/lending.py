@@ -14,12 +14,11 @@ PATIENCE_NS = 30_000_000_000  # how long a body may be lent without question
 class Lending:
     """One lent body; `left` bytes of it are still to be handed out."""
 
-    __slots__ = ("_at", "_base", "_body", "_rest", "_size", "since_ns")
+    __slots__ = ("_at", "_body", "_size", "_views", "since_ns")
 
     def __init__(self, body: Pinned, now_ns: int) -> None:
         self._body: Pinned | None = body
-        self._rest = b""  # what was copied, once the body is given back
-        self._base = 0  # where in the body it begins
+        self._views: list[memoryview] = []  # of the next slice, last first
         self._at = 0
         self._size = len(body)
         self.since_ns = now_ns
@@ -34,28 +33,26 @@ class Lending:
         return self._body is not None
 
     def take(self) -> memoryview | None:
-        """The next slice, None at the end."""
-        start, end = self._at, min(self._at + SLICE_BYTES, self._size)
-        if start == end:
-            return None
-        if self._body is None:
-            piece = memoryview(self._rest)[start - self._base : end - self._base]
-        else:
-            piece = self._body.views(start, end)[0]
-        self._at = start + len(piece)
+        """The next slice, or what of it lies in one piece; None at the end."""
+        if not self._views:
+            if self._body is None or not self.left:
+                return None
+            self._views = [*reversed(self._body.views(self._at, min(self._at + SLICE_BYTES, self._size)))]
+        piece = self._views.pop()
+        self._at += len(piece)
         return piece
 
     def break_off(self) -> None:
         """Copy what is left and give the body back; what was handed out before holds it a little longer."""
         if self._body is not None:
             body, self._body = self._body, None
-            self._base = self._at
-            self._rest = body.copy_out(self._at)
+            rest = memoryview(body.copy_out(self._at))
+            self._views = [rest[at : at + SLICE_BYTES] for at in range(0, len(rest), SLICE_BYTES)][::-1]
 
     def end(self) -> None:
         """Give the body back, wherever it stands. Safe to call twice."""
         if self._body is not None:
             self._body.release()
         self._body = None
-        self._rest = b""
+        self._views = []
         self._at = self._size
