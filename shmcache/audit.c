@@ -74,11 +74,11 @@ static void check_body_pages(struct report *report, uint32_t stripe, uint32_t in
     uint32_t npages = atomic_load(&entry->npages), page, place;
     if (!npages) return;
     if (!entry->list || !chunk_locate(shm, stripe, entry->list, &page, &place) ||
-        npages > (slab_class_bytes[shm->pages[page].class_] - sizeof(struct chunk_header)) / 4) {
+        npages > list_holds(shm, entry->list)) {
         fault(report, "entry %u: %u pages, but no list that holds them", index, npages);
         return;
     }
-    const uint32_t *numbers = (const uint32_t *)((const struct chunk_header *)chunk_at(shm, entry->list) + 1);
+    const uint32_t *numbers = list_numbers(shm, entry->list);
     for (uint32_t i = 0; i < npages; i++) {
         if (numbers[i] >= shm->header->pages || atomic_load(&shm->pages[numbers[i]].owner) != page_owner(PAGE_BODY, stripe))
             fault(report, "entry %u: page %u is not a body page of stripe %u", index, numbers[i], stripe);

@@ -98,8 +98,8 @@ static bool claim_entry(struct shm *shm, uint32_t stripe, uint32_t index) {
         if (chunks[i] && !claim_chunk(shm, stripe, index, chunks[i])) return false;
     if (state_of(entry) != STATE_FILLING && !(entry->head && entry_fits(shm, entry))) return false;
     if (!npages) return true;
-    if (!entry->list || npages > (slab_class_bytes[chunk_class(shm, entry->list)] - 8) / 4) return false;
-    const uint32_t *numbers = (const uint32_t *)((const struct chunk_header *)chunk_at(shm, entry->list) + 1);
+    if (!entry->list || npages > list_holds(shm, entry->list)) return false;
+    const uint32_t *numbers = list_numbers(shm, entry->list);
     for (uint32_t i = 0; i < npages; i++)
         if (!claim_page(shm, stripe, numbers[i])) return false;
     return true;

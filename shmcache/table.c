@@ -297,7 +297,7 @@ void entry_drop_locked(struct shm *shm, uint32_t index) {
 
 static void give_pages_locked(struct shm *shm, uint32_t stripe, uint32_t list, uint32_t npages) {
     if (!list || !npages) return;
-    const uint32_t *numbers = (const uint32_t *)((const struct chunk_header *)chunk_at(shm, list) + 1);
+    const uint32_t *numbers = list_numbers(shm, list);
     for (uint32_t i = 0; i < npages; i++) {
         if (numbers[i] < shm->header->pages &&
             atomic_load(&shm->pages[numbers[i]].owner) == page_owner(PAGE_BODY, stripe))
