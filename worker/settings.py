@@ -60,11 +60,89 @@ class OriginSettings:
     connections: int = 4096  # per worker
     header_bytes: int = 64 * 1024
     retries: int = 1
+    client_certificate: str | None = None  # PEM file, with the key in `client_key` or in the same file
+    client_key: str | None = None
+    total_timeout_s: float = 0.0  # request begun to answer complete, 0: none
+    queue: int = 1024  # requests that may wait for a connection when `connections` are in use
+    queue_timeout_s: float = 5.0
+    response_bytes: int = 0  # largest body of an answer, 0: any
+    tunnel_idle_timeout_s: float = 3600.0  # no byte either way on an upgraded connection
+    weight: int = 1  # share of the requests within its group
+    backup: bool = False  # asked only when no other server of its group is available
 
     @property
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """Active health checks: a request to each server, sent by the control process."""
+
+    path: str = "/"
+    host: str | None = None  # None: the server's host_header, or its name
+    interval_s: float = 5.0
+    timeout_s: float = 2.0
+    statuses: tuple[tuple[int, int], ...] = ((200, 399),)  # (first, last) that pass
+    passes: int = 2  # in a row until an unhealthy server is healthy
+    failures: int = 3  # in a row until a healthy one is not
+
+
+@dataclass(frozen=True, slots=True)
+class EjectionSettings:
+    """Passive health: a server that fails requests is left out for a while, longer each time."""
+
+    failures: int = 5  # in a row, over all workers; 0: never ejected
+    statuses: tuple[tuple[int, int], ...] = ((500, 500), (502, 504))  # answers that count as failures
+    time_s: float = 10.0  # the first time; doubled with each ejection that follows, up to max_time_s
+    max_time_s: float = 300.0
+    max_share: float = 0.5  # of the group's servers that may be ejected at once (one always may)
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerSettings:
+    """Circuit breaker of a group: when it is open, requests fail at once instead of waiting for a dead origin."""
+
+    share: float = 0.0  # of requests failed within window_s that opens it, 0: no breaker
+    window_s: int = 10
+    requests: int = 20  # fewer than these in a window decide nothing
+    open_s: float = 5.0  # then one request tries whether it may close
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySettings:
+    """When a group asks another of its servers, or the same one again."""
+
+    attempts: int = 1  # further ones per request
+    statuses: tuple[tuple[int, int], ...] = ()  # answers tried again elsewhere, where that is safe
+    budget: float = 0.2  # retries per request over the last ten seconds, all workers together
+    least: int = 10  # retries that are allowed in those ten seconds whatever the share
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSettings:
+    """Origins that serve the same: any of them may answer."""
+
+    name: str  # in log, metrics and `edgecluster status`
+    servers: tuple[OriginSettings, ...]
+    balance: str = "round-robin"  # or "least-connections", "two-choices", "hash"
+    slow_start_s: float = 0.0  # a server that comes back gets its whole share only after this time
+    probe: ProbeSettings | None = None
+    ejection: EjectionSettings = EjectionSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    retry: RetrySettings = RetrySettings()
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorySettings:
+    """`file:` origin: a directory on this machine."""
+
+    path: str
+    index: tuple[str, ...] = ("index.html",)
+
+
+Origin = OriginSettings | GroupSettings | DirectorySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +215,7 @@ class RouteSettings:
 
     name: str
     prefix: bytes
-    origin: OriginSettings
+    origin: Origin
     cache: CacheSettings = CacheSettings()
     compression: CompressionSettings = CompressionSettings()
     access: AccessSettings | None = None
