@@ -15,9 +15,7 @@ _NUMBER: Final = 48
 _NUMBER_MASK: Final = 0xFFFF
 _REQUESTS: Final = 24
 _COUNT_MASK: Final = (1 << 24) - 1
-_COUNT_MAX: Final = (
-    _COUNT_MASK - 0xFFFF
-)  # no more is counted; all processes at once do not overshoot it by that
+_COUNT_MAX: Final = _COUNT_MASK - 0xFFFF  # no more is counted; the rest is for processes that add at once
 
 
 class Recent:

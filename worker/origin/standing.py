@@ -1,7 +1,7 @@
 """How one server stands: by active checks, by what became of requests, and since when.
 
-One word of the scoreboard says whether it may be asked, so that finding out and noting a success are one load.
-It knows of other servers only what its group tells it: whether it may be ejected.
+One word of the scoreboard says whether it may be asked, so that asking that and noting a success are one
+load. It knows of other servers only what its group tells it: whether it may be ejected.
 """
 
 from collections.abc import Callable
@@ -160,7 +160,7 @@ class Standing:
         return until_ms << _UNTIL | level << _LEVEL | _UNPROVEN_BIT | word & (_CHECKS_MASK | _AGAINST)
 
     def _level(self, word: int, now_ns: int) -> int:
-        """How many ejections still count: each is forgotten after as long as it lasted, once it answers again."""
+        """How many ejections still count: each is forgotten after as long as it lasted, if it answers."""
         level = word >> _LEVEL & _LEVEL_MAX
         if word & _UNPROVEN_BIT:
             return level
