@@ -263,9 +263,8 @@ def test_changes_and_look_ups_agree_with_a_list_of_pairs(
                 fields.append_lines(b"".join(b"%b: %b\r\n" % pair for pair in more))
                 model += more
             case ("set", bytes(name), bytes(value)):
-                # Names given to `set` and `remove` are looked up in lower case.
-                fields.set(name.lower(), value)
-                model = naive_set(model, name.lower(), value)
+                fields.set(name, value)
+                model = naive_set(model, name, value)
             case ("remove", list(names)):
                 lower = [name.lower() for name in names]
                 fields.remove(*lower)
