@@ -7,8 +7,9 @@ are written once.
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from cluster.config.rewriting import Headers, Hsts, Redirect, Rewrite
 from cluster.config.values import (
     Block,
     CacheSize,
@@ -17,6 +18,7 @@ from cluster.config.values import (
     Duration,
     DurationOrZero,
     Expects,
+    FileName,
     FilePath,
     Flag,
     HostName,
@@ -38,6 +40,7 @@ from cluster.config.values import (
 from worker.settings import (
     CacheSettings,
     CompressionSettings,
+    DirectorySettings,
     Limits,
     ListenerSettings,
     LogSettings,
@@ -126,9 +129,11 @@ _origin = OriginSettings("http", "-", 80)
 
 
 class Origin(Section):
-    """The server that has the content. A URL alone is short for `{url: URL}`."""
+    """What has the content: a server or a directory. A URL alone is short for `{url: URL}`."""
 
-    url: OriginAddress = Field(description="Scheme, host and port of the origin.")
+    url: OriginAddress = Field(
+        description="Scheme, host and port of a server, or a directory as file:///var/www/site or ./public."
+    )
     host_header: HostName | None = Field(
         default=None, description="Host to send; the client's own when not given."
     )
@@ -157,8 +162,22 @@ class Origin(Section):
     retries: CountOrZero = Field(
         default=_origin.retries, description="Further attempts, where another one is safe."
     )
+    index: Annotated[Many[FileName] | None, Expects("the name of a file such as index.html")] = Field(
+        default=None,
+        description="Files that stand for a directory, the first there is; else index.html.",
+    )
 
-    short_hand: ClassVar = {"type": "string", "examples": ["http://127.0.0.1:8000"]}
+    @model_validator(mode="after")
+    def _fits(self) -> "Origin":
+        is_directory = isinstance(self.url, DirectorySettings)
+        if self.index is not None and not is_directory:
+            raise ValueError("'index' is for a directory, and the URL is that of a server")
+        others = sorted(self.model_fields_set - {"url", "index"})
+        if is_directory and others:
+            raise ValueError(f"'{others[0]}' is for a server, and the URL is that of a directory")
+        return self
+
+    short_hand: ClassVar = {"type": "string", "examples": ["http://127.0.0.1:8000", "file:///var/www/site"]}
     short_words: ClassVar = "a URL such as http://127.0.0.1:8000"
 
     @classmethod
@@ -314,6 +333,18 @@ class Rules(Section):
     rate_limits: list[RateLimit] | None = Field(
         default=None, description="Rate limits, each of which must grant."
     )
+    rewrite: Rewrite | None = Field(default=None, description="What the origin is asked for instead.")
+    redirects: Many[Redirect] | None = Field(
+        default=None, description="Paths that have moved; whole ones first, then the first that matches."
+    )
+    https_only: Annotated[bool | None, Expects("true or false")] = Field(
+        default=None, description="Redirect http requests to https."
+    )
+    canonical_host: HostName | None = Field(
+        default=None, description="Redirect requests for any other host name to this one."
+    )
+    headers: Headers | None = Field(default=None, description="Fields to set, add or remove.")
+    hsts: Hsts | None = Field(default=None, description="Strict-Transport-Security of answers over https.")
 
 
 class Route(Rules):

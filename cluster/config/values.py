@@ -29,7 +29,8 @@ class Expects:
         self.phrase = phrase
 
 
-def _text_schema(*examples: str) -> WithJsonSchema:
+def text_schema(*examples: str) -> WithJsonSchema:
+    """What an editor is told of a text with a form of its own."""
     return WithJsonSchema({"type": "string", "examples": list(examples)})
 
 
@@ -54,39 +55,39 @@ def _memory(value: object) -> int:
 
 Size = Annotated[
     int, BeforeValidator(lambda value: _positive(units.size(value))),
-    Expects("a size such as 512MiB or 64KB"), _text_schema("512MiB", "64KB"),
+    Expects("a size such as 512MiB or 64KB"), text_schema("512MiB", "64KB"),
 ]  # fmt: skip
 CacheSize = Annotated[
     int, BeforeValidator(_memory),
-    Expects("a size such as 512MiB or 2GiB"), _text_schema("512MiB", "2GiB"),
+    Expects("a size such as 512MiB or 2GiB"), text_schema("512MiB", "2GiB"),
 ]  # fmt: skip
 SizeOrZero = Annotated[
     int, BeforeValidator(units.size),
-    Expects("a size such as 512B or 4KiB, or 0"), _text_schema("512B", "4KiB"),
+    Expects("a size such as 512B or 4KiB, or 0"), text_schema("512B", "4KiB"),
 ]  # fmt: skip
 Duration = Annotated[
     float, BeforeValidator(lambda value: _positive(units.duration(value))),
-    Expects("a duration such as 30s, 5m or 250ms"), _text_schema("30s", "5m", "250ms"),
+    Expects("a duration such as 30s, 5m or 250ms"), text_schema("30s", "5m", "250ms"),
 ]  # fmt: skip
 DurationOrZero = Annotated[
     float, BeforeValidator(units.duration),
-    Expects("a duration such as 30s, 5m or 250ms, or 0"), _text_schema("30s", "0s"),
+    Expects("a duration such as 30s, 5m or 250ms, or 0"), text_schema("30s", "0s"),
 ]  # fmt: skip
 WholeSeconds = Annotated[
     int, BeforeValidator(lambda value: _whole(_positive(units.duration(value)))),
-    Expects("a duration of whole seconds such as 30s, 5m or 1d"), _text_schema("30s", "5m", "1d"),
+    Expects("a duration of whole seconds such as 30s, 5m or 1d"), text_schema("30s", "5m", "1d"),
 ]  # fmt: skip
 WholeSecondsOrZero = Annotated[
     int, BeforeValidator(lambda value: _whole(units.duration(value))),
-    Expects("a duration of whole seconds such as 30s or 5m, or 0"), _text_schema("30s", "0s"),
+    Expects("a duration of whole seconds such as 30s or 5m, or 0"), text_schema("30s", "0s"),
 ]  # fmt: skip
 Statuses = Annotated[
     str, BeforeValidator(units.statuses),
-    Expects("a status such as 404, or a class of them such as 5xx"), _text_schema("404", "5xx"),
+    Expects("a status such as 404, or a class of them such as 5xx"), text_schema("404", "5xx"),
 ]  # fmt: skip
 Rate = Annotated[
     float, BeforeValidator(units.rate),
-    Expects("a rate such as 10/s or 600/m"), _text_schema("10/s", "600/m"),
+    Expects("a rate such as 10/s or 600/m"), text_schema("10/s", "600/m"),
 ]  # fmt: skip
 Count = Annotated[int, Field(ge=1), Expects("a whole number of at least 1")]
 CountOrZero = Annotated[int, Field(ge=0), Expects("a whole number of at least 0")]
@@ -96,25 +97,31 @@ Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$"), Expects("a word of l
 FilePath = Annotated[str, Field(min_length=1), Expects("the path of a file")]
 Block = Annotated[
     Any, BeforeValidator(units.network),
-    Expects("an address or CIDR block such as 192.0.2.0/24 or 2001:db8::/32"), _text_schema("192.0.2.0/24"),
+    Expects("an address or CIDR block such as 192.0.2.0/24 or 2001:db8::/32"), text_schema("192.0.2.0/24"),
 ]  # fmt: skip
 HostName = Annotated[
     str, BeforeValidator(units.host_name),
-    Expects("a host name such as example.org"), _text_schema("example.org"),
+    Expects("a host name such as example.org"), text_schema("example.org"),
 ]  # fmt: skip
 HostPattern = Annotated[
     str, BeforeValidator(units.host_pattern),
     Expects("a host name such as example.org or *.example.org, or * for any"),
-    _text_schema("example.org", "*.example.org", "*"),
+    text_schema("example.org", "*.example.org", "*"),
 ]  # fmt: skip
 Listener = Annotated[
     Any, BeforeValidator(units.listener),
     Expects("a URL with a numeric address such as http://127.0.0.1:8080 or https://[::]:443"),
-    _text_schema("http://127.0.0.1:8080", "https://[::]:443"),
+    text_schema("http://127.0.0.1:8080", "https://[::]:443"),
 ]  # fmt: skip
 OriginAddress = Annotated[
     Any, BeforeValidator(units.origin_address),
-    Expects("the origin's URL such as http://127.0.0.1:8000"), _text_schema("http://127.0.0.1:8000"),
+    Expects("the origin's URL such as http://127.0.0.1:8000"), text_schema("http://127.0.0.1:8000"),
+]  # fmt: skip
+
+
+FileName = Annotated[
+    str, BeforeValidator(units.file_name), Expects("the name of a file such as index.html"),
+    text_schema("index.html"),
 ]  # fmt: skip
 
 
