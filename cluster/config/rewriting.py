@@ -154,8 +154,10 @@ _VALUE = re.compile(r"[\t -~]*")
 
 
 def _field_value(value: object) -> str:
+    if type(value) is int:
+        return str(value)
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
-        raise ValueError("is no text of printable ASCII characters in one line")
+        raise ValueError("is no text of printable ASCII characters in one line; quotes make one of it")
     return value.strip()
 
 

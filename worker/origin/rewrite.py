@@ -20,6 +20,7 @@ _DOT_SEGMENT = re.compile(rb"/(?:\.|%2[Ee]){1,2}(?:/|%2[Ff]|\Z)")
 _ABSOLUTE = re.compile(rb"(?:(https?):)?//([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _PATH = re.compile(rb"([^?#]*)(.*)", re.DOTALL)
 _REFRESH = re.compile(rb"(\s*\d+\s*[;,]\s*url\s*=\s*[\"']?)([^\"']*)(.*)", re.IGNORECASE | re.DOTALL)
+_PORT = re.compile(rb":\d+\Z")
 _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
@@ -44,8 +45,9 @@ class Rewrite:
             scheme, _, authority = address.lower().encode("ascii").partition(b"://")
             self._schemes.add(scheme)
             for name in filter(None, (authority, self.host)):
-                self._names |= {name, name.removesuffix(_DEFAULT_PORTS[scheme])}
-        self._hosts = {re.sub(rb":\d+\Z", b"", name) for name in self._names}
+                short = name.removesuffix(_DEFAULT_PORTS[scheme])
+                self._names |= {short, short if _PORT.search(short) else short + _DEFAULT_PORTS[scheme]}
+        self._hosts = {_PORT.sub(b"", name) for name in self._names}
         self._maps_cookies = settings.cookies
 
     def target(self, path: bytes, query: bytes | None) -> bytes:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests.support.cluster import wait_until
 from tests.support.contexts import make_context
 from worker.errors import EdgeError
 from worker.fields import Fields
@@ -295,8 +296,7 @@ def test_no_descriptor_is_left_whoever_gives_up_and_when(root: Path) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        while descriptors() > before:  # threads that were under way
-            await asyncio.sleep(0.001)
+        wait_until(lambda: descriptors() == before)  # for the threads that were under way
 
     within(root, work)
 
