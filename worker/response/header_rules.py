@@ -16,7 +16,7 @@ class HeaderRules:
     """Changes the fields of every answer of a route. `hsts` is a value, for https only (RFC 6797 7.2)."""
 
     def __init__(self, rules: HeaderSettings, hsts: bytes | None = None) -> None:
-        self._dropped = (*rules.remove, *(name.lower() for name, _ in rules.set))
+        self._dropped: tuple[bytes, ...] = (*rules.remove, *(name.lower() for name, _ in rules.set))
         self._lines = self._secure = Fields.of([*rules.set, *rules.add]).encode()
         if hsts is not None:
             self._dropped += (_HSTS,)

@@ -32,9 +32,11 @@ class CanonicalRedirect:
 
     def __call__(self, ctx: Context) -> Response | None:
         request = ctx.request
-        asked = _PORT.sub(b"", request.host)
         upgrades = self._upgrades and not is_secure(ctx)
-        if not upgrades and self._host in (None, asked):
+        if not upgrades and (self._host is None or self._host == request.host):
+            return None
+        asked = _PORT.sub(b"", request.host)
+        if not upgrades and self._host == asked:
             return None
         if not request.path.startswith(b"/"):  # OPTIONS *
             return None
