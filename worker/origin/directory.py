@@ -169,7 +169,7 @@ def _file_name(path: bytes) -> bytes | None:
         return None
     segments = segments[1:]
     for position, segment in enumerate(segments):
-        if b"/" in segment or b"\0" in segment:
+        if b"/" in segment:
             return None
         if segment.startswith(_HIDDEN) and (position or segment != _PUBLIC):
             return None

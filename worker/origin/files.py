@@ -26,7 +26,9 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _HOW = struct.pack("QQQ", _FLAGS, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
 _RACES = 8  # renames under way for which it is tried again
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_openat2 = ctypes.CDLL(None, use_errno=True).syscall
+_openat2.restype = ctypes.c_long
+_openat2.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
 
 
 class File:
@@ -82,8 +84,10 @@ def open_below(directory: int, name: bytes) -> File | None:
 
 
 def _open_beneath(directory: int, name: bytes) -> int:
+    if b"\0" in name:  # would end the name for the kernel
+        raise OSError(errno.EINVAL, "a NUL in a name")
     for _ in range(_RACES):
-        fd: int = _libc.syscall(_OPENAT2, directory, name, _HOW, len(_HOW))
+        fd: int = _openat2(_OPENAT2, directory, name, _HOW, len(_HOW))
         if fd >= 0:
             return fd
         number = ctypes.get_errno()
