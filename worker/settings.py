@@ -221,6 +221,7 @@ class RouteSettings:
     access: AccessSettings | None = None
     rate_limits: tuple[RateLimitSettings, ...] = ()
     purgers: tuple[Network, ...] = ()  # whose PURGE requests are carried out
+    upgrade: tuple[bytes, ...] = (b"websocket",)  # protocols a connection may be switched to, in lower case
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,8 @@ def route_settings(route: Route, site: Site, site_name: str, base: Path) -> Rout
         return route if getattr(route, key) is not None else site
 
     access, limits = chosen("access").access, chosen("rate_limits").rate_limits
-    return RouteSettings(
+    upgrade = chosen("upgrade").upgrade
+    settings = RouteSettings(
         name=route.name or site_name + route.prefix,
         prefix=route.prefix.encode(),
         origin=origin_settings(origin, base),
@@ -152,6 +153,9 @@ def route_settings(route: Route, site: Site, site_name: str, base: Path) -> Rout
         compression=compression_settings(chosen("compression").compression or Compression()),
         access=access_settings(access) if access else None,
         rate_limits=tuple(rate_limit_settings(limit) for limit in limits or ()),
+    )
+    return (
+        settings if upgrade is None else replace(settings, upgrade=tuple(name.encode() for name in upgrade))
     )
 
 

@@ -5,6 +5,7 @@ what an editor shows, `Expects` is the phrase that ends an error message. Defaul
 of the layers below know are taken from there, so that they are written once.
 """
 
+import re
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
@@ -29,6 +30,7 @@ from worker.settings import (
     OriginSettings,
     WorkerSettings,
 )
+from worker.upgrade import NEVER
 
 MIN_CACHE_BYTES = 4 * 1024**2  # below, the segment's own tables leave no room for responses
 MAX_WORKERS = 30  # the segment has 64 places; a reload has two generations side by side
@@ -62,6 +64,16 @@ def _memory(value: object) -> int:
     if size_bytes < MIN_CACHE_BYTES:
         raise ValueError(f"must be at least {units.show_size(MIN_CACHE_BYTES)}")
     return size_bytes
+
+
+def _protocol(value: object) -> str:
+    """A protocol's name without a version, as Upgrade gives it (RFC 9110 7.8), in lower case."""
+    if not isinstance(value, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", value):
+        raise ValueError("must be a protocol's name")
+    name = value.lower()
+    if name.encode() in NEVER:
+        raise ValueError(f"{name} is never let through")
+    return name
 
 
 Size = Annotated[
@@ -105,6 +117,11 @@ CountOrZero = Annotated[int, Field(ge=0), Expects("a whole number of at least 0"
 Flag = Annotated[bool, Expects("true or false")]
 Word = Annotated[str, Field(min_length=1), Expects("a word")]
 Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$"), Expects("a word of letters, digits, . _ and -")]
+ProtocolName = Annotated[
+    str, BeforeValidator(_protocol),
+    Expects("a protocol's name such as websocket; h2c, http and tls would pass requests by the edge's rules"),
+    _text_schema("websocket"),
+]  # fmt: skip
 FilePath = Annotated[str, Field(min_length=1), Expects("the path of a file")]
 Block = Annotated[
     Any, BeforeValidator(units.network),
@@ -440,6 +457,11 @@ class Rules(Section):
     access: Access | None = Field(default=None, description="Who may ask; everyone when not given.")
     rate_limits: list[RateLimit] | None = Field(
         default=None, description="Rate limits, each of which must grant."
+    )
+    upgrade: Many[ProtocolName] | None = Field(
+        default=None,
+        description="Protocols that a client may switch its connection to; websocket when not given, "
+        "[] for none.",
     )
 
 
