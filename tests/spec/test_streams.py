@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.caching_edge import BODY, CachingEdge, is_hit
+from tests.support.cluster import wait_until
 from tests.support.scripted_origin import Wire, answer, chunked
 
 PATIENCE_S = 30.0
@@ -60,7 +61,7 @@ def run(edge: CachingEdge, test: Callable[..., Awaitable[None]], count: int = 1)
 
 
 class Events:
-    """An origin's event stream whose next event is sent when `send` says so: when the last one has arrived."""
+    """An origin's event stream whose next event is sent when `send` says so: the last one has arrived."""
 
     def __init__(self, *fields: str) -> None:
         self.head = "".join(
@@ -84,8 +85,7 @@ class Events:
         await wire.write(b"0\r\n\r\n")
 
     async def send(self, event: bytes, stream: int = 0) -> None:
-        while len(self.streams) <= stream:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(wait_until, lambda: len(self.streams) > stream)
         loop, queue = self.streams[stream]
         loop.call_soon_threadsafe(queue.put_nowait, event)
 
@@ -160,10 +160,12 @@ def test_a_long_poll_is_answered_when_the_origin_answers(edge: CachingEdge) -> N
 @pytest.mark.parametrize("large", [False, True], ids=["whole", "streamed"])
 def test_early_hints_come_before_the_answer(edge: CachingEdge, storing: str, large: bool) -> None:
     body = BODY * (200 if large else 1)
+    hinted: list[str] = []
 
     async def hint(wire: Wire) -> None:
         await wire.write(HINTS)
-        await wire.stall()
+        while not hinted:
+            await wire.pause(0.01)
         await wire.write(answer(body, headers=f"Cache-Control: {storing}"))
 
     path = edge.script(lambda request: hint)
@@ -172,7 +174,7 @@ def test_early_hints_come_before_the_answer(edge: CachingEdge, storing: str, lar
         client.ask(path)
         status, fields = await client.head()
         assert (status, fields) == (HINT, {"link": "</style.css>; rel=preload"})
-        edge.origin.release()
+        hinted.append(status)
         status, fields = await client.head()
         assert status == "200 OK"
         assert await client.body(fields) == body
