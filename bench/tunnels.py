@@ -110,11 +110,6 @@ async def compare(work: Path, rounds: int, seconds: float) -> None:
     server = await loop.create_server(Echo, "127.0.0.1", 0)
     origin_port = server.sockets[0].getsockname()[1]
     certificate, key = work / "bench.pem", work / "bench.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=bench"],
-        check=True, capture_output=True,
-    )  # fmt: skip
     with (
         nginx(work, origin_port) as one,
         peers.edgecluster(work, origin_port, certificate, key) as two,
@@ -134,6 +129,16 @@ async def compare(work: Path, rounds: int, seconds: float) -> None:
     server.close()
 
 
+def make_certificate(work: Path) -> None:
+    """What edgecluster's second listener needs."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-keyout", str(work / "bench.key"), "-out", str(work / "bench.pem"), "-days", "2",
+         "-subj", "/CN=bench"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="bench.tunnels", description=__doc__)
@@ -142,6 +147,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {LOAD_CORE})
     with tempfile.TemporaryDirectory(prefix="edgecluster-bench-") as directory:
+        make_certificate(Path(directory))
         uvloop.run(compare(Path(directory), arguments.rounds, arguments.seconds))
 
 

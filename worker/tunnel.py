@@ -11,7 +11,7 @@ from worker.errors import EdgeError
 from worker.message import TunnelEnd
 
 # What may wait in one end's transport before the other end stops reading. With the read that was under way
-# then, a tunnel holds at most 320 KiB per direction on plain connections; see docs/upgrades.md.
+# then (uvloop's is 256 KiB) a direction holds at most 320 KiB; docs/upgrades.md says what that means.
 HIGH_WATER_BYTES = 64 * 1024
 
 

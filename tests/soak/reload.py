@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from tests.support.cluster import Cluster, settings
+from tests.support.cluster import Cluster, settings, wait_until
 
 SOCKETS = 8
 STREAMS = 4
@@ -95,8 +95,8 @@ async def _run(state_dir: Path, messages: int, reloads: int, outcome: Outcome) -
                     for _ in range(SOCKETS)
                 ]
                 for number in range(1, reloads + 1):
-                    while outcome.echoed < messages * number // (reloads + 1) and not outcome.lost:
-                        await asyncio.sleep(0.005)
+                    due = messages * number // (reloads + 1)
+                    await asyncio.to_thread(_wait_for, outcome, due)
                     if (await asyncio.to_thread(cluster.reload))["ok"]:
                         outcome.reloads += 1
                 await asyncio.gather(*echoing)
@@ -107,6 +107,10 @@ async def _run(state_dir: Path, messages: int, reloads: int, outcome: Outcome) -
             await asyncio.to_thread(cluster.stop)
         finally:
             await asyncio.to_thread(cluster.destroy)
+
+
+def _wait_for(outcome: Outcome, messages: int) -> None:
+    wait_until(lambda: outcome.echoed >= messages or outcome.lost)
 
 
 async def _echo(session: aiohttp.ClientSession, url: str, count: int, outcome: Outcome) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import psutil
 import pytest
+import trustme
 from aiohttp import web
 
 from tests.support.cluster import Cluster, settings, wait_until, with_worker
@@ -118,12 +120,13 @@ class Peer:
         return await self.reader.readexactly(int(fields["content-length"]))
 
 
-def run(edge: Edge, test: Callable[[Peer], Awaitable[None]]) -> None:
+def run(edge: Edge, test: Callable[[Peer], Awaitable[None]], scheme: str = "http") -> None:
     """Run `test` with a connection to the edge."""
+    context = ssl._create_unverified_context() if scheme == "https" else None  # noqa: S323
 
     async def main() -> None:
         async with asyncio.timeout(PATIENCE_S):
-            peer = Peer(*await asyncio.open_connection("127.0.0.1", edge.port()))
+            peer = Peer(*await asyncio.open_connection("127.0.0.1", edge.port(scheme), ssl=context))
             try:
                 await test(peer)
             finally:
@@ -429,7 +432,8 @@ def test_a_request_behind_a_refused_upgrade_passes_every_gate_itself(edge: Edge)
 # Inside the tunnel
 
 
-def test_a_slow_client_holds_back_the_origin(edge: Edge) -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_slow_client_holds_back_the_origin(edge: Edge, scheme: str) -> None:
     total = 128 * MIB
 
     async def flood(wire: Wire) -> None:
@@ -452,7 +456,42 @@ def test_a_slow_client_holds_back_the_origin(edge: Edge) -> None:
             got += len(data)
         assert got == total
 
-    run(edge, test)
+    run(edge, test, scheme)
+
+
+def test_tls_to_the_origin_changes_nothing(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    total = 64 * MIB
+
+    async def swap(wire: Wire) -> None:
+        """Take a lot and give as much, both at once."""
+        await wire.write(SWITCH)
+        giving = asyncio.create_task(wire.write(bytes(total)))
+        got = 0
+        while got < total and (data := await wire.read(MIB)):
+            got += len(data)
+        await giving
+        await wire.write(b"%d" % got)
+        wire.close()
+
+    with ScriptedOrigin([swap], tls=context) as origin:
+        made = settings(tmp_path / "state", origin=origin.url, schemes=("https",))
+        (route,) = made.worker.sites[0].routes
+        assert isinstance(route.origin, OriginSettings)
+        route = replace(route, origin=replace(route.origin, ca_file=str(tmp_path / "ca.pem")))
+        with Cluster(with_worker(made, sites=(SiteSettings("all", (), (route,)),))) as cluster:
+
+            async def test(peer: Peer) -> None:
+                await peer.switch("/")
+                peer.writer.write(bytes(total))
+                await asyncio.sleep(0.2)  # both sides fill up
+                assert await peer.reader.readexactly(total) == bytes(total)
+                assert await peer.reader.read() == b"%d" % total
+
+            run(Edge(cluster, origin, tmp_path / "none", {}), test, "https")
 
 
 def test_a_slow_origin_holds_back_the_client(edge: Edge) -> None:
