@@ -122,7 +122,7 @@ class Peer:
 
 def run(edge: Edge, test: Callable[[Peer], Awaitable[None]], scheme: str = "http") -> None:
     """Run `test` with a connection to the edge."""
-    context = ssl._create_unverified_context() if scheme == "https" else None  # noqa: S323
+    context = ssl._create_unverified_context() if scheme == "https" else None
 
     async def main() -> None:
         async with asyncio.timeout(PATIENCE_S):
