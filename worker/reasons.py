@@ -51,6 +51,7 @@ class NotStorable(StrEnum):
     NO_ROOM = "no-room"  # the segment could not make room in time
     ROUTE = "route"  # the route's settings say so
     TOO_MANY_TAGS = "too-many-tags"  # more than 1024, or 16 KiB: a purge by one left out would miss it
+    PURGED = "purged"  # while it was fetched
 
 
 class Block(StrEnum):

@@ -25,13 +25,23 @@ from shmcache.core import (
 )
 from worker.cache.collapse import Flight, Flights, give_back
 from worker.cache.control import OWN_FIELD
-from worker.cache.entry import SECOND_NS, SETTLED, Stored, decode, stored_block
+from worker.cache.entry import (
+    MUST_REVALIDATE,
+    NO_CACHE,
+    SECOND_NS,
+    SETTLED,
+    Stored,
+    decode,
+    stored_block,
+)
 from worker.cache.follow import FollowedBody
 from worker.cache.key import Codings, cache_key
 from worker.cache.lookup import Lookup, Place, answer, conditioned
 from worker.cache.purge import KeyOf, invalidate
+from worker.cache.rules import Rules
 from worker.cache.storable import OF_REQUEST
 from worker.cache.store import Arrival, Filling, Plan, Store
+from worker.cache.tags import tag_lines
 from worker.cache.tee import Tee
 from worker.cache.validate import CONDITIONS, freshened, is_same, selects, validation_fields
 from worker.context import Context
@@ -114,6 +124,7 @@ class Fill:
         self._codings = Codings(codings)
         self._lookup = Lookup(cache, settings, codings)
         self._store = Store(cache, settings, self._codings)
+        self._rules = Rules(settings)
         self._flights = Flights(leases, int(settings.lease_s * SECOND_NS), clock)
         self._spawn = spawn
         self._store_filters = tuple(store_filters)
@@ -173,7 +184,7 @@ class Fill:
     async def _head(self, ctx: Context, place: Place) -> Response:
         """HEAD that the cache could not answer: forwarded as it is; it freshens what is stored (4.3.5)."""
         ctx.not_storable = NotStorable.METHOD
-        stale = self._stale_if_error(place)
+        stale = self._stale_if_error(ctx, place)
         generation, asked_ns = self._cache.generation(), self._clock()
         try:
             response = await self._fetch(ctx)
@@ -241,8 +252,11 @@ class Fill:
 
     async def _together(self, ctx: Context, place: Place) -> Response:
         """Fetch for everyone who wants the same, or wait for who does."""
+        waited = False
         for _ in range(_ROUNDS):
             flight, leads = self._flights.join(place.key)
+            waited = waited or not leads
+            ctx.collapsed = True if waited else None
             ending = PUBLISHED if leads else await flight.wait_shared()
             if ending == PENDING:
                 response = self._follow(ctx, place, flight)
@@ -258,13 +272,16 @@ class Fill:
             response = self._lookup.shared(ctx, place, self._clock())
             if leads:
                 if response is None and not place.alone and place.key == flight.key:
+                    ctx.collapsed = False if waited else None
                     self._spawn(self._fly(ctx, place, flight))
                     return await flight.wait_head()
                 self._flights.land(flight, PUBLISHED)
             if response is not None:
+                ctx.collapsed = True
                 return response
             if place.alone:
                 break
+        ctx.collapsed = False if waited else None
         return await (self._alone(ctx, place) if place.hit is None else self._alone_again(ctx, place))
 
     def _follow(self, ctx: Context, place: Place, flight: Flight) -> Response | None:
@@ -321,7 +338,7 @@ class Fill:
         `whole`: ask without the client's own conditions and ranges, so that what comes suits everybody.
         """
         stored = None if place.hit is None else decode(place.hit.meta)
-        stale = self._stale_if_error(place)
+        stale = self._stale_if_error(ctx, place)
         try:
             response, arrival = await self._ask(ctx, stored, whole=whole)
             if response.status == 304 and stored is not None:
@@ -390,9 +407,12 @@ class Fill:
         assert hit is not None
         give_back(not_modified.body)
         own_control = not_modified.fields.joined(OWN_FIELD) or stored.own_control
+        tags = tag_lines(not_modified.fields)
         self._filter(ctx, not_modified)
         fields = freshened(Fields.trusted(stored.block), not_modified.fields)
         _keep_own_control(fields, own_control)
+        for name, value in tags:
+            fields.append(name, value)
         ctx.outcome = Outcome.REVALIDATED
         ctx.age_s = 0
         plan = self._store.plan(ctx, stored.status, fields, hit.size, arrival)
@@ -421,12 +441,14 @@ class Fill:
         body = response.body
         filling: Filling | None = None
         if body is None or isinstance(body, bytes):
-            ctx.stored = self._store.put(ctx, plan, response, body or b"", self._clock())
-        elif hasattr(body, "read"):
-            filling = self._store.begin(ctx, plan, response, self._clock())
-            ctx.stored = filling is not None
-        if not ctx.stored:
-            ctx.not_storable = NotStorable.NO_ROOM
+            ctx.not_storable = self._store.put(ctx, plan, response, body or b"", self._clock())
+        else:
+            begun = self._store.begin(ctx, plan, response, self._clock())
+            if isinstance(begun, NotStorable):
+                ctx.not_storable = begun
+            else:
+                filling = begun
+        ctx.stored = ctx.not_storable is None
         return filling
 
     def _ending(self, ctx: Context, obtained: _Obtained) -> int:
@@ -475,13 +497,15 @@ class Fill:
                 if storing and not (filling.write(piece) and share(size)):
                     storing = False
                     too_large = size > self._max_bytes
-                    self._refuse(ctx, flight, NotStorable.TOO_LARGE if too_large else NotStorable.NO_ROOM)
+                    self._refuse(ctx, flight, NotStorable.TOO_LARGE if too_large else filling.obstacle)
                 if tee is not None and not (storing and self._reads_along(tee, flight, at)):
                     tee = tee if await tee.offer(piece, at) else None
                 if tee is None and not storing:
                     return
             if storing:
-                filling.publish(self._clock())
+                whole = obtained.response.length in (None, size)
+                ctx.not_storable = filling.publish(self._clock()) if whole else NotStorable.INCOMPLETE
+                ctx.stored = ctx.not_storable is None
             if flight is not None:
                 self._flights.land(flight, PUBLISHED)
             if tee is not None:
@@ -526,7 +550,7 @@ class Fill:
 
     def _answer_failure(self, ctx: Context, place: Place, flight: Flight) -> Response:
         """The fetch this request waited for failed: fail the same way, without asking the origin again."""
-        stale = self._stale_if_error(place)
+        stale = self._stale_if_error(ctx, place)
         if stale is not None:
             return self._answer_stale(ctx, place, stale)
         error = flight.error
@@ -534,12 +558,17 @@ class Fill:
             raise EdgeError(502, Side.ORIGIN, Fault.UNAVAILABLE, "the fetch failed in another worker")
         raise EdgeError(error.status, error.side, error.fault, f"collapsed: {error.detail}")
 
-    def _stale_if_error(self, place: Place) -> Stored | None:
-        """What may be served if the origin fails now (RFC 5861 4)."""
-        if place.hit is None:
+    def _stale_if_error(self, ctx: Context, place: Place) -> Stored | None:
+        """What may be served if the origin fails now (RFC 5861 4); for this request by its own word, if it has one."""
+        hit = place.hit
+        if hit is None:
             return None
-        stored = decode(place.hit.meta)
-        return stored if self._clock() < place.hit.fresh_until_ns + stored.stale_if_error_ns else None
+        stored = decode(hit.meta)
+        window_ns = stored.stale_if_error_ns
+        asked = self._rules.request_control(ctx.request.fields).stale_if_error
+        if asked is not None and not hit.flags & (MUST_REVALIDATE | NO_CACHE):
+            window_ns = asked * SECOND_NS
+        return stored if self._clock() < hit.fresh_until_ns + window_ns else None
 
     def _answer_stale(self, ctx: Context, place: Place, stored: Stored) -> Response:
         assert place.hit is not None
