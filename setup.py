@@ -29,6 +29,7 @@ HIT_PATH = [
     "worker.security.normalize",
     "worker.security.access",
     "worker.security.ratelimit",
+    "worker.cache.negotiation",
     "worker.cache.key",
     "worker.cache.lookup",
     "worker.cache.control",

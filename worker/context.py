@@ -14,7 +14,8 @@ class Client:
     """The downstream connection as the stages see it; one per connection, shared by its requests."""
 
     __slots__ = (
-        "access", "address", "bucket_key", "country", "listener", "port", "tls_cipher", "tls_version", "trusted",
+        "access", "address", "bucket_key", "country", "listener", "port", "tls_cipher", "tls_version",
+        "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -41,8 +42,8 @@ class Context:
     """One request on its way through the layers."""
 
     __slots__ = (
-        "age_s", "block", "bytes_in", "bytes_out", "client", "collapsed", "connect_ns", "error", "first_byte_ns",
-        "forward", "forwarded_status", "key", "not_storable", "now_ns", "now_s", "origin", "outcome",
+        "age_s", "block", "bytes_in", "bytes_out", "client", "collapsed", "connect_ns", "error",
+        "first_byte_ns", "forward", "forwarded_status", "key", "not_storable", "now_ns", "now_s", "origin", "outcome",
         "refresh", "request", "request_id", "retries", "revalidate", "route", "started_ns", "status",
         "stored", "ttl_s",
     )  # fmt: skip

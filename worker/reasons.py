@@ -54,6 +54,16 @@ class NotStorable(StrEnum):
     PURGED = "purged"  # while it was fetched
 
 
+class PurgeKind(StrEnum):
+    """What a purge names."""
+
+    URL = "url"
+    PREFIX = "prefix"
+    HOST = "host"
+    TAG = "tag"
+    ALL = "all"
+
+
 class Block(StrEnum):
     """Which security stage refused a request, and why."""
 

@@ -96,7 +96,7 @@ class Worker:
     async def open(self) -> None:
         """Compose the pipeline and accept on every listener. Raises when that cannot be."""
         start, loop = self.start, self.loop
-        self.composed = Composed(start.settings, start.segment, self.spawn)
+        self.composed = Composed(start.settings, start.segment, self.spawn, start.geo)
         loop.add_signal_handler(signal.SIGTERM, self.stopping.set)
         loop.add_signal_handler(signal.SIGUSR1, self.reopen_log)
         loop.add_reader(start.doorbell, self.on_doorbell)

@@ -11,6 +11,7 @@ from tests.support.scripted_origin import answer, script
 
 FRESH = "Cache-Control: max-age=600"
 TAG = 'ETag: "a"'
+GONE_FOR_IT = "fwd=uri-miss; fwd-status=200"
 
 
 def told(answer: Answer) -> str:
@@ -20,10 +21,10 @@ def told(answer: Answer) -> str:
 
 FIRST = [  # response, request -> of a request for which nothing is stored
     pytest.param([FRESH], [], "fwd=uri-miss; fwd-status=200; stored; ttl=N", id="a miss"),
-    pytest.param(["Cache-Control: no-store"], [], "fwd=uri-miss; fwd-status=200; detail=no-store", id="why not"),
-    pytest.param(["Cache-Control: private"], [], "fwd=uri-miss; fwd-status=200; detail=private", id="private"),
-    pytest.param([FRESH, "Set-Cookie: a=b"], [], "fwd=uri-miss; fwd-status=200; detail=set-cookie", id="cookie"),
-    pytest.param([FRESH, "Vary: *"], [], "fwd=uri-miss; fwd-status=200; detail=vary-star", id="Vary: *"),
+    pytest.param(["Cache-Control: no-store"], [], f"{GONE_FOR_IT}; detail=no-store", id="no-store"),
+    pytest.param(["Cache-Control: private"], [], f"{GONE_FOR_IT}; detail=private", id="private"),
+    pytest.param([FRESH, "Set-Cookie: a=b"], [], f"{GONE_FOR_IT}; detail=set-cookie", id="a cookie"),
+    pytest.param([FRESH, "Vary: *"], [], f"{GONE_FOR_IT}; detail=vary-star", id="Vary: *"),
     pytest.param(
         [FRESH], ["Cache-Control: no-store"],
         "fwd=request; fwd-status=200; detail=request-no-store", id="a client's no-store",

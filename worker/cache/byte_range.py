@@ -138,7 +138,7 @@ def byte_ranges(value: bytes, size: int) -> list[Range] | None:
 
 
 def _range(spec: bytes, size: int) -> Range | None:
-    """One range-spec; an empty range if it cannot be satisfied, a backward one as asked, None if malformed."""
+    """One range-spec; empty if it cannot be satisfied, backward if it is asked for so, None if malformed."""
     match = _RANGE.fullmatch(spec)
     if match is None:
         return None

@@ -32,8 +32,8 @@ SECOND_NS = 1_000_000_000
 PREFIX = Struct("<qHI")
 PREFIX_BYTES = PREFIX.size
 
-# Never stored: fields of one hop (RFC 9110 7.6.1, RFC 9111 3.1), of one message's framing, Age, which is written
-# anew for each answer, and what is meant for the edge alone.
+# Never stored: fields of one hop (RFC 9110 7.6.1, RFC 9111 3.1), of one message's framing, Age, which is
+# written anew for each answer, and what is meant for the edge alone.
 _NOT_STORED = (
     b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authentication-info",
     b"proxy-authorization", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"content-length",

@@ -35,8 +35,9 @@ from worker.cache.entry import (
     stored_block,
 )
 from worker.cache.follow import FollowedBody
-from worker.cache.key import Codings, cache_key
+from worker.cache.key import cache_key
 from worker.cache.lookup import Lookup, Place, answer, conditioned
+from worker.cache.negotiation import Negotiation
 from worker.cache.purge import KeyOf, invalidate
 from worker.cache.rules import Rules
 from worker.cache.storable import OF_REQUEST
@@ -47,7 +48,6 @@ from worker.cache.validate import CONDITIONS, freshened, is_same, selects, valid
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import (
-    ACCEPT_ENCODING,
     IF_MATCH,
     IF_MODIFIED_SINCE,
     IF_NONE_MATCH,
@@ -121,9 +121,9 @@ class Fill:
         self._enabled = settings.enabled
         self._collapse = settings.collapse
         self._max_bytes = settings.max_object_bytes
-        self._codings = Codings(codings)
+        self._negotiation = Negotiation(codings, settings.languages)
         self._lookup = Lookup(cache, settings, codings)
-        self._store = Store(cache, settings, self._codings)
+        self._store = Store(cache, settings, self._negotiation)
         self._rules = Rules(settings)
         self._flights = Flights(leases, int(settings.lease_s * SECOND_NS), clock)
         self._spawn = spawn
@@ -225,8 +225,7 @@ class Fill:
 
         This is the way of everything that is never stored, so it asks nothing that cannot matter here.
         """
-        fields = ctx.request.fields
-        extra, drop = self._adapt(fields) if fields.mask & ACCEPT_ENCODING else (None, ())
+        extra, drop = self._negotiation.asked(ctx.request.fields)
         generation, asked_ns = self._cache.generation(), self._clock()
         response = await self._fetch(ctx, extra, drop)
         reason = self._store.refusal(ctx, response.status, response.fields)
@@ -370,11 +369,9 @@ class Fill:
         fields = request.fields
         mask = fields.mask
         drop: tuple[bytes, ...] = _CLIENTS_OWN if whole and mask & _ASKS_FOR_LESS else ()
-        extra: list[tuple[bytes, bytes]] = []
-        if mask & ACCEPT_ENCODING:
-            adapted, dropped = self._adapt(fields)
-            drop += dropped
-            extra += adapted.items() if adapted is not None else ()
+        adapted, dropped = self._negotiation.asked(fields)
+        drop += dropped
+        extra = adapted.items() if adapted is not None else []
         if stored is not None:
             extra += validation_fields(stored.etag, stored.last_modified)
         generation, asked_ns = self._cache.generation(), self._clock()
@@ -382,15 +379,6 @@ class Fill:
             ctx, Fields.of(extra) if extra else None, drop, None if request.method == b"GET" else b"GET"
         )
         return response, self._receive(response, generation, asked_ns)
-
-    def _adapt(self, fields: Fields) -> tuple[Fields | None, tuple[bytes, ...]]:
-        """What to ask in place of the client's Accept-Encoding: the variant is filed by it."""
-        reduced = self._codings.reduce(fields)
-        if reduced == fields.joined(b"accept-encoding"):
-            return None, ()
-        if not reduced:
-            return None, (b"accept-encoding",)
-        return Fields.trusted(b"Accept-Encoding: %b\r\n" % reduced), (b"accept-encoding",)
 
     def _receive(self, response: Response, generation: int, asked_ns: int) -> Arrival:
         """Note when an answer came; give it a Date if it has none (RFC 9110 6.6.1)."""
@@ -559,7 +547,7 @@ class Fill:
         raise EdgeError(error.status, error.side, error.fault, f"collapsed: {error.detail}")
 
     def _stale_if_error(self, ctx: Context, place: Place) -> Stored | None:
-        """What may be served if the origin fails now (RFC 5861 4); for this request by its own word, if it has one."""
+        """What may be served if the origin fails now (RFC 5861 4), by the request's own word if it has one."""
         hit = place.hit
         if hit is None:
             return None

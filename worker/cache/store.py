@@ -28,7 +28,8 @@ from worker.cache.entry import (
     stored_block,
 )
 from worker.cache.freshness import Deadlines, date_of, initial_age
-from worker.cache.key import Codings, new_serial, variant_key, vary_names
+from worker.cache.key import new_serial, variant_key, vary_names
+from worker.cache.negotiation import Negotiation
 from worker.cache.rules import Rules
 from worker.cache.storable import is_validatable, not_storable, refusal
 from worker.cache.tags import tags_of, url_tag
@@ -81,11 +82,11 @@ class _Filed:
 class Store:
     """The writing side of one route's cache."""
 
-    def __init__(self, cache: core.Cache, settings: CacheSettings, codings: Codings) -> None:
+    def __init__(self, cache: core.Cache, settings: CacheSettings, negotiation: Negotiation) -> None:
         self._cache = cache
         self._settings = settings
         self._rules = Rules(settings)
-        self._codings = codings
+        self._negotiation = negotiation
         self._marked: dict[bytes, int] = {}  # when this worker wrote a mark
 
     def refusal(self, ctx: Context, status: int, fields: Fields) -> NotStorable | None:
@@ -230,7 +231,7 @@ class Store:
             record = VaryRecord(new_serial(), arrival.generation, tuple(sorted(names)))
         elif arrival.generation < record.generation:
             return None
-        key = variant_key(ctx.key, record.serial, record.names, ctx.request.fields, self._codings)
+        key = variant_key(ctx.key, record.serial, record.names, ctx.request.fields, self._negotiation)
         return _Filed(key, record)
 
     def _note_record(self, primary: bytes, filed: _Filed, plan: Plan, now_ns: int) -> None:

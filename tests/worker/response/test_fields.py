@@ -83,7 +83,7 @@ CASES = {
             forwarded_status=200,
             collapsed=False,
             not_storable=NotStorable.PRIVATE,
-        ),  # fmt: skip
+        ),
         b"edgecluster; fwd=uri-miss; fwd-status=200; collapsed=?0; detail=private",
     ),
     "expired": (
