@@ -382,7 +382,7 @@ class Cache(Section):
     key: Key = Field(default=Key(), description="Which requests share a stored response.")
     languages: Many[_LANGUAGE] = Field(
         default=[],
-        description="Languages the origin serves: Accept-Language counts, and is sent, as the one that suits.",
+        description="Languages the origin serves: Accept-Language counts, and is sent, as the best of these.",
     )
 
     short_hand: ClassVar = {"type": "boolean"}

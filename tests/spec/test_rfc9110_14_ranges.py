@@ -39,6 +39,10 @@ def test_one_part(
     assert (found.status, found.fields.get("content-range"), found.body) == (status, content_range, body)
     assert is_hit(found)
     assert len(edge.asked(path)) == 1
+    if status == 206:
+        whole = edge.ask(path).fields
+        kept = ("date", "cache-control", "etag", "last-modified", "content-type")
+        assert [found.fields[name] for name in kept] == [whole[name] for name in kept]
 
 
 @pytest.mark.parametrize("size", [1000, 200_000])
