@@ -44,8 +44,8 @@ class Context:
     __slots__ = (
         "age_s", "block", "bytes_in", "bytes_out", "client", "collapsed", "connect_ns", "error",
         "first_byte_ns", "forward", "forwarded_status", "key", "not_storable", "now_ns", "now_s", "origin",
-        "outcome", "refresh", "request", "request_id", "retries", "revalidate", "route", "started_ns", "status",
-        "stored", "ttl_s",
+        "outcome", "refresh", "request", "request_id", "retries", "revalidate", "route", "started_ns",
+        "status", "stored", "ttl_s",
     )  # fmt: skip
 
     def __init__(

@@ -23,6 +23,7 @@ from shmcache.core import (
     Following,
     Leases,
 )
+from worker.cache.byte_range import StreamRange
 from worker.cache.collapse import Flight, Flights, give_back
 from worker.cache.control import OWN_FIELD
 from worker.cache.entry import (
@@ -34,7 +35,7 @@ from worker.cache.entry import (
     decode,
     stored_block,
 )
-from worker.cache.follow import FollowedBody
+from worker.cache.follow import FollowedBody, Rest
 from worker.cache.key import cache_key
 from worker.cache.lookup import Lookup, Place, answer, conditioned
 from worker.cache.negotiation import Negotiation
@@ -64,6 +65,7 @@ from worker.settings import CacheSettings
 _ROUNDS = 4  # elections a request takes part in before it goes alone
 _SHARE_BYTES = 32 * 1024  # what is larger lies in pages anyway
 _SHARE_AFTER_NS = 100_000_000
+MAX_BODY_BYTES = 2**63  # more than any body has
 _FAILURES = frozenset({500, 502, 503, 504})  # RFC 5861 4
 
 
@@ -289,11 +291,34 @@ class Fill:
         following = self._following(flight) if flight.key == place.key else None
         if following is None:
             return None
-        body = FollowedBody(following, flight)
+        etag = decode(following.meta).etag
+        # Only a strong tag tells that what an origin sends later goes with what it sent before.
+        rest = None if etag is None or etag.startswith(b"W/") else self._rest_of(ctx, etag)
+        body = FollowedBody(following, flight, rest=rest)
         response = self._lookup.followed(ctx, following, body, now_ns)
         if response is None:
             body.close()
         return response
+
+    def _rest_of(self, ctx: Context, etag: bytes) -> Rest:
+        """What fetches the rest of a body of that tag, for this request only."""
+
+        async def rest(at: int) -> Stream | None:
+            extra, drop = self._negotiation.asked(ctx.request.fields)
+            lines = [] if extra is None else extra.items()
+            lines += [(b"Range", b"bytes=%d-" % at), (b"If-Range", etag)]
+            response = await self._fetch(ctx, Fields.of(lines), (*_CLIENTS_OWN, *drop), b"GET")
+            body, fields = response.body, response.fields
+            same = fields.get(b"etag") == etag and hasattr(body, "read")
+            if same and response.status == 200:
+                return StreamRange(cast(Stream, body), at, MAX_BODY_BYTES)
+            begins = b"bytes %d-" % at
+            if same and response.status == 206 and (fields.get(b"content-range") or b"").startswith(begins):
+                return cast(Stream, body)
+            give_back(body)
+            return None
+
+        return rest
 
     def _following(self, flight: Flight) -> Following | None:
         if flight.ticket is None:
