@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 
 CORE = [
     "segment", "lock", "slab", "ghost", "evict", "table", "room", "read", "fill", "repair", "adopt", "audit",
-    "lease", "bucket", "window", "counter", "purge", "sum", "follow", "crawl", "walk",
+    "lease", "bucket", "window", "score", "counter", "purge", "sum", "follow", "crawl", "walk",
 ]  # fmt: skip
 
 NATIVE = ["worker.fields", "worker.cache.plain_hit", "worker.observe.hit_line"]
@@ -42,9 +42,17 @@ HIT_PATH = [
     "worker.origin.connection",
     "worker.origin.pool",
     "worker.origin.fetch",
+    "worker.origin.recent",
+    "worker.origin.standing",
+    "worker.origin.breaker",
+    "worker.origin.budget",
+    "worker.origin.health",
     "worker.response.hop_by_hop",
     "worker.response.compress",
     "worker.response.fields",
+    "worker.response.header_rules",
+    "worker.response.redirect",
+    "worker.response.scheme",
     "worker.observe.access_log",
     "worker.observe.log_line",
     "worker.observe.metrics",

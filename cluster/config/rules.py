@@ -27,6 +27,7 @@ def broken_rules(config: Config) -> Broken:
     yield from limits_agree(config)
     yield from a_kept_cache_is_used(config)
     yield from countries_are_known(config)
+    yield from https_is_spoken(config)
 
 
 def listeners_differ(config: Config) -> Broken:
@@ -149,3 +150,13 @@ def countries_are_known(config: Config) -> Broken:
                 where,
                 "nobody knows the countries of addresses: name a .mmdb file as 'geo: {country: FILE}'",
             )
+
+
+def https_is_spoken(config: Config) -> Broken:
+    """A redirect to https needs somebody who answers there: us, or a proxy that speaks it for us."""
+    if config.trusted_proxies or any(listener.scheme == "https" for listener in config.listen):
+        return
+    for location, rules in _all_rules(config):
+        if rules.https_only:
+            message = "nothing listens on https://: add such an address to 'listen', or leave this out"
+            yield (*location, "https_only"), message
