@@ -25,7 +25,7 @@ from shmcache.core import (
 )
 from worker.cache.collapse import Flight, Flights, give_back
 from worker.cache.control import OWN_FIELD
-from worker.cache.entry import SECOND_NS, SETTLED, Stored, decode, stored_block
+from worker.cache.entry import NO_CACHE, SECOND_NS, SETTLED, Stored, decode, stored_block
 from worker.cache.follow import FollowedBody
 from worker.cache.key import Codings, cache_key
 from worker.cache.lookup import Lookup, Place, answer, conditioned
@@ -33,7 +33,7 @@ from worker.cache.purge import KeyOf, invalidate
 from worker.cache.storable import OF_REQUEST
 from worker.cache.store import Arrival, Filling, Plan, Store
 from worker.cache.tee import Tee
-from worker.cache.validate import CONDITIONS, freshened, is_same, selects, validation_fields
+from worker.cache.validate import CONDITIONS, freshened, is_same, selects, validation_fields, varies_further
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import (
@@ -195,7 +195,8 @@ class Fill:
         assert hit is not None
         stored = decode(hit.meta)
         block = Fields.trusted(stored.block)
-        if stored.status != 200 or not is_same(block, hit.size, head.fields, head.length):
+        same = is_same(block, hit.size, head.fields, head.length)
+        if stored.status != 200 or not same or varies_further(block, head.fields):
             self._store.forget(place.key)
             return
         fields = freshened(block, head.fields)
@@ -325,7 +326,9 @@ class Fill:
         try:
             response, arrival = await self._ask(ctx, stored, whole=whole)
             if response.status == 304 and stored is not None:
-                if selects(response.fields, stored.etag, stored.last_modified):
+                if selects(response.fields, stored.etag, stored.last_modified) and not varies_further(
+                    Fields.trusted(stored.block), response.fields
+                ):
                     return self._freshen(ctx, place, stored, response, arrival)
                 response, arrival = await self._ask(ctx, None, whole=whole)
         except EdgeError as error:
@@ -535,8 +538,8 @@ class Fill:
         raise EdgeError(error.status, error.side, error.fault, f"collapsed: {error.detail}")
 
     def _stale_if_error(self, place: Place) -> Stored | None:
-        """What may be served if the origin fails now (RFC 5861 4)."""
-        if place.hit is None:
+        """What may be served if the origin fails now (RFC 5861 4): never what is marked no-cache, fresh or not."""
+        if place.hit is None or place.hit.flags & NO_CACHE:
             return None
         stored = decode(place.hit.meta)
         return stored if self._clock() < place.hit.fresh_until_ns + stored.stale_if_error_ns else None
