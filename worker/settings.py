@@ -251,3 +251,4 @@ class WorkerSettings:
     trusted_proxies: tuple[Network, ...] = ()
     name: str = "edgecluster"  # how we call ourselves in Via, Cache-Status and CDN-Loop
     drain_timeout_s: float = 30.0
+    resolvers: tuple[str, ...] = ()  # address:port of DNS servers; (): those of /etc/resolv.conf
