@@ -22,6 +22,7 @@ from worker.observe.access_log import AccessLog
 from worker.observe.counters import LOG_LINES_LOST
 from worker.observe.metrics import Metrics
 from worker.origin.fetch import OriginFetch
+from worker.origin.resolve import Resolver
 from worker.pipeline import Edge, Fetch, Filter, Gate, Observer, Pipeline, Refresh, Spawn
 from worker.reasons import Fault, Side
 from worker.response.browser_ttl import BrowserTtl
@@ -52,6 +53,7 @@ class Composed:
         self._observers: tuple[Observer, ...] = (Metrics(segment.statistics), self._log)
         self._error_page = ErrorPage(settings.name)
         self._fields = EdgeFields(settings.name)
+        self._resolver = Resolver(settings.resolvers)
         self._origins: dict[OriginSettings, OriginFetch] = {}
         self._fills: list[Fill] = []
         unknown = self._pipeline((), _no_such_site)
@@ -86,6 +88,7 @@ class Composed:
             origin.close()
         for origin in self._origins.values():
             await origin.wait_closed()
+        await self._resolver.close()
         self._log.close()
 
     # How a route is put together
@@ -124,7 +127,9 @@ class Composed:
         """Routes with the same origin share its connections."""
         fetch = self._origins.get(origin)
         if fetch is None:
-            fetch = self._origins[origin] = OriginFetch(origin, self._settings.name, _own_id(self._settings))
+            fetch = self._origins[origin] = OriginFetch(
+                origin, self._settings.name, _own_id(self._settings), self._resolver
+            )
         return fetch
 
     def _pipeline(
