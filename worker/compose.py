@@ -22,6 +22,7 @@ from worker.observe.access_log import AccessLog
 from worker.observe.counters import LOG_LINES_LOST
 from worker.observe.metrics import Metrics
 from worker.origin.fetch import OriginFetch
+from worker.origin.loop import LoopGate
 from worker.origin.resolve import Resolver
 from worker.pipeline import Edge, Fetch, Filter, Gate, Observer, Pipeline, Refresh, Spawn
 from worker.reasons import Fault, Side
@@ -103,6 +104,7 @@ class Composed:
         cache, key_of = self._segment.cache, key_maker(route.cache.key)
         gates.append(Lookup(cache, route.cache, codings))
         gates.append(PurgeGate(route.purgers, cache, key_of, refuse))
+        gates.append(LoopGate(_own_id(self._settings)))
         fill = Fill(
             self._origin(route.origin),
             cache,

@@ -91,6 +91,7 @@ class Fault(StrEnum):
     DNS_TIMEOUT = "dns_timeout"
     CONNECT_REFUSED = "connection_refused"
     CONNECT_TIMEOUT = "connection_timeout"
+    TERMINATED = "connection_terminated"  # before any part of an answer
     TLS = "tls_protocol_error"
     TLS_CERTIFICATE = "tls_certificate_error"
     RESPONSE_TIMEOUT = "http_response_timeout"

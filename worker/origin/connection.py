@@ -426,7 +426,10 @@ class Connection:
     def _lost(self, how: str) -> None:
         if self.state is _HEAD:
             self.is_stale = self.reused and not self.first_byte_ns
-            self.fail(self._error(502, Fault.INCOMPLETE, f"{how} before its answer began"))
+            if self.first_byte_ns:
+                self.fail(self._error(502, Fault.INCOMPLETE, f"{how} in the middle of its answer's head"))
+            else:
+                self.fail(self._error(502, Fault.TERMINATED, f"{how} before its answer began"))
         elif self.state is _BODY:
             self.fail(self._error(502, Fault.INCOMPLETE, f"{how} in the middle of the body"))
         else:

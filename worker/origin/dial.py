@@ -163,8 +163,10 @@ class Dialer:
             return self._error(502, Fault.CONNECT_REFUSED, "connection refused")
         if error.errno in _OUR_WANT:
             return EdgeError(503, Side.EDGE, Fault.OVERLOAD, f"{self.settings.url}: {said}", retryable=True)
-        if self.tls is not None and isinstance(error, ConnectionError):
-            return self._error(502, Fault.TLS, f"closed the connection during the handshake: {said}")
+        if isinstance(error, ConnectionError):
+            if self.tls is not None:
+                return self._error(502, Fault.TLS, f"closed the connection during the handshake: {said}")
+            return self._error(502, Fault.TERMINATED, f"closed the connection at once: {said}")
         return self._error(502, Fault.UNAVAILABLE, said)
 
     def _error(self, status: int, fault: Fault, detail: str) -> EdgeError:

@@ -18,7 +18,9 @@ from worker.settings import OriginSettings
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
 # Worth another try at once on the same origin; a bad certificate or a reached limit will not be better.
-_PASSING = frozenset((Fault.CONNECT_REFUSED, Fault.CONNECT_TIMEOUT, Fault.TLS, Fault.UNAVAILABLE))
+_PASSING = frozenset(
+    (Fault.CONNECT_REFUSED, Fault.CONNECT_TIMEOUT, Fault.TERMINATED, Fault.TLS, Fault.UNAVAILABLE)
+)
 
 
 class OriginFetch:

@@ -72,6 +72,10 @@ class Pool:
             if isinstance(error, EdgeError) and error.fault in _TIMEOUTS and patience_s < limit_s:
                 raise self.too_late() from error
             raise
+        if connection.state is not _IDLE:  # lost again, or abandoned for what it sent, before our turn came
+            self.forget(connection)
+            detail = f"{self.settings.url}: closed the connection before it was asked anything"
+            raise EdgeError(502, Side.ORIGIN, Fault.TERMINATED, detail, retryable=True)
 
     def give_back(self, connection: Connection) -> None:
         """Keep an idle connection, or close the oldest when there are enough."""

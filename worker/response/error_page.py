@@ -33,6 +33,7 @@ _WHAT = {
     Fault.DNS_TIMEOUT: "The name of the site's own server could not be resolved in time.",
     Fault.CONNECT_REFUSED: "The site's own server refused the connection.",
     Fault.CONNECT_TIMEOUT: "The site's own server could not be reached in time.",
+    Fault.TERMINATED: "The site's own server closed the connection without an answer.",
     Fault.TLS: "No secure connection to the site's own server could be made.",
     Fault.TLS_CERTIFICATE: "The certificate of the site's own server could not be verified.",
     Fault.RESPONSE_TIMEOUT: "The site's own server did not answer in time.",

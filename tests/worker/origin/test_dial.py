@@ -1,4 +1,4 @@
-"""Names with several addresses: all are tried, none is asked in vain twice, and none that DNS has dropped is used."""
+"""Names with several addresses: all are tried, and none is used that DNS has dropped."""
 
 import asyncio
 import socket

@@ -34,8 +34,8 @@ async def failure(fetch, ctx=None) -> EdgeError:
 @pytest.mark.parametrize(
     ("steps", "status", "fault"),
     [
-        (["close"], 502, Fault.INCOMPLETE),
-        (["reset"], 502, Fault.INCOMPLETE),
+        (["close"], 502, Fault.TERMINATED),
+        (["reset"], 502, Fault.TERMINATED),
         ([HEAD, "close"], 502, Fault.INCOMPLETE),
         ([HEAD + b"X-A: ", "reset"], 502, Fault.INCOMPLETE),
         ([b"HTTP/1.1 103 Early Hints\r\n\r\n", "close"], 502, Fault.INCOMPLETE),
@@ -282,7 +282,7 @@ def test_what_could_have_been_acted_upon_is_not_sent_twice(method, body):
             upload = None if body is None else Upload([body], len(body))
             ctx = context(method, body=upload)
             error = await failure(fetch, ctx)
-            assert (error.status, error.fault, ctx.retries) == (502, Fault.INCOMPLETE, 0)
+            assert (error.status, error.fault, ctx.retries) == (502, Fault.TERMINATED, 0)
 
     with ScriptedOrigin([answer(b"x"), script("close")]) as origin:
         run(main())
@@ -294,7 +294,7 @@ def test_a_second_death_is_not_retried():
         async with fetching(origin.url, retries=3) as fetch:
             await asyncio.gather(*(fetch(context()) for _ in range(3)))
             ctx = context()
-            assert (await failure(fetch, ctx)).fault is Fault.INCOMPLETE
+            assert (await failure(fetch, ctx)).fault is Fault.TERMINATED
             assert ctx.retries == 1
 
     with ScriptedOrigin([answer(b"x")] * 3 + [script("close")]) as origin:

@@ -172,7 +172,7 @@ def test_a_second_death_is_not_retried_on_a_connection_given_back():
             ctx = context(path=b"/dies")
             with pytest.raises(EdgeError) as caught:
                 await fetch(ctx)
-            assert (caught.value.fault, ctx.retries) == (Fault.INCOMPLETE, 1)
+            assert (caught.value.fault, ctx.retries) == (Fault.TERMINATED, 1)
             origin.release()
             await busy
         assert [request.target for request in origin.requests].count("/dies") == 2

@@ -203,11 +203,11 @@ def test_a_client_certificate_is_shown_to_an_origin_that_asks_for_one(authority,
         run(main())
 
 
-# In TLS 1.3 the handshake is over for us before the origin has looked at our certificate, and aiofastnet (1.2.0)
-# does not tell of the alert that comes then.
+# In TLS 1.3 the handshake is over for us before the origin has looked at our certificate, and aiofastnet
+# (1.2.0) does not tell of the alert that comes then.
 @pytest.mark.parametrize(
     ("version", "fault"),
-    [(ssl.TLSVersion.TLSv1_2, Fault.TLS), (ssl.TLSVersion.TLSv1_3, Fault.INCOMPLETE)],
+    [(ssl.TLSVersion.TLSv1_2, Fault.TLS), (ssl.TLSVersion.TLSv1_3, Fault.TERMINATED)],
 )
 def test_an_origin_that_misses_a_client_certificate(authority, ca_file, version, fault):
     tls = asking_context(authority)
@@ -236,8 +236,7 @@ def test_files_that_cannot_be_used_are_named(authority, tmp_path):
         ),
         (
             {"client_certificate": certificate, "client_key": str(other)},
-            f"cannot load client_certificate {certificate} with client_key {other}: "
-            "the key belongs to another certificate",
+            f"cannot load client_certificate {certificate} with client_key {other}: the key belongs",
         ),
         (
             {"client_certificate": str(garbage), "client_key": key},
