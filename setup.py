@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 
 CORE = [
     "segment", "lock", "slab", "ghost", "evict", "table", "room", "read", "fill", "repair", "adopt", "audit",
-    "lease", "bucket", "window", "counter", "purge", "sum", "follow", "crawl", "walk",
+    "lease", "bucket", "window", "score", "counter", "purge", "sum", "follow", "crawl", "walk",
 ]  # fmt: skip
 
 NATIVE = ["worker.fields", "worker.cache.plain_hit", "worker.observe.hit_line"]
@@ -22,8 +22,10 @@ HIT_PATH = [
     "worker.message",
     "worker.context",
     "worker.pipeline",
+    "worker.tunnel",
     "worker.routing",
     "worker.protocol.server",
+    "worker.protocol.tunnel",
     "worker.protocol.answer",
     "worker.protocol.h1",
     "worker.security.normalize",
@@ -38,12 +40,21 @@ HIT_PATH = [
     "worker.origin.hop_by_hop",
     "worker.origin.response_head",
     "worker.origin.request_head",
+    "worker.origin.tunnel",
     "worker.origin.connection",
     "worker.origin.pool",
     "worker.origin.fetch",
+    "worker.origin.recent",
+    "worker.origin.standing",
+    "worker.origin.breaker",
+    "worker.origin.budget",
+    "worker.origin.health",
     "worker.response.hop_by_hop",
     "worker.response.compress",
     "worker.response.fields",
+    "worker.response.header_rules",
+    "worker.response.redirect",
+    "worker.response.scheme",
     "worker.observe.access_log",
     "worker.observe.log_line",
     "worker.observe.metrics",

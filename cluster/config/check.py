@@ -23,6 +23,7 @@ from cluster.settings import CertificateSettings, ClusterSettings
 from cluster.sockets import Sockets
 from worker.origin.resolve import ResolveError, Resolver, is_numeric
 from worker.origin.tls import TlsFileError, load_contexts
+from worker.settings import DirectorySettings
 
 SHM = Path("/dev/shm")
 SOON = timedelta(days=14)
@@ -185,7 +186,14 @@ def _as_worker(settings: ClusterSettings) -> Iterator[str]:
 
 
 def origins(settings: ClusterSettings) -> Iterator[Finding]:
-    """Each origin's name resolves (only a warning if not: it may when it is asked) and its TLS files load."""
+    """Each origin's name resolves (only a warning if not: it may when it is asked) and its TLS files load.
+
+    A directory can be read.
+    """
+    every = (route.origin for site in settings.worker.sites for route in site.routes)
+    for origin in dict.fromkeys(every):
+        if isinstance(origin, DirectorySettings):
+            yield directory(origin, settings)
     servers = settings.worker.servers
     for server in servers:
         try:
@@ -219,6 +227,17 @@ async def resolve(
         return dict(zip(names, await asyncio.gather(*map(one, names)), strict=True))
     finally:
         await resolver.close()
+
+
+def directory(origin: DirectorySettings, settings: ClusterSettings) -> Finding:
+    """It is there, and the workers may read it."""
+    with _as_worker(settings) as who:
+        readable = os.access(origin.path, os.R_OK | os.X_OK, effective_ids=True)
+    if not os.path.isdir(origin.path):
+        return Finding("error", "origin", f"there is no directory {origin.path}; make it or name another")
+    if not readable:
+        return Finding("error", "origin", f"{origin.path} cannot be read by {who}: check its permissions")
+    return Finding("ok", "origin", f"{origin.path} is a directory")
 
 
 def _running(settings: ClusterSettings) -> int | None:

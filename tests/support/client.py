@@ -17,27 +17,40 @@ class Answer:
 
 
 async def ask(
-    port: int, path: str, *, fields: str = "", method: str = "GET", host: str = "127.0.0.1"
+    port: int,
+    path: str,
+    *,
+    fields: str = "",
+    method: str = "GET",
+    host: str = "127.0.0.1",
+    name: str = "edge.test",
 ) -> Answer:
-    """One request on a connection of its own. `fields`: ready-made lines, each ended by CRLF."""
+    """One request on a connection of its own to `host`, for the site `name`.
+
+    `fields`: ready-made lines, each ended by CRLF.
+    """
     async with asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection(host, port)
         try:
             writer.write(
-                f"{method} {path} HTTP/1.1\r\nHost: edge.test\r\nConnection: close\r\n{fields}\r\n".encode()
+                f"{method} {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n{fields}\r\n".encode()
             )
             return await _read(reader, method)
         finally:
             writer.close()
 
 
-async def ask_many(port: int, path: str, count: int, *, fields: str = "") -> list[Answer]:
+async def ask_many(
+    port: int, path: str, count: int, *, fields: str = "", name: str = "edge.test"
+) -> list[Answer]:
     """`count` requests for the same path at the same time, each on its own connection."""
-    return await asyncio.gather(*(ask(port, path, fields=fields) for _ in range(count)))
+    return await asyncio.gather(*(ask(port, path, fields=fields, name=name) for _ in range(count)))
 
 
 async def _read(reader: asyncio.StreamReader, method: str) -> Answer:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    head = "HTTP/1.1 1"
+    while head.startswith("HTTP/1.1 1"):  # interim answers are not what was asked for
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     status, *lines = head.rstrip().split("\r\n")
     named = (line.partition(":") for line in lines)
     answer = Answer(int(status.split(" ")[1]), {name.lower(): value.strip() for name, _, value in named})

@@ -94,6 +94,9 @@ class StreamRange:
         self._whole = whole
         self._skip = start
         self._left = stop - start
+        if hasattr(whole, "skip"):  # a file: what is not wanted need not be read
+            whole.skip(start)
+            self._skip = 0
 
     async def read(self) -> bytes:
         while self._left:
@@ -196,7 +199,7 @@ def ranged(request_fields: Fields, response: Response, now_s: float) -> Response
         give_back(body)
         partial = Response(416, Fields.of([(b"Content-Range", b"bytes */%d" % size)]), None, 0)
     elif len(ranges) == 1:
-        partial = _one_part(response.fields.copy(), body, size, *ranges[0])
+        partial = _one_part(response.fields.copy(), cast(bytes | Pinned | Stream, body), size, *ranges[0])
     elif isinstance(body, bytes) or hasattr(body, "views"):
         partial = _parts(response.fields.copy(), cast(bytes | Pinned, body), ranges)
     else:

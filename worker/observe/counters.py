@@ -50,6 +50,7 @@ CORE: Final = (
     ("leases_too_slow", "Leases ended because their deadline had passed."),
     ("leases_unknown", "Claims withdrawn because another request claimed the same key at the same time."),
     ("leases_renewed", "Times a long fetch lengthened its lease."),
+    ("scoreboard_full", "Origin servers and groups whose health is not kept because the table was full."),
 )
 
 USER: Final = 64  # the first number that is ours: shmcache.core.USER_STATISTICS
@@ -94,6 +95,8 @@ ORIGIN_RETRIES: Final = 256
 ORIGIN_CONNECTS: Final = 257  # requests that had to open a connection
 ORIGIN_WAIT_US: Final = 258  # from request sent until the first byte of the answer
 LOG_LINES_LOST: Final = 259
+TUNNELS_OPENED: Final = 260
+TUNNELS_CLOSED: Final = 261
 
 STALL_MAX_US: Final = 263  # of one process, so only its own page means something
 STALL_US: Final = 264  # sum
@@ -124,3 +127,8 @@ def duration_counter(group: int, duration_ns: int) -> int:
 def open_connections(counters: list[int]) -> int:
     """Connections open, of one process or of all: a killed process never counted the end of its own."""
     return max(0, counters[CONNECTIONS_OPENED] - counters[CONNECTIONS_CLOSED])
+
+
+def open_tunnels(counters: list[int]) -> int:
+    """Of those, the ones that have switched protocols."""
+    return max(0, counters[TUNNELS_OPENED] - counters[TUNNELS_CLOSED])
