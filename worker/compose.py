@@ -25,7 +25,9 @@ from worker.observe.metrics import Metrics
 from worker.observe.purges import Purges
 from worker.origin.directory import DirectoryFetch
 from worker.origin.fetch import OriginFetch
+from worker.origin.loop import LoopGate
 from worker.origin.request_rules import RuledFetch
+from worker.origin.resolve import Resolver
 from worker.origin.rewrite import Rewrite, RewritingFetch
 from worker.pipeline import Edge, Fetch, Filter, Gate, Observer, Pipeline, Refresh, Spawn
 from worker.reasons import Fault, Side
@@ -70,6 +72,7 @@ class Composed:
         self._purges = Purges(segment.statistics)
         self._error_page = ErrorPage(settings.name)
         self._fields = EdgeFields(settings.name)
+        self._resolver = Resolver(settings.resolvers)
         self._origins: dict[Origin, OriginFetch | DirectoryFetch] = {}
         self._fills: list[Fill] = []
         self._country = None if geo is None else geo.country
@@ -107,6 +110,7 @@ class Composed:
             origin.close()
         for origin in self._origins.values():
             await origin.wait_closed()
+        await self._resolver.close()
         self._log.close()
 
     # How a route is put together
@@ -122,6 +126,7 @@ class Composed:
         cache, key = self._segment.cache, self._key(route)
         gates.append(Lookup(cache, route.cache, codings, key))
         gates.append(PurgeGate(route.purgers, cache, key, refuse, self._purges))
+        gates.append(LoopGate(_own_id(self._settings)))
         fill = Fill(
             self._fetch(route),
             cache,
@@ -179,7 +184,7 @@ class Composed:
         if isinstance(origin, DirectorySettings):
             return DirectoryFetch(origin)
         assert isinstance(origin, OriginSettings), "the configuration makes no groups yet"
-        return OriginFetch(origin, self._settings.name, _own_id(self._settings))
+        return OriginFetch(origin, self._settings.name, _own_id(self._settings), self._resolver)
 
     def _pipeline(
         self,

@@ -119,6 +119,7 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
         name=config.name,
         drain_timeout_s=config.drain_timeout,
         geo=GeoSettings(str(absolute(config.geo.country, base)) if config.geo.country else ""),
+        resolvers=tuple(config.resolvers),
     )
 
 
@@ -225,19 +226,27 @@ def origin_settings(origin: Origin, base: Path) -> OriginSettings | DirectorySet
     if isinstance(address, DirectorySettings):
         index = address.index if origin.index is None else tuple(origin.index)
         return DirectorySettings(str(absolute(address.path, base)), index)
+    certificate, key = origin.client_certificate, origin.client_key
     return replace(
         address,
         host_header=origin.host_header,
         server_name=origin.server_name,
         verify=origin.verify,
         ca_file=str(absolute(origin.ca_file, base)) if origin.ca_file else None,
+        client_certificate=str(absolute(certificate, base)) if certificate else None,
+        client_key=str(absolute(key, base)) if key else None,
         connect_timeout_s=origin.connect_timeout,
         first_byte_timeout_s=origin.first_byte_timeout,
         idle_timeout_s=origin.idle_timeout,
+        total_timeout_s=origin.total_timeout,
+        tunnel_idle_timeout_s=origin.tunnel_idle_timeout,
         keepalive_s=origin.keepalive,
         keepalive_connections=origin.keepalive_connections,
         connections=origin.connections,
+        queue=origin.queue,
+        queue_timeout_s=origin.queue_timeout,
         header_bytes=origin.header,
+        response_bytes=origin.max_response,
         retries=origin.retries,
     )
 

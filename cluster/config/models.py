@@ -29,6 +29,7 @@ from cluster.config.values import (
     OriginAddress,
     ProtocolName,
     Rate,
+    Resolver,
     Section,
     Size,
     SizeOrZero,
@@ -153,12 +154,25 @@ class Origin(Section):
     ca_file: Annotated[FilePath | None, Expects("the path of a PEM file")] = Field(
         default=None, description="PEM file of the authorities to trust instead of the system's."
     )
+    client_certificate: Annotated[FilePath | None, Expects("the path of a PEM file")] = Field(
+        default=None, description="PEM file of the certificate to show to the origin (mutual TLS)."
+    )
+    client_key: Annotated[FilePath | None, Expects("the path of a PEM file")] = Field(
+        default=None, description="PEM file of its private key; client_certificate itself when not given."
+    )
     connect_timeout: Duration = Field(default=_origin.connect_timeout_s, description="To open a connection.")
     first_byte_timeout: Duration = Field(
         default=_origin.first_byte_timeout_s, description="From the request sent to the answer's first byte."
     )
     idle_timeout: Duration = Field(
         default=_origin.idle_timeout_s, description="Between two pieces of the answer."
+    )
+    total_timeout: DurationOrZero = Field(
+        default=_origin.total_timeout_s, description="From the request to the end of its answer; 0 for none."
+    )
+    tunnel_idle_timeout: Duration = Field(
+        default=_origin.tunnel_idle_timeout_s,
+        description="While no byte comes from either side of an upgraded connection (WebSocket).",
     )
     keepalive: DurationOrZero = Field(
         default=_origin.keepalive_s, description="How long an idle connection is kept."
@@ -167,7 +181,16 @@ class Origin(Section):
         default=_origin.keepalive_connections, description="Idle connections kept per worker."
     )
     connections: Count = Field(default=_origin.connections, description="Connections at once per worker.")
+    queue: CountOrZero = Field(
+        default=_origin.queue, description="Requests per worker that may wait for one of them; 503 above."
+    )
+    queue_timeout: Duration = Field(
+        default=_origin.queue_timeout_s, description="How long they wait; 503 after."
+    )
     header: Size = Field(default=_origin.header_bytes, description="Largest header section of an answer.")
+    max_response: SizeOrZero = Field(
+        default=_origin.response_bytes, description="Largest body of an answer; 0 for any."
+    )
     retries: CountOrZero = Field(
         default=_origin.retries, description="Further attempts, where another one is safe."
     )
@@ -440,6 +463,10 @@ class Config(Section):
     sites: list[Site] = Field(default=[], description="What is served, by host name.")
     name: Token = Field(
         default=_worker.name, description="How the edge calls itself in Via, Cache-Status and CDN-Loop."
+    )
+    resolvers: Many[Resolver] = Field(
+        default=[],
+        description="DNS servers for the names of origins; those of /etc/resolv.conf when not given.",
     )
     drain_timeout: Duration = Field(
         default=_worker.drain_timeout_s, description="How long running requests may take when a worker stops."

@@ -119,6 +119,22 @@ def origin_address(value: object) -> OriginSettings | DirectorySettings:
     return OriginSettings(parts.scheme, host_name(host), port)
 
 
+def resolver(value: object) -> str:
+    """'127.0.0.1', '192.0.2.1:5353', '::1', '[::1]:53': the numeric address of a DNS server, and its port."""
+    if not isinstance(value, str):
+        raise ValueError("not an address")
+    host, port = value, "53"
+    if value.count(":") == 1 or "]:" in value:
+        host, _, port = value.rpartition(":")
+    try:
+        address = ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ValueError(f"'{host}' is not a numeric address") from None
+    if not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ValueError(f"'{port}' is not a port")
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
 def directory(value: str) -> str:
     """The path of 'file:///var/www/site', '/var/www/site', './public' or '~/public'; it may be relative."""
     if not value.startswith("file:"):

@@ -296,6 +296,57 @@ class TestMeaning:
         assert settings.config_path == tmp_path / "edge.yaml"
         assert settings.local_names == ("localhost", "127.0.0.1", "::1", "shop.example", "*.shop.example")
 
+    def test_what_bounds_the_connections_to_an_origin(self, tmp_path: Path) -> None:
+        settings = settings_of(
+            tmp_path,
+            """
+            resolvers: [127.0.0.1, "[::1]:5353"]
+            sites:
+              - origin:
+                  url: https://backend.example
+                  client_certificate: edge.pem
+                  client_key: /etc/edge.key
+                  total_timeout: 1m
+                  connections: 8
+                  queue: 16
+                  queue_timeout: 250ms
+                  max_response: 1MiB
+                  tunnel_idle_timeout: 10m
+            """,
+        )
+        assert settings.worker.resolvers == ("127.0.0.1:53", "[::1]:5353")
+        assert settings.worker.sites[0].routes[0].origin == OriginSettings(
+            "https", "backend.example", 443, client_certificate=str(tmp_path / "edge.pem"),
+            client_key="/etc/edge.key", total_timeout_s=60, connections=8, queue=16, queue_timeout_s=0.25,
+            response_bytes=1024**2, tunnel_idle_timeout_s=600,
+        )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("origin", "error"),
+        [
+            ("http://a.example, client_certificate: a.pem", "a certificate is shown over https:// only"),
+            ("https://a.example, client_key: a.key", "a key without its client_certificate"),
+        ],
+    )
+    def test_a_client_certificate_that_could_not_be_shown(
+        self, tmp_path: Path, origin: str, error: str
+    ) -> None:
+        (found,) = errors_of(tmp_path, f"sites: [{{origin: {{url: {origin}}}}}]\n")
+        assert found.endswith(error)
+
+    @pytest.mark.parametrize(
+        ("resolver", "reason"),
+        [
+            ("dns.example", "'dns.example' is not a numeric address"),
+            ("127.0.0.1:0", "'0' is not a port"),
+            ("127.0.0.1:dns", "'dns' is not a port"),
+            ("'[::1]:'", "'' is not a port"),
+        ],
+    )
+    def test_resolvers_are_numeric_addresses(self, tmp_path: Path, resolver: str, reason: str) -> None:
+        (found,) = errors_of(tmp_path, f"resolvers: {resolver}\n{SITE}")
+        assert f"for 'resolvers': {reason} (expects the numeric address of a DNS server" in found
+
     def test_the_protocols_a_connection_may_be_switched_to(self, tmp_path: Path) -> None:
         settings = settings_of(
             tmp_path,

@@ -50,7 +50,9 @@ async def ask_many(
 
 
 async def _read(reader: asyncio.StreamReader, method: str) -> Answer:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    head = "HTTP/1.1 1"
+    while head.startswith("HTTP/1.1 1"):  # interim answers are not what was asked for
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     status, *lines = head.rstrip().split("\r\n")
     answer = Answer(int(status.split(" ")[1]))
     for line in lines:
