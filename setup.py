@@ -41,6 +41,8 @@ HIT_PATH = [
     "worker.origin.connection",
     "worker.origin.pool",
     "worker.origin.fetch",
+    "worker.origin.group",
+    "worker.origin.balance",
     "worker.response.hop_by_hop",
     "worker.response.compress",
     "worker.response.fields",

@@ -1,4 +1,4 @@
-"""The origin stage: one request to one origin, retried only where that is safe."""
+"""One request to one server. What is tried after a failure, and where, is the group's business (`group`)."""
 
 from asyncio import CancelledError
 from time import monotonic_ns
@@ -7,7 +7,7 @@ from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.message import Response
-from worker.origin.connection import Connection, Inform
+from worker.origin.connection import Inform
 from worker.origin.pool import Pool
 from worker.origin.request_head import RequestHead
 from worker.reasons import Fault, Side
@@ -16,12 +16,9 @@ from worker.settings import OriginSettings
 # May be repeated although the origin could have acted on the first attempt (RFC 9110 9.2.2).
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
-# Worth another try at once on the same origin; a bad certificate or a reached limit will not be better.
-_PASSING = frozenset((Fault.CONNECT_REFUSED, Fault.CONNECT_TIMEOUT, Fault.DNS, Fault.TLS, Fault.UNAVAILABLE))
-
 
 class OriginFetch:
-    """`pipeline.Fetch` for one origin.
+    """One server of one or more groups, as one worker asks it.
 
     `name` is what we call ourselves in Via, `own_id` in CDN-Loop: a token that no other edge on the way uses.
     Call `sweep` about once a second, or nothing ever times out.
@@ -51,9 +48,8 @@ class OriginFetch:
         of at most 64 KiB comes as bytes, any other as a Stream which its reader must read to the end or
         close. Sets origin, connect_ns, first_byte_ns, forwarded_status and retries of `ctx`.
 
-        Raises EdgeError. Repeats the request by itself when nothing of it was sent (at most `retries`
-        times), and once when a reused connection had died under an idempotent request without a body
-        (RFC 9112 9.3.1).
+        Raises EdgeError. Repeats the request by itself only once, when a reused connection had died under an
+        idempotent request without a body (RFC 9112 9.3.1): that tells nothing of the server.
         """
         request = ctx.request
         method = method or request.method
@@ -65,7 +61,9 @@ class OriginFetch:
         connection = self.pool.take(ctx.now_ns)
         while True:
             if connection is None:
-                connection = await self._connect(ctx)
+                started_ns = monotonic_ns()
+                connection = await self.pool.connect()
+                ctx.connect_ns = monotonic_ns() - started_ns
             answer = connection.ask(head, body, to_head=method == b"HEAD", inform=inform)
             try:
                 response = await answer
@@ -83,21 +81,10 @@ class OriginFetch:
                 ctx.forwarded_status = response.status
                 return response
 
-    async def _connect(self, ctx: Context) -> Connection:
-        """A new connection, tried again as often as the settings allow."""
-        left = self.settings.retries
-        while True:
-            started_ns = monotonic_ns()
-            try:
-                connection = await self.pool.connect()
-            except EdgeError as error:
-                if left <= 0 or error.fault not in _PASSING:
-                    raise
-                left -= 1
-                ctx.retries += 1
-            else:
-                ctx.connect_ns = monotonic_ns() - started_ns
-                return connection
+    def in_flight(self) -> int:
+        """Requests that this worker has under way."""
+        pool = self.pool
+        return len(pool.connections) + pool.connecting - len(pool.idle)
 
     def sweep(self, now_ns: int) -> None:
         """Expire idle connections and enforce timeouts; `now_ns` monotonic. Call it about once a second."""
