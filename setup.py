@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 
 CORE = [
     "segment", "lock", "slab", "ghost", "evict", "table", "room", "read", "fill", "repair", "adopt", "audit",
-    "lease", "bucket", "window", "counter", "purge", "sum", "follow", "crawl", "walk",
+    "lease", "bucket", "window", "score", "counter", "purge", "sum", "follow", "crawl", "walk",
 ]  # fmt: skip
 
 NATIVE = ["worker.fields", "worker.cache.plain_hit", "worker.observe.hit_line"]
@@ -43,6 +43,11 @@ HIT_PATH = [
     "worker.origin.fetch",
     "worker.origin.group",
     "worker.origin.balance",
+    "worker.origin.recent",
+    "worker.origin.standing",
+    "worker.origin.breaker",
+    "worker.origin.budget",
+    "worker.origin.health",
     "worker.response.hop_by_hop",
     "worker.response.compress",
     "worker.response.fields",

@@ -21,6 +21,9 @@ USER_STATISTICS: Final = 64
 LAYOUT_VERSION: int
 PAGE_BYTES: int  # what `occupancy` counts pages of
 
+SCORES: int  # cells of the scoreboard
+SCORE_WORDS: int
+
 # Verdicts of Cache.get
 FRESH: int  # within its freshness lifetime
 STALE_WHILE_REVALIDATE: int  # stale, within its stale-while-revalidate window
@@ -61,6 +64,7 @@ class Segment:
     leases: Leases
     buckets: TokenBuckets
     windows: SlidingWindows
+    scoreboard: Scoreboard
     statistics: Statistics
     size_bytes: int
 
@@ -380,6 +384,34 @@ class SlidingWindows:
         `window_s`: a change weighs its old counts by the new length. ValueError unless 1 <= window_s <= 2**20 and
         1 <= cost <= limit <= 262143.
         """
+
+@final
+class Scoreboard:
+    """Cells of words that every process may read and change, one per key; begins empty with every start.
+
+    Never waits, and a process may die at any instant. A key keeps its cell as long as the segment is in use, so
+    there are at most SCORES keys.
+    """
+
+    def claim(self, key: bytes) -> Score | None:
+        """The cell of that key, the same for every process; its words are 0 at first.
+
+        None when all cells belong to other keys (`scoreboard_full` tells how often): go on without.
+        """
+
+@final
+class Score:
+    """Seven unsigned 64-bit words; each call is one atomic access to one of them, 0 to SCORE_WORDS - 1.
+
+    IndexError for another word, OverflowError for a value that does not fit.
+    """
+
+    def load(self, word: int) -> int: ...
+    def store(self, word: int, value: int) -> None: ...
+    def add(self, word: int, amount: int) -> int:
+        """What the word is afterwards; it wraps at 2**64."""
+    def swap(self, word: int, expected: int, value: int) -> bool:
+        """Compare and swap: put `value` in the place of `expected`; False when something else stands there."""
 
 class Statistics:
     """A page of counters per member, written without atomics by its owner only."""

@@ -83,6 +83,7 @@ cdef class Segment:
     cdef readonly object leases
     cdef readonly object buckets
     cdef readonly object windows
+    cdef readonly object scoreboard
     cdef readonly object statistics
     cdef readonly size_t size_bytes
     cdef tuple doorbells
@@ -114,6 +115,7 @@ cdef class Segment:
         self.cache = Cache(self.mapping, self.leases)
         self.buckets = TokenBuckets(self.mapping)
         self.windows = SlidingWindows(self.mapping)
+        self.scoreboard = Scoreboard(self.mapping)
         self.statistics = Statistics(self.mapping)
         return 0
 
@@ -862,6 +864,58 @@ cdef class SlidingWindows:
             counter_add(map.statistics, map.member, CORE_WINDOW_TABLE_FULL, 1)
             return 0
         return wait_ns
+
+
+# --- scoreboard (score.h) ------------------------------------------------------------------------------------
+
+SCORES = SHM_SCORES
+SCORE_WORDS = C_SCORE_WORDS
+
+
+@cython.final
+cdef class Scoreboard:
+    cdef Mapping mapping
+
+    def __cinit__(self, Mapping mapping):
+        self.mapping = mapping
+
+    def claim(self, bytes key):
+        cdef shm *map = &self.mapping.map
+        cdef score *claimed
+        cdef Score found
+        if map.base is NULL:
+            raise SegmentError("the segment is closed")
+        claimed = score_claim(segment_region(map, REGION_SCORES), SHM_SCORES,
+                              segment_hash(map, <char *>key, len(key)))
+        if claimed is NULL:
+            counter_add(map.statistics, map.member, CORE_SCOREBOARD_FULL, 1)
+            return None
+        found = Score.__new__(Score)
+        found.mapping = self.mapping
+        found.score = claimed
+        return found
+
+
+@cython.final
+cdef class Score:
+    def load(self, unsigned int word):
+        return score_load(self._checked(word), word)
+
+    def store(self, unsigned int word, uint64_t value):
+        score_store(self._checked(word), word, value)
+
+    def add(self, unsigned int word, uint64_t amount):
+        return score_add(self._checked(word), word, amount)
+
+    def swap(self, unsigned int word, uint64_t expected, uint64_t value):
+        return score_swap(self._checked(word), word, expected, value)
+
+    cdef score *_checked(self, unsigned int word) except NULL:
+        if self.mapping is None or self.mapping.map.base is NULL:
+            raise SegmentError("the segment is closed")
+        if word >= C_SCORE_WORDS:
+            raise IndexError(f"word {word} is outside 0..{C_SCORE_WORDS - 1}")
+        return self.score
 
 
 # --- statistics (counter.h) --------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ class EjectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class BreakerSettings:
-    """Circuit breaker of a group: when it is open, requests fail at once instead of waiting for a dead origin."""
+    """Circuit breaker of a group: while it is open, requests fail at once and wait for no dead origin."""
 
     share: float = 0.0  # of requests failed within window_s that opens it, 0: no breaker
     window_s: int = 10

@@ -50,6 +50,7 @@ CORE: Final = (
     ("leases_too_slow", "Leases ended because their deadline had passed."),
     ("leases_unknown", "Claims withdrawn because another request claimed the same key at the same time."),
     ("leases_renewed", "Times a long fetch lengthened its lease."),
+    ("scoreboard_full", "Origin servers and groups whose health is not kept because the table was full."),
 )
 
 USER: Final = 64  # the first number that is ours: shmcache.core.USER_STATISTICS
