@@ -8,6 +8,7 @@ and is sent by its exchange (7); observers look at the end.
 import hashlib
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 
 from shmcache.core import Segment
 from worker.cache.fill import Fill
@@ -22,6 +23,9 @@ from worker.observe.access_log import AccessLog
 from worker.observe.counters import LOG_LINES_LOST
 from worker.observe.metrics import Metrics
 from worker.origin.fetch import OriginFetch
+from worker.origin.group import GroupFetch
+from worker.origin.health import GroupHealth
+from worker.origin.pool import Pool
 from worker.pipeline import Edge, Fetch, Filter, Gate, Observer, Pipeline, Refresh, Spawn
 from worker.reasons import Fault, Side
 from worker.response.browser_ttl import BrowserTtl
@@ -33,7 +37,13 @@ from worker.routing import Router, find_route
 from worker.security.access import AccessGate
 from worker.security.normalize import Normalizer
 from worker.security.ratelimit import RateLimitGate
-from worker.settings import OriginSettings, RouteSettings, WorkerSettings
+from worker.settings import (
+    DirectorySettings,
+    Origin,
+    OriginSettings,
+    RouteSettings,
+    WorkerSettings,
+)
 
 CRAWLED = 4096  # entries looked at per sweep: less than half a millisecond
 
@@ -52,7 +62,8 @@ class Composed:
         self._observers: tuple[Observer, ...] = (Metrics(segment.statistics), self._log)
         self._error_page = ErrorPage(settings.name)
         self._fields = EdgeFields(settings.name)
-        self._origins: dict[OriginSettings, OriginFetch] = {}
+        self._origins: dict[Origin, OriginFetch | GroupFetch] = {}
+        self._pools: dict[OriginSettings, Pool] = {}
         self._fills: list[Fill] = []
         unknown = self._pipeline((), _no_such_site)
         self.edge = Edge(Normalizer(), Router(settings.sites, self._route, unknown), unknown)
@@ -61,8 +72,8 @@ class Composed:
 
     def sweep(self, now_ns: int) -> None:
         """A few times a second: enforce the origins' timeouts, look after waiters, clear what expired."""
-        for origin in self._origins.values():
-            origin.sweep(now_ns)
+        for pool in self._pools.values():
+            pool.sweep(now_ns)
         for fill in self._fills:
             fill.sweep(now_ns)
         self._segment.cache.crawl(now_ns, CRAWLED)
@@ -82,10 +93,10 @@ class Composed:
 
     async def close(self) -> None:
         """End the idle origin connections and the log. Called after the last request."""
-        for origin in self._origins.values():
-            origin.close()
-        for origin in self._origins.values():
-            await origin.wait_closed()
+        for pool in self._pools.values():
+            pool.close()
+        for pool in self._pools.values():
+            await pool.wait_closed()
         self._log.close()
 
     # How a route is put together
@@ -120,12 +131,28 @@ class Composed:
         route = find_route(self._settings.sites, request)
         return (cache_key if route is None else key_maker(route.cache.key))(request)
 
-    def _origin(self, origin: OriginSettings) -> OriginFetch:
-        """Routes with the same origin share its connections."""
+    def _origin(self, origin: Origin) -> OriginFetch | GroupFetch:
+        """Routes with the same origin share it."""
         fetch = self._origins.get(origin)
         if fetch is None:
-            fetch = self._origins[origin] = OriginFetch(origin, self._settings.name, _own_id(self._settings))
+            fetch = self._origins[origin] = self._new_origin(origin)
         return fetch
+
+    def _new_origin(self, origin: Origin) -> OriginFetch | GroupFetch:
+        assert not isinstance(origin, DirectorySettings), "no configuration makes one yet"
+        if isinstance(origin, OriginSettings):
+            return self._server(origin)
+        # What is tried again is the group's decision.
+        servers = [self._server(replace(server, retries=0)) for server in origin.servers]
+        return GroupFetch(origin, servers, GroupHealth(self._segment.scoreboard, origin), self._key_of)
+
+    def _server(self, server: OriginSettings) -> OriginFetch:
+        """Everyone who asks the same server shares its connections, whatever it is to each of them."""
+        same = replace(server, weight=1, backup=False, retries=0)
+        pool = self._pools.get(same)
+        if pool is None:
+            pool = self._pools[same] = Pool(same)
+        return OriginFetch(server, self._settings.name, _own_id(self._settings), pool)
 
     def _pipeline(
         self,

@@ -1,7 +1,7 @@
 """Which of a group's servers gets a request: four ways to choose, and who may be chosen at all.
 
-Knows numbers, weights and keys; not what a server is, nor how its health comes about. All of it is one worker's own:
-what the workers share is the health, which decides who is available.
+Knows numbers, weights and keys; not what a server is, nor how its health comes about. All of it is one
+worker's own: what the workers share is the health, which decides who is available.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,15 +22,15 @@ class Balancer(Protocol):
     """One of the ways to choose."""
 
     def choose(self, servers: Numbers, weights: Sequence[float], key: bytes) -> int:
-        """One of `servers` (at least one), by their `weights` (in the same order, more than 0) or by `key`."""
+        """One of `servers`, by `key` or by their `weights`, which are in the same order and more than 0."""
         ...
 
 
 class RoundRobin:
     """Every server in turn, as often as its weight says, and as evenly spread over time as that allows.
 
-    nginx's smooth weighted round-robin: each turn every server gains its weight, and the one that is chosen pays
-    what all gained. Weights 5, 1, 1 give a a b a c a a, not a a a a a b c.
+    nginx's smooth weighted round-robin: each turn every server gains its weight, and the one that is chosen
+    pays what all gained. Weights 5, 1, 1 give a a b a c a a, not a a a a a b c.
     """
 
     def __init__(self, count: int) -> None:
@@ -51,9 +51,10 @@ class RoundRobin:
 class LeastConnections:
     """The server with the fewest requests in flight for its weight; of equal ones, each in turn.
 
-    What counts is this worker's own requests in flight. A count that all workers share would cost every request two
-    atomic writes to a contended line, and would stay wrong after a worker that died with requests in flight. The
-    kernel spreads the clients over the workers, so each sees a fair sample of how fast every server is.
+    What counts is this worker's own requests in flight. A count that all workers share would cost every
+    request two atomic writes to a contended line, and would stay wrong after a worker that died with requests
+    in flight. The kernel spreads the clients over the workers, so each sees a fair sample of how fast every
+    server is.
     """
 
     def __init__(self, count: int, in_flight: InFlight) -> None:
@@ -110,10 +111,10 @@ class TwoChoices:
 class Rendezvous:
     """The same server for the same key, for as long as that server is there.
 
-    Weighted rendezvous hashing: each server draws a number from key and name, the best draw wins. When a server goes,
-    only its keys move, spread over all others by weight; when it comes back, they return. A weight that
-    rises draws keys from all others and moves none between them. Every worker and every edge with the same
-    servers chooses the same.
+    Weighted rendezvous hashing: each server draws a number from key and name, the best draw wins. When a
+    server goes, only its keys move, spread over all others by weight; when it comes back, they return. A
+    weight that rises draws keys from all others and moves none between them. Every worker and every edge with
+    the same servers chooses the same.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -141,7 +142,7 @@ def balancer(settings: GroupSettings, in_flight: InFlight, random: Random) -> Ba
 
 
 def untried(tiers: Sequence[Numbers], available: Callable[[int], bool], tried: Numbers) -> Numbers:
-    """Those of the first tier that has any who are available and were not asked for this request; () if none has."""
+    """Who of the first tier that has any is available and was not asked for this request; () if nobody."""
     for tier in tiers:
         if found := [server for server in tier if server not in tried and available(server)]:
             return found
@@ -149,7 +150,7 @@ def untried(tiers: Sequence[Numbers], available: Callable[[int], bool], tried: N
 
 
 def candidates(tiers: Sequence[Numbers], available: Callable[[int], bool], tried: Numbers) -> Numbers:
-    """Among whom to choose: all are of one tier. `tiers` in their order: the servers proper, then the backups.
+    """Among whom to choose, all of one of `tiers`: those are the servers proper, then the backups.
 
     Who is available comes first, and of these who was not tried yet. When nobody is, all are candidates as if
     they were: to ask a server that may be down is better than to fail for certain (panic routing).

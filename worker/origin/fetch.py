@@ -1,4 +1,7 @@
-"""One request to one server. What is tried after a failure, and where, is the group's business (`group`)."""
+"""The origin stage: one request to one origin, retried only where that is safe.
+
+What is tried at another server of a group is the group's business.
+"""
 
 from asyncio import CancelledError
 from time import monotonic_ns
@@ -7,7 +10,7 @@ from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.message import Response
-from worker.origin.connection import Inform
+from worker.origin.connection import Connection, Inform
 from worker.origin.pool import Pool
 from worker.origin.request_head import RequestHead
 from worker.reasons import Fault, Side
@@ -16,20 +19,28 @@ from worker.settings import OriginSettings
 # May be repeated although the origin could have acted on the first attempt (RFC 9110 9.2.2).
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
+# Worth another try at once on the same origin; a bad certificate or a reached limit will not be better.
+PASSING = frozenset((Fault.CONNECT_REFUSED, Fault.CONNECT_TIMEOUT, Fault.DNS, Fault.TLS, Fault.UNAVAILABLE))
+
 
 class OriginFetch:
-    """One server of one or more groups, as one worker asks it.
+    """`pipeline.Fetch` for one origin.
 
     `name` is what we call ourselves in Via, `own_id` in CDN-Loop: a token that no other edge on the way uses.
-    Call `sweep` about once a second, or nothing ever times out.
+    `pool`: connections that are shared with others who ask the same server; whoever made it sweeps and closes
+    it. Call `sweep` about once a second, or nothing ever times out.
     """
 
     def __init__(
-        self, settings: OriginSettings, name: str = "edgecluster", own_id: str | None = None
+        self,
+        settings: OriginSettings,
+        name: str = "edgecluster",
+        own_id: str | None = None,
+        pool: Pool | None = None,
     ) -> None:
         self.settings = settings
         self.url = settings.url
-        self.pool = Pool(settings)
+        self.pool = pool or Pool(settings)
         self.request_head = RequestHead(settings, name, own_id or name)
 
     async def __call__(
@@ -48,8 +59,9 @@ class OriginFetch:
         of at most 64 KiB comes as bytes, any other as a Stream which its reader must read to the end or
         close. Sets origin, connect_ns, first_byte_ns, forwarded_status and retries of `ctx`.
 
-        Raises EdgeError. Repeats the request by itself only once, when a reused connection had died under an
-        idempotent request without a body (RFC 9112 9.3.1): that tells nothing of the server.
+        Raises EdgeError. Repeats the request by itself when nothing of it was sent (at most `retries`
+        times), and once when a reused connection had died under an idempotent request without a body
+        (RFC 9112 9.3.1).
         """
         request = ctx.request
         method = method or request.method
@@ -61,9 +73,7 @@ class OriginFetch:
         connection = self.pool.take(ctx.now_ns)
         while True:
             if connection is None:
-                started_ns = monotonic_ns()
-                connection = await self.pool.connect()
-                ctx.connect_ns = monotonic_ns() - started_ns
+                connection = await self._connect(ctx)
             answer = connection.ask(head, body, to_head=method == b"HEAD", inform=inform)
             try:
                 response = await answer
@@ -81,8 +91,24 @@ class OriginFetch:
                 ctx.forwarded_status = response.status
                 return response
 
+    async def _connect(self, ctx: Context) -> Connection:
+        """A new connection, tried again as often as the settings allow."""
+        left = self.settings.retries
+        while True:
+            started_ns = monotonic_ns()
+            try:
+                connection = await self.pool.connect()
+            except EdgeError as error:
+                if left <= 0 or error.fault not in PASSING:
+                    raise
+                left -= 1
+                ctx.retries += 1
+            else:
+                ctx.connect_ns = monotonic_ns() - started_ns
+                return connection
+
     def in_flight(self) -> int:
-        """Requests that this worker has under way."""
+        """Requests that this worker has under way at the server, whoever asked."""
         pool = self.pool
         return len(pool.connections) + pool.connecting - len(pool.idle)
 

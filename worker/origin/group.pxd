@@ -1,7 +1,7 @@
 cdef class GroupFetch:
-    cdef str _name
-    cdef tuple _servers
-    cdef object _health, _key_of, _balancer
-    cdef int _attempts
-    cdef frozenset _retried, _failed
-    cdef list _tiers, _weights
+    cdef public str _name
+    cdef public tuple _servers
+    cdef public object _health, _key_of, _balancer
+    cdef public int _attempts
+    cdef public frozenset _retried, _failed
+    cdef public list _tiers, _weights
