@@ -23,7 +23,7 @@ from cluster.lock import running_pid
 from cluster.segment import left_bytes
 from cluster.settings import CertificateSettings, ClusterSettings
 from cluster.sockets import Sockets
-from worker.settings import OriginSettings
+from worker.settings import GroupSettings, Origin, OriginSettings
 
 SHM = Path("/dev/shm")
 SOON = timedelta(days=14)
@@ -186,9 +186,9 @@ def _as_worker(settings: ClusterSettings) -> Iterator[str]:
 
 
 def origins(settings: ClusterSettings) -> Iterator[Finding]:
-    """Each origin's name resolves (only a warning if not: it may when it is asked) and its CA file loads."""
+    """Each server's name resolves (only a warning if not: it may when it is asked) and its CA file loads."""
     routes = [route for site in settings.worker.sites for route in site.routes]
-    different = list(dict.fromkeys(route.origin for route in routes))
+    different = list(dict.fromkeys(server for route in routes for server in _servers(route.origin)))
     for origin in different:
         if origin.ca_file is not None:
             try:
@@ -209,6 +209,12 @@ def origins(settings: ClusterSettings) -> Iterator[Finding]:
                 yield Finding("warning", "origin", f"{origin.url}: the name does not resolve now: {reason}")
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _servers(origin: Origin) -> tuple[OriginSettings, ...]:
+    if isinstance(origin, GroupSettings):
+        return origin.servers
+    return (origin,) if isinstance(origin, OriginSettings) else ()
 
 
 def resolve(origin: OriginSettings) -> list[str]:

@@ -1,0 +1,156 @@
+"""The kinds of values a configuration may hold, and the base of its mappings.
+
+Each kind says how it is spelled (`units`), what an error message calls it (`Expects`) and what an editor is
+told. Which key takes which is the models' business.
+"""
+
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from cluster.config import units
+
+
+class Expects:
+    """What a value has to look like, in the words of an error message."""
+
+    def __init__(self, phrase: str) -> None:
+        self.phrase = phrase
+
+
+def text_schema(*examples: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "examples": list(examples)})
+
+
+def positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("must be more than 0")
+    return value
+
+
+def _whole(seconds: float) -> int:
+    if seconds != int(seconds):
+        raise ValueError("must be whole seconds")
+    return int(seconds)
+
+
+Size = Annotated[
+    int, BeforeValidator(lambda value: positive(units.size(value))),
+    Expects("a size such as 512MiB or 64KB"), text_schema("512MiB", "64KB"),
+]  # fmt: skip
+SizeOrZero = Annotated[
+    int, BeforeValidator(units.size),
+    Expects("a size such as 512B or 4KiB, or 0"), text_schema("512B", "4KiB"),
+]  # fmt: skip
+Duration = Annotated[
+    float, BeforeValidator(lambda value: positive(units.duration(value))),
+    Expects("a duration such as 30s, 5m or 250ms"), text_schema("30s", "5m", "250ms"),
+]  # fmt: skip
+DurationOrZero = Annotated[
+    float, BeforeValidator(units.duration),
+    Expects("a duration such as 30s, 5m or 250ms, or 0"), text_schema("30s", "0s"),
+]  # fmt: skip
+WholeSeconds = Annotated[
+    int, BeforeValidator(lambda value: _whole(positive(units.duration(value)))),
+    Expects("a duration of whole seconds such as 30s, 5m or 1d"), text_schema("30s", "5m", "1d"),
+]  # fmt: skip
+WholeSecondsOrZero = Annotated[
+    int, BeforeValidator(lambda value: _whole(units.duration(value))),
+    Expects("a duration of whole seconds such as 30s or 5m, or 0"), text_schema("30s", "0s"),
+]  # fmt: skip
+Statuses = Annotated[
+    str, BeforeValidator(units.statuses),
+    Expects("a status such as 404, or a class of them such as 5xx"), text_schema("404", "5xx"),
+]  # fmt: skip
+Rate = Annotated[
+    float, BeforeValidator(units.rate),
+    Expects("a rate such as 10/s or 600/m"), text_schema("10/s", "600/m"),
+]  # fmt: skip
+Count = Annotated[int, Field(ge=1), Expects("a whole number of at least 1")]
+CountOrZero = Annotated[int, Field(ge=0), Expects("a whole number of at least 0")]
+Flag = Annotated[bool, Expects("true or false")]
+Word = Annotated[str, Field(min_length=1), Expects("a word")]
+Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$"), Expects("a word of letters, digits, . _ and -")]
+FilePath = Annotated[str, Field(min_length=1), Expects("the path of a file")]
+Block = Annotated[
+    Any, BeforeValidator(units.network),
+    Expects("an address or CIDR block such as 192.0.2.0/24 or 2001:db8::/32"), text_schema("192.0.2.0/24"),
+]  # fmt: skip
+HostName = Annotated[
+    str, BeforeValidator(units.host_name),
+    Expects("a host name such as example.org"), text_schema("example.org"),
+]  # fmt: skip
+HostPattern = Annotated[
+    str, BeforeValidator(units.host_pattern),
+    Expects("a host name such as example.org or *.example.org, or * for any"),
+    text_schema("example.org", "*.example.org", "*"),
+]  # fmt: skip
+Listener = Annotated[
+    Any, BeforeValidator(units.listener),
+    Expects("a URL with a numeric address such as http://127.0.0.1:8080 or https://[::]:443"),
+    text_schema("http://127.0.0.1:8080", "https://[::]:443"),
+]  # fmt: skip
+Resolver = Annotated[
+    str, BeforeValidator(units.resolver),
+    Expects("the numeric address of a DNS server such as 127.0.0.1 or [::1]:53"),
+    text_schema("127.0.0.1", "[::1]:53"),
+]  # fmt: skip
+OriginAddress = Annotated[
+    Any, BeforeValidator(units.origin_address),
+    Expects("the origin's URL such as http://127.0.0.1:8000"), text_schema("http://127.0.0.1:8000"),
+]  # fmt: skip
+
+
+class OneOrMany:
+    """Marks a list in whose place a single item may stand."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            lambda value: value if isinstance(value, list) else [value], handler(source)
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        many = handler(schema)
+        return {"anyOf": [many["items"], many]}
+
+
+Item = TypeVar("Item")
+Many = Annotated[list[Item], OneOrMany()]
+
+
+class Section(BaseModel):
+    """A mapping of the configuration file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    short_hand: ClassVar[dict[str, Any] | None] = None  # JSON Schema of what may stand for the mapping
+    short_words: ClassVar[str] = ""  # the same for an error message
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, value: object) -> object:
+        return value if value is None or isinstance(value, dict) else cls.expand(value)
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        """The mapping that a short-hand value stands for; other values come back as they are."""
+        return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        full = handler(schema)
+        return {"anyOf": [cls.short_hand, full]} if cls.short_hand else full
