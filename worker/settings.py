@@ -86,7 +86,7 @@ class ProbeSettings:
     timeout_s: float = 2.0
     statuses: tuple[tuple[int, int], ...] = ((200, 399),)  # (first, last) that pass
     passes: int = 2  # in a row until an unhealthy server is healthy
-    failures: int = 3  # in a row until a healthy one is not
+    failures: int = 3  # in a row until a healthy one is not; the very first check decides alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +95,9 @@ class EjectionSettings:
 
     failures: int = 5  # in a row, over all workers; 0: never ejected
     statuses: tuple[tuple[int, int], ...] = ((500, 500), (502, 504))  # answers that count as failures
-    time_s: float = 10.0  # the first time; doubled with each ejection that follows, up to max_time_s
+    time_s: float = 10.0  # the first time, twice as long each time that follows, up to max_time_s
     max_time_s: float = 300.0
-    max_share: float = 0.5  # of the group's servers that may be ejected at once (one always may)
+    max_share: float = 0.5  # of the group's servers ejected at once; one may, the last available one never
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class RetrySettings:
     attempts: int = 1  # further ones per request
     statuses: tuple[tuple[int, int], ...] = ()  # answers tried again elsewhere, where that is safe
     budget: float = 0.2  # retries per request over the last ten seconds, all workers together
-    least: int = 10  # retries that are allowed in those ten seconds whatever the share
+    least: int = 10  # retries in those ten seconds beside that share
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cluster import wire
+from cluster.control.origins import Origins
 from cluster.control.stored import listed, of_url
 from shmcache.core import Segment
 from worker.cache.key import cache_key, key_maker
@@ -35,6 +36,7 @@ class Edge:
         self.segment = segment
         self.supervisor_socket = supervisor_socket
         self.sites = sites
+        self.origins = Origins(segment.scoreboard, sites)
         # Keys and spellings as the workers make them.
         self.purge = Purge(segment.cache, self._key_of, Normalizer())
 
@@ -47,8 +49,12 @@ class Edge:
         return await self._ask("reload", RELOAD_S)
 
     def stats(self) -> dict[str, Any]:
-        """Totals over all workers, living and gone, and what the cache holds."""
-        return {"totals": summary(self.segment.statistics.totals()), "cache": self.segment.occupancy()}
+        """Totals over all workers, living and gone, what the cache holds, and how the origins are."""
+        return {
+            "totals": summary(self.segment.statistics.totals()),
+            "cache": self.segment.occupancy(),
+            "groups": self.origins.report(),
+        }
 
     def cache_stats(self) -> dict[str, Any]:
         """What the shared cache holds, and what it has done so far."""
@@ -71,7 +77,8 @@ class Edge:
             cluster = self._in_numbers(await self.cluster())
         except wire.WireError:
             cluster = {}
-        return prometheus(self.segment.statistics.totals(), self.segment.occupancy(), cluster)
+        segment = self.segment
+        return prometheus(segment.statistics.totals(), segment.occupancy(), cluster, self.origins.report())
 
     async def not_ready(self) -> str:
         """Why the edge is not ready to take its traffic; "" when it is."""

@@ -4,6 +4,8 @@ import os
 import signal
 from collections.abc import Iterator, MutableSequence
 from functools import partial
+from pathlib import Path
+from subprocess import run
 from types import ModuleType
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from shmcache import Segment, SegmentError
 from shmcache.core import SCORE_WORDS, SCORES, Score
 from tests.support.processes import is_stopped, kill, shared_words, spawn, wait_exit
-from tests.support.regions import BOOT_ID, SEGMENT_BYTES, open_segment
+from tests.support.regions import BOOT_ID, SEGMENT_BYTES, compile_hammer, open_segment
 from tests.support.segments import cache_segment
 
 LARGEST = 2**64 - 1
@@ -197,3 +199,19 @@ def test_a_claim_overtaken_at_any_point_ends_in_the_keys_only_cell(
             assert (segment.scoreboard.claim(b"filler") is not None) == (rival == b"key")
             assert segment.scoreboard.claim(b"one more") is None
     assert point > 1
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (),
+        ("-fsanitize=undefined", "-fno-sanitize-recover=all"),
+        ("-fsanitize=thread", "-Wno-tsan"),
+    ],
+    ids=["plain", "ubsan", "tsan"],
+)
+def test_a_key_has_one_cell_however_threads_interleave(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    program = tmp_path / "hammer"
+    compile_hammer(program, *flags)
+    result = run([program, "score", "3000"], capture_output=True, text=True, timeout=100, check=False)
+    assert (result.returncode, result.stdout + result.stderr) == (0, "")

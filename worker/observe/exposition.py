@@ -4,7 +4,8 @@ Pure functions over numbers: whoever can see the segment can print it. Metric na
 with `edgecluster_` and use base units (seconds, bytes).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from worker.observe.counters import (
     BLOCKED,
@@ -77,14 +78,20 @@ _CLUSTER = {
 }
 
 
-def prometheus(totals: list[int], occupancy: Mapping[str, int], cluster: Mapping[str, object]) -> str:
+def prometheus(
+    totals: list[int],
+    occupancy: Mapping[str, int],
+    cluster: Mapping[str, object],
+    groups: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """Prometheus text exposition format 0.0.4 of all that is known.
 
     `totals` are `Statistics.totals()`, `occupancy` is `Segment.occupancy()`. Of `cluster` the numbers under
     workers, workers_alive, respawns, generation, started_s and loop_stall_max_s are printed, and the string
-    under version; what is absent is left out.
+    under version; what is absent is left out. `groups` are the groups of origins, each with its name, its
+    breaker and its servers.
     """
-    return "".join(_families(totals, occupancy, cluster))
+    return "".join((*_families(totals, occupancy, cluster), *_of_groups(groups)))
 
 
 def _families(
@@ -136,6 +143,36 @@ def _families(
     for key, (name, text) in _OCCUPANCY.items():
         if key in occupancy:
             yield _family(name, "gauge", text, [("", occupancy[key])])
+
+
+def _of_groups(groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """How the servers of origin groups are, as the control process reports it."""
+    servers = [
+        (_labels(group=group["name"], server=server["url"]), server)
+        for group in groups
+        for server in group["servers"]
+    ]
+    breakers = [
+        (_labels(group=group["name"]), group["breaker"]) for group in groups if group["breaker"] is not None
+    ]
+    if servers:
+        yield _family(
+            "origin_up", "gauge", "Whether a server of a group may be asked: neither unhealthy nor ejected.",
+            [(labels, int(server["state"] == "healthy")) for labels, server in servers],
+        )  # fmt: skip
+        yield _family(
+            "origin_ejections_total", "counter", "Times a server was left out because its requests failed.",
+            [(labels, server["ejections"]) for labels, server in servers],
+        )  # fmt: skip
+    if breakers:
+        yield _family(
+            "origin_breaker_open", "gauge", "Whether a group's circuit breaker is open or half-open.",
+            [(labels, int(breaker["state"] != "closed")) for labels, breaker in breakers],
+        )  # fmt: skip
+        yield _family(
+            "origin_breaker_openings_total", "counter", "Times a group's circuit breaker opened.",
+            [(labels, breaker["openings"]) for labels, breaker in breakers],
+        )  # fmt: skip
 
 
 def _labels(**labels: str) -> str:

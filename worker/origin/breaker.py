@@ -70,7 +70,7 @@ class Breaker:
             return self._end_trial(failed, word, now_ns)
         if word:
             return False
-        self._recent.add(1, failed, now_ns)
+        self._recent.add(failed, now_ns)
         return failed and self._is_too_much(now_ns) and self._open(now_ns)
 
     def _is_too_much(self, now_ns: int) -> bool:

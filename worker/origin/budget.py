@@ -25,7 +25,7 @@ class RetryBudget:
 
     def note_request(self, now_ns: int) -> None:
         """One request more that retries may be a share of."""
-        self._recent.add(1, 0, now_ns)
+        self._recent.add(False, now_ns)
 
     def take(self, now_ns: int) -> bool:
         """Takes one retry, if there is one."""

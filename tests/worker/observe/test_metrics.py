@@ -167,6 +167,29 @@ def test_what_the_segment_tells_of_itself_is_printed(segment: Segment) -> None:
     assert got["edgecluster_cache_stripe_repairs_total"] == 0
 
 
+def test_groups_of_origins_are_printed_by_their_configured_names() -> None:
+    servers = [
+        {"url": "http://10.0.0.1", "state": "healthy", "ejections": 3},
+        {"url": "http://10.0.0.2", "state": "ejected", "ejections": 1},
+        {"url": "http://10.0.0.3", "state": "unhealthy", "ejections": 0},
+    ]
+    groups = [
+        {"name": "app", "servers": servers, "breaker": {"state": "half-open", "openings": 2}},
+        {"name": "other", "servers": servers[:1], "breaker": None},
+    ]
+    got = samples(prometheus([0] * STATISTICS, {}, {}, groups))
+    assert {name: value for name, value in got.items() if "origin_up" in name} == {
+        'edgecluster_origin_up{group="app",server="http://10.0.0.1"}': 1,
+        'edgecluster_origin_up{group="app",server="http://10.0.0.2"}': 0,
+        'edgecluster_origin_up{group="app",server="http://10.0.0.3"}': 0,
+        'edgecluster_origin_up{group="other",server="http://10.0.0.1"}': 1,
+    }
+    assert got['edgecluster_origin_ejections_total{group="app",server="http://10.0.0.1"}'] == 3
+    assert got['edgecluster_origin_breaker_open{group="app"}'] == 1
+    assert got['edgecluster_origin_breaker_openings_total{group="app"}'] == 2
+    assert sum("breaker" in name for name in got) == 2
+
+
 def test_the_summary_counts_what_an_operator_asks_first(segment: Segment) -> None:
     observe = Metrics(segment.statistics)
     for ctx in MIX:
