@@ -88,7 +88,7 @@ def lay_over(tree: dict[str, Any], flags: Flags) -> dict[Location, str]:
     if flags.domains and flags.to is None:
         raise UsageError("--domain goes with --to URL; in a config file, write the names under 'hosts'")
     if flags.to is not None:
-        put(("sites",), [{"origin": flags.to, "hosts": list(flags.domains)}], "--to")
+        put(("sites",), [{"origin": {"url": flags.to}, "hosts": list(flags.domains)}], "--to")
         flagged = {("sites", 0, "hosts"): "--domain", **flagged}
     if flags.listen:
         put(("listen",), list(flags.listen), "--listen")

@@ -602,8 +602,7 @@ class TestErrors:
             (Flags(listen=("http://x:80",)), "--listen: bad value 'http://x:80': 'x' is not a numeric address; "
              "for all of them, use 0.0.0.0 or [::] "
              "(expects a URL with a numeric address such as http://127.0.0.1:8080 or https://[::]:443)"),
-            (Flags(to="x"), "--to: 'x' is no URL such as http://127.0.0.1:8000 and no name under 'origins'; there is none"),
-            (Flags(to="x:80"), "--to: bad value 'x:80': must begin with http:// or https:// "
+            (Flags(to="x"), "--to: bad value 'x': must begin with http:// or https:// "
              "(expects the origin's URL such as http://127.0.0.1:8000)"),
             (Flags(to="http://a", domains=("b c",)), "--domain: bad value 'b c': not a host name "
              "(expects a host name such as example.org or *.example.org, or * for any)"),

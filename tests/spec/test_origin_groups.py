@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 from tests.support.client import Answer, ask
 from tests.support.cluster import Cluster, settings, wait_until, with_worker
@@ -64,6 +66,13 @@ class Edge:
         written: list[dict[str, Any]] = wait_until(lines)
         return written
 
+    def metric(self, name: str) -> dict[str, int]:
+        """A metric of each server, by URL."""
+        with urlopen(f"{self.cluster.admin_url}/metrics") as page:
+            text = page.read().decode()
+        found = re.findall(rf'^{name}{{group="backend",server="(.*)"}} (\d+)$', text, re.MULTILINE)
+        return {url: int(count) for url, count in found}
+
 
 @contextmanager
 def edge(
@@ -71,7 +80,9 @@ def edge(
 ) -> Iterator[Edge]:
     """Two workers in front of servers: URLs, or mappings with `url` and settings."""
     log = state_dir / "access.log"
-    made = settings(state_dir, cache=cache or CacheSettings(enabled=False), log=LogSettings(str(log)))
+    made = settings(
+        state_dir, cache=cache or CacheSettings(enabled=False), log=LogSettings(str(log)), admin=True
+    )
     (site,) = made.worker.sites
     origin = GroupSettings("backend", tuple(map(server, servers)), **{"retry": GENEROUS, **group})
     routes = tuple(replace(route, origin=origin) for route in site.routes)
@@ -114,6 +125,7 @@ def test_requests_are_shared_by_weight_and_logged_with_their_server(tmp_path: Pa
     ):
         assert statuses(running.in_turn(80)) == {200: 80}
         asked = Counter(line["origin"] for line in running.logged())
+        assert running.metric("edgecluster_origin_server_requests_total") == asked
     assert abs(asked[heavy.url] - 40) <= 3  # each of two workers has its own turns
     assert all(abs(asked[one.url] - 20) <= 3 for one in light)
     assert len(heavy.requests) == asked[heavy.url]
