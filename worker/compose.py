@@ -7,7 +7,7 @@ and is sent by its exchange (7); observers look at the end.
 
 import hashlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from shmcache.core import Segment
@@ -22,23 +22,30 @@ from worker.message import Request, Response
 from worker.observe.access_log import AccessLog
 from worker.observe.counters import LOG_LINES_LOST
 from worker.observe.metrics import Metrics
+from worker.origin.directory import DirectoryFetch
 from worker.origin.fetch import OriginFetch
 from worker.origin.group import GroupFetch
 from worker.origin.health import GroupHealth
 from worker.origin.pool import Pool
+from worker.origin.request_rules import RuledFetch
+from worker.origin.rewrite import Rewrite, RewritingFetch
 from worker.pipeline import Edge, Fetch, Filter, Gate, Observer, Pipeline, Refresh, Spawn
 from worker.reasons import Fault, Side
 from worker.response.browser_ttl import BrowserTtl
 from worker.response.compress import Compress
 from worker.response.error_page import ErrorPage
 from worker.response.fields import EdgeFields
+from worker.response.header_rules import HeaderRules
 from worker.response.hop_by_hop import drop_hop_by_hop
+from worker.response.redirect import CanonicalRedirect, Redirects
 from worker.routing import Router, find_route
 from worker.security.access import AccessGate
 from worker.security.normalize import Normalizer
 from worker.security.ratelimit import RateLimitGate
 from worker.settings import (
     DirectorySettings,
+    GroupSettings,
+    HeaderSettings,
     Origin,
     OriginSettings,
     RouteSettings,
@@ -62,18 +69,20 @@ class Composed:
         self._observers: tuple[Observer, ...] = (Metrics(segment.statistics), self._log)
         self._error_page = ErrorPage(settings.name)
         self._fields = EdgeFields(settings.name)
-        self._origins: dict[Origin, OriginFetch | GroupFetch] = {}
+        self._origins: dict[Origin, OriginFetch | GroupFetch | DirectoryFetch] = {}
         self._pools: dict[OriginSettings, Pool] = {}
+        self._sources: list[Pool | DirectoryFetch] = []  # what has connections or threads
         self._fills: list[Fill] = []
+        self._normalizer = Normalizer()
         unknown = self._pipeline((), _no_such_site)
-        self.edge = Edge(Normalizer(), Router(settings.sites, self._route, unknown), unknown)
+        self.edge = Edge(self._normalizer, Router(settings.sites, self._route, unknown), unknown)
 
     # What the loop calls
 
     def sweep(self, now_ns: int) -> None:
         """A few times a second: enforce the origins' timeouts, look after waiters, clear what expired."""
-        for pool in self._pools.values():
-            pool.sweep(now_ns)
+        for source in self._sources:
+            source.sweep(now_ns)
         for fill in self._fills:
             fill.sweep(now_ns)
         self._segment.cache.crawl(now_ns, CRAWLED)
@@ -93,10 +102,10 @@ class Composed:
 
     async def close(self) -> None:
         """End the idle origin connections and the log. Called after the last request."""
-        for pool in self._pools.values():
-            pool.close()
-        for pool in self._pools.values():
-            await pool.wait_closed()
+        for source in self._sources:
+            source.close()
+        for source in self._sources:
+            await source.wait_closed()
         self._log.close()
 
     # How a route is put together
@@ -108,11 +117,12 @@ class Composed:
         if route.access is not None:
             gates.append(AccessGate(route.access, refuse))
         gates += [RateLimitGate(limit, self._segment.buckets, refuse) for limit in route.rate_limits]
+        gates += self._redirects(route)
         cache, key_of = self._segment.cache, key_maker(route.cache.key)
         gates.append(Lookup(cache, route.cache, codings))
         gates.append(PurgeGate(route.purgers, cache, key_of, refuse))
         fill = Fill(
-            self._origin(route.origin),
+            self._fetch(route),
             cache,
             self._segment.leases,
             route.cache,
@@ -122,24 +132,49 @@ class Composed:
             key_of=self._key_of,
         )
         self._fills.append(fill)
-        browser_ttl_s = route.cache.browser_ttl_s
-        extra = () if browser_ttl_s is None else (BrowserTtl(browser_ttl_s),)
-        return self._pipeline(gates, fill, fill.refresh, extra)
+        return self._pipeline(gates, fill, fill.refresh, _send_filters(route))
+
+    def _redirects(self, route: RouteSettings) -> list[Gate]:
+        gates: list[Gate] = []
+        https_port = self._https_port() if route.https_only else None
+        if route.https_only or route.canonical_host is not None:
+            gates.append(CanonicalRedirect(https_port, route.canonical_host))
+        if route.redirects:
+            gates.append(Redirects(route.redirects))
+        return gates
+
+    def _https_port(self) -> int:
+        """Where https is spoken: by us, else by a proxy in front of us, which has the usual port."""
+        ports = (listener.port for listener in self._settings.listeners if listener.scheme == "https")
+        return next(ports, 443)
+
+    def _fetch(self, route: RouteSettings) -> Callable[..., Awaitable[Response]]:
+        """The route's origin, and around it what the route changes about its requests."""
+        fetch: Callable[..., Awaitable[Response]] = self._origin(route.origin)
+        if route.rewrite is not None:
+            rewrite = Rewrite(route.rewrite, _addresses(route.origin), self._normalizer.normal_path)
+            fetch = RewritingFetch(fetch, rewrite)
+        if route.request_headers != HeaderSettings():
+            fetch = RuledFetch(fetch, route.request_headers)
+        return fetch
 
     def _key_of(self, request: Request) -> bytes:
         """The primary key that the request's own route gives it."""
         route = find_route(self._settings.sites, request)
         return (cache_key if route is None else key_maker(route.cache.key))(request)
 
-    def _origin(self, origin: Origin) -> OriginFetch | GroupFetch:
+    def _origin(self, origin: Origin) -> OriginFetch | GroupFetch | DirectoryFetch:
         """Routes with the same origin share it."""
         fetch = self._origins.get(origin)
         if fetch is None:
             fetch = self._origins[origin] = self._new_origin(origin)
         return fetch
 
-    def _new_origin(self, origin: Origin) -> OriginFetch | GroupFetch:
-        assert not isinstance(origin, DirectorySettings), "no configuration makes one yet"
+    def _new_origin(self, origin: Origin) -> OriginFetch | GroupFetch | DirectoryFetch:
+        if isinstance(origin, DirectorySettings):
+            directory = DirectoryFetch(origin)
+            self._sources.append(directory)
+            return directory
         if isinstance(origin, OriginSettings):
             return self._server(origin)
         # What is tried again is the group's decision.
@@ -152,6 +187,7 @@ class Composed:
         pool = self._pools.get(same)
         if pool is None:
             pool = self._pools[same] = Pool(same)
+            self._sources.append(pool)
         return OriginFetch(server, self._settings.name, _own_id(self._settings), pool)
 
     def _pipeline(
@@ -170,6 +206,28 @@ class Composed:
             spawn=self._spawn,
             refresh=refresh,
         )
+
+
+def _send_filters(route: RouteSettings) -> tuple[Filter, ...]:
+    """What the route's rules change about every answer."""
+    filters: list[Filter] = []
+    if route.cache.browser_ttl_s is not None:
+        filters.append(BrowserTtl(route.cache.browser_ttl_s))
+    if route.response_headers != HeaderSettings() or route.hsts is not None:
+        filters.append(HeaderRules(route.response_headers, route.hsts))
+    return tuple(filters)
+
+
+def _addresses(origin: Origin) -> set[str]:
+    """What an origin may call itself: its URL, and the Host it is told."""
+    if isinstance(origin, DirectorySettings):
+        return set()
+    if isinstance(origin, GroupSettings):
+        return set().union(*(_addresses(server) for server in origin.servers))
+    named = {origin.url}
+    if origin.host_header is not None:
+        named.add(f"{origin.scheme}://{origin.host_header}")
+    return named
 
 
 async def _no_such_site(ctx: Context) -> Response:

@@ -41,9 +41,9 @@ class Context:
 
     __slots__ = (
         "age_s", "block", "bytes_in", "bytes_out", "client", "connect_ns", "error", "first_byte_ns",
-        "forward", "forwarded_status", "key", "not_storable", "now_ns", "now_s", "origin", "outcome",
-        "refresh", "request", "request_id", "retries", "revalidate", "route", "started_ns", "status",
-        "stored", "ttl_s",
+        "forward", "forwarded_status", "key", "not_storable", "now_ns", "now_s", "origin", "origin_host",
+        "origin_target", "outcome", "refresh", "request", "request_id", "retries", "revalidate", "route",
+        "started_ns", "status", "stored", "ttl_s",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +73,9 @@ class Context:
         self.ttl_s = 0  # freshness lifetime left, negative when stale
         self.refresh = False  # a stale answer was given: revalidate in the background after sending
         self.revalidate: object = None  # the lookup gate's stored response to validate, for fill
+        # rewriting
+        self.origin_target: bytes | None = None  # path and query for the origin; None: the client's own
+        self.origin_host: bytes | None = None  # Host for the origin; None: as the origin's settings say
         # origin
         self.origin = ""  # "http://127.0.0.1:8081" once chosen
         self.forwarded_status = 0  # status of the origin's answer

@@ -17,7 +17,7 @@ class Outcome(StrEnum):
     REVALIDATED = "revalidated"  # stored but stale: the origin answered 304, served from the cache
     UPDATING = "updating"  # waited for another request's fetch and got its response
     BYPASS = "bypass"  # the cache was not asked (method, rule, request directive)
-    NONE = "none"  # answered before the cache was reached (block, limit, error page)
+    NONE = "none"  # answered before the cache was reached (block, limit, redirect, error page)
 
 
 class Forward(StrEnum):

@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import setproctitle
@@ -96,7 +97,9 @@ class Worker:
     async def open(self) -> None:
         """Compose the pipeline and accept on every listener. Raises when that cannot be."""
         start, loop = self.start, self.loop
-        self.composed = Composed(start.settings, start.segment, self.spawn)
+        bound = tuple(listening.settings for listening in start.listening)  # with the ports that are ours
+        settings = replace(start.settings, listeners=bound)
+        self.composed = Composed(settings, start.segment, self.spawn)
         loop.add_signal_handler(signal.SIGTERM, self.stopping.set)
         loop.add_signal_handler(signal.SIGUSR1, self.reopen_log)
         loop.add_reader(start.doorbell, self.on_doorbell)

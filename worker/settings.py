@@ -210,6 +210,36 @@ class RateLimitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RewriteSettings:
+    """What a route asks its origin for, in place of what the client asked for."""
+
+    host: str | None = None  # Host that the origin is told
+    strip_prefix: bytes = b""  # taken from the beginning of the path
+    paths: tuple[tuple[str, str], ...] = ()  # (pattern, replacement), then the first that matches is applied
+    add_prefix: bytes = b""  # put before what is left
+    cookies: bool = False  # Path and Domain of Set-Cookie are mapped back, too
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectSettings:
+    """One path, or many by `*` or a pattern, that have moved."""
+
+    to: str  # a path or a URL, in which $1 to $9 stand for what the groups matched
+    path: str | None = None  # with `*` for any characters
+    pattern: str | None = None  # or as a pattern
+    status: int | None = None  # None: 301 for GET and HEAD, 308 for others
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderSettings:
+    """Field lines that a route changes."""
+
+    set: tuple[tuple[bytes, bytes], ...] = ()  # in place of all lines of the name
+    add: tuple[tuple[bytes, bytes], ...] = ()  # beside them
+    remove: tuple[bytes, ...] = ()  # names in lower case
+
+
+@dataclass(frozen=True, slots=True)
 class RouteSettings:
     """Requests of one site whose path begins with `prefix`; the longest prefix wins."""
 
@@ -221,6 +251,13 @@ class RouteSettings:
     access: AccessSettings | None = None
     rate_limits: tuple[RateLimitSettings, ...] = ()
     purgers: tuple[Network, ...] = ()  # whose PURGE requests are carried out
+    rewrite: RewriteSettings | None = None
+    redirects: tuple[RedirectSettings, ...] = ()
+    https_only: bool = False  # http requests are redirected
+    canonical_host: bytes | None = None  # requests for another host name are redirected to this
+    request_headers: HeaderSettings = HeaderSettings()
+    response_headers: HeaderSettings = HeaderSettings()
+    hsts: bytes | None = None  # value of Strict-Transport-Security on answers over https
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,15 +21,19 @@ from cluster.config.models import (
     Site,
 )
 from cluster.config.paths import absolute, default_state_dir
+from cluster.config.rewriting import Headers, Hsts, Redirect, RequestChanges, ResponseChanges, Rewrite
 from cluster.settings import CertificateSettings, ClusterSettings
 from worker.settings import (
     AccessSettings,
     CacheSettings,
     CompressionSettings,
+    HeaderSettings,
     KeySettings,
     Limits,
     LogSettings,
     RateLimitSettings,
+    RedirectSettings,
+    RewriteSettings,
     RouteSettings,
     SiteSettings,
     WorkerSettings,
@@ -146,6 +150,8 @@ def route_settings(route: Route, site: Site, site_name: str, origins: NamedOrigi
         return route if getattr(route, key) is not None else site
 
     access, limits = chosen("access").access, chosen("rate_limits").rate_limits
+    rewrite, headers = chosen("rewrite").rewrite, chosen("headers").headers or Headers()
+    host, hsts = chosen("canonical_host").canonical_host, chosen("hsts").hsts
     return RouteSettings(
         name=name,
         prefix=route.prefix.encode(),
@@ -154,6 +160,13 @@ def route_settings(route: Route, site: Site, site_name: str, origins: NamedOrigi
         compression=compression_settings(chosen("compression").compression or Compression()),
         access=access_settings(access) if access else None,
         rate_limits=tuple(rate_limit_settings(limit) for limit in limits or ()),
+        rewrite=rewrite_settings(rewrite) if rewrite else None,
+        redirects=tuple(redirect_settings(redirect) for redirect in chosen("redirects").redirects or ()),
+        https_only=bool(chosen("https_only").https_only),
+        canonical_host=in_host_field(host) if host else None,
+        request_headers=header_settings(headers.request),
+        response_headers=header_settings(headers.response),
+        hsts=hsts_value(hsts) if hsts else None,
     )
 
 
@@ -209,3 +222,32 @@ def access_settings(access: Access) -> AccessSettings:
 def rate_limit_settings(limit: RateLimit) -> RateLimitSettings:
     burst = limit.burst or max(1, math.ceil(limit.rate))
     return RateLimitSettings(limit.name, limit.rate, burst, limit.action)
+
+
+def rewrite_settings(rewrite: Rewrite) -> RewriteSettings:
+    host = None if rewrite.host is None else in_host_field(rewrite.host).decode()
+    return RewriteSettings(
+        host,
+        (rewrite.strip_prefix or "").encode(),
+        tuple((path.pattern, path.to) for path in rewrite.path),
+        (rewrite.add_prefix or "").encode(),
+        rewrite.cookies,
+    )
+
+
+def redirect_settings(redirect: Redirect) -> RedirectSettings:
+    return RedirectSettings(redirect.to, redirect.path, redirect.pattern, redirect.status)
+
+
+def header_settings(changes: RequestChanges | ResponseChanges) -> HeaderSettings:
+    return HeaderSettings(
+        tuple((name.encode(), value.encode()) for name, value in changes.set.items()),
+        tuple((name.encode(), value.encode()) for name, value in changes.add.items()),
+        tuple(name.lower().encode() for name in changes.remove),
+    )
+
+
+def hsts_value(hsts: Hsts) -> bytes:
+    """RFC 6797 6.1."""
+    subdomains = "; includeSubDomains" if hsts.subdomains else ""
+    return f"max-age={hsts.max_age}{subdomains}{'; preload' if hsts.preload else ''}".encode()

@@ -8,6 +8,7 @@ from cluster.config.origins import Breaker, Ejection, Origin, Probe, Server, opt
 from cluster.config.paths import absolute
 from worker.settings import (
     BreakerSettings,
+    DirectorySettings,
     EjectionSettings,
     GroupSettings,
     OriginSettings,
@@ -28,6 +29,9 @@ class NamedOrigins:
         """The settings of `origin`; a group that has no name of its own is called `name`."""
         if origin.use is not None:
             return self.settings(self._origins[origin.use], origin.use)
+        if isinstance(origin.url, DirectorySettings):
+            index = origin.url.index if origin.index is None else tuple(origin.index)
+            return DirectorySettings(str(absolute(origin.url.path, self._base)), index)
         if not origin.is_group:
             return replace(server_settings(origin, origin, self._base), retries=origin.retries)
         servers: Sequence[Server | Origin] = origin.servers or [origin]

@@ -23,7 +23,7 @@ from cluster.lock import running_pid
 from cluster.segment import left_bytes
 from cluster.settings import CertificateSettings, ClusterSettings
 from cluster.sockets import Sockets
-from worker.settings import GroupSettings, Origin, OriginSettings
+from worker.settings import DirectorySettings, GroupSettings, Origin, OriginSettings
 
 SHM = Path("/dev/shm")
 SOON = timedelta(days=14)
@@ -186,9 +186,16 @@ def _as_worker(settings: ClusterSettings) -> Iterator[str]:
 
 
 def origins(settings: ClusterSettings) -> Iterator[Finding]:
-    """Each server's name resolves (only a warning if not: it may when it is asked) and its CA file loads."""
+    """Each server's name resolves (only a warning if not: it may when it is asked) and its CA file loads.
+
+    A directory can be read.
+    """
     routes = [route for site in settings.worker.sites for route in site.routes]
-    different = list(dict.fromkeys(server for route in routes for server in _servers(route.origin)))
+    every = list(dict.fromkeys(route.origin for route in routes))
+    for origin in every:
+        if isinstance(origin, DirectorySettings):
+            yield directory(origin, settings)
+    different = list(dict.fromkeys(server for origin in every for server in _servers(origin)))
     for origin in different:
         if origin.ca_file is not None:
             try:
@@ -209,6 +216,17 @@ def origins(settings: ClusterSettings) -> Iterator[Finding]:
                 yield Finding("warning", "origin", f"{origin.url}: the name does not resolve now: {reason}")
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def directory(origin: DirectorySettings, settings: ClusterSettings) -> Finding:
+    """It is there, and the workers may read it."""
+    with _as_worker(settings) as who:
+        readable = os.access(origin.path, os.R_OK | os.X_OK, effective_ids=True)
+    if not os.path.isdir(origin.path):
+        return Finding("error", "origin", f"there is no directory {origin.path}; make it or name another")
+    if not readable:
+        return Finding("error", "origin", f"{origin.path} cannot be read by {who}: check its permissions")
+    return Finding("ok", "origin", f"{origin.path} is a directory")
 
 
 def _servers(origin: Origin) -> tuple[OriginSettings, ...]:

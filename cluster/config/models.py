@@ -1,23 +1,25 @@
 """The shape of the configuration file: every key, what it means, what it expects, its default.
 
 One pydantic model per mapping, strict, no key beyond the declared ones. `Field(description=...)` is
-what an editor shows, `Expects` is the phrase that ends an error message. Defaults that the settings
-of the layers below know are taken from there, so that they are written once.
+what an editor shows. Defaults that the settings of the layers below know are taken from there, so that they
+are written once.
 """
 
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from cluster.config import units
 from cluster.config.origins import Origin
+from cluster.config.rewriting import Headers, Hsts, Redirect, Rewrite
 from cluster.config.values import (
     Block,
+    CacheSize,
     Count,
     Duration,
     Expects,
     FilePath,
     Flag,
+    HostName,
     HostPattern,
     Listener,
     Many,
@@ -32,7 +34,6 @@ from cluster.config.values import (
     WholeSeconds,
     WholeSecondsOrZero,
     Word,
-    text_schema,
 )
 from worker.settings import (
     CacheSettings,
@@ -43,21 +44,7 @@ from worker.settings import (
     WorkerSettings,
 )
 
-MIN_CACHE_BYTES = 4 * 1024**2  # below, the segment's own tables leave no room for responses
 MAX_WORKERS = 30  # the segment has 64 places; a reload has two generations side by side
-
-
-def _memory(value: object) -> int:
-    size_bytes = units.size(value)
-    if size_bytes < MIN_CACHE_BYTES:
-        raise ValueError(f"must be at least {units.show_size(MIN_CACHE_BYTES)}")
-    return size_bytes
-
-
-CacheSize = Annotated[
-    int, BeforeValidator(_memory),
-    Expects("a size such as 512MiB or 2GiB"), text_schema("512MiB", "2GiB"),
-]  # fmt: skip
 
 
 def _workers(value: object) -> object:
@@ -282,6 +269,18 @@ class Rules(Section):
     rate_limits: list[RateLimit] | None = Field(
         default=None, description="Rate limits, each of which must grant."
     )
+    rewrite: Rewrite | None = Field(default=None, description="What the origin is asked for instead.")
+    redirects: Many[Redirect] | None = Field(
+        default=None, description="Paths that have moved; whole ones first, then the first that matches."
+    )
+    https_only: Annotated[bool | None, Expects("true or false")] = Field(
+        default=None, description="Redirect http requests to https."
+    )
+    canonical_host: HostName | None = Field(
+        default=None, description="Redirect requests for any other host name to this one."
+    )
+    headers: Headers | None = Field(default=None, description="Fields to set, add or remove.")
+    hsts: Hsts | None = Field(default=None, description="Strict-Transport-Security of answers over https.")
 
 
 class Route(Rules):

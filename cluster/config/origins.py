@@ -7,7 +7,7 @@ keys go together is judged in `origin_rules`.
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, GetJsonSchemaHandler
+from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
 from cluster.config.values import (
@@ -16,6 +16,7 @@ from cluster.config.values import (
     Duration,
     DurationOrZero,
     Expects,
+    FileName,
     FilePath,
     Flag,
     HostName,
@@ -23,6 +24,7 @@ from cluster.config.values import (
     OneOrMany,
     OriginAddress,
     Section,
+    ServerAddress,
     Size,
     SizeOrZero,
     Statuses,
@@ -31,6 +33,7 @@ from cluster.config.values import (
 )
 from worker.settings import (
     BreakerSettings,
+    DirectorySettings,
     EjectionSettings,
     GroupSettings,
     OriginSettings,
@@ -45,14 +48,17 @@ _ejection = EjectionSettings()
 _breaker = BreakerSettings()
 _retry = RetrySettings()
 _OF_GROUPS = frozenset(("probe", "eject", "breaker", "retry"))
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _Share = Annotated[float, Field(gt=0, le=1), Expects("a share such as 0.5, at most 1")]
 
 
 class ServerOptions(Section):
     """One server and how it is asked. What is said of a group is what its servers leave out."""
 
-    url: OriginAddress | None = Field(default=None, description="Scheme, host and port of the only server.")
+    url: OriginAddress | None = Field(
+        default=None,
+        description="Scheme, host and port of a server, or a directory as file:///var/www/site or ./public.",
+    )
     host_header: HostName | None = Field(
         default=None, description="Host to send; the client's own when not given."
     )
@@ -105,7 +111,7 @@ class ServerOptions(Section):
 class Server(ServerOptions):
     """One of the servers of a group. A URL alone is short for `{url: URL}`."""
 
-    url: OriginAddress = Field(description="Scheme, host and port of the server.")
+    url: ServerAddress = Field(description="Scheme, host and port of the server.")
     weight: CountOrZero = Field(
         default=_origin.weight,
         description="Its share of the requests beside the others' weights; 0 for none.",
@@ -236,6 +242,20 @@ class Origin(ServerOptions):
     retries: CountOrZero = Field(
         default=_origin.retries, description="Further attempts, where another one is safe."
     )
+    index: Annotated[Many[FileName] | None, Expects("the name of a file such as index.html")] = Field(
+        default=None,
+        description="Files that stand for a directory, the first there is; else index.html.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Origin":
+        is_directory = isinstance(self.url, DirectorySettings)
+        if self.index is not None and not is_directory:
+            raise ValueError("'index' is for a directory, and the URL is that of a server")
+        others = sorted(self.model_fields_set - {"url", "index"})
+        if is_directory and others:
+            raise ValueError(f"'{others[0]}' is for a server, and the URL is that of a directory")
+        return self
 
     short_words: ClassVar = "a URL such as http://127.0.0.1:8000, a list of URLs, a name under 'origins'"
 
@@ -253,7 +273,7 @@ class Origin(ServerOptions):
     ) -> dict[str, Any]:
         full = super().__get_pydantic_json_schema__(schema, handler)
         _, many = handler.resolve_ref_schema(full)["properties"]["servers"]["anyOf"]
-        word = {"type": "string", "examples": ["http://127.0.0.1:8000", "backend"]}
+        word = {"type": "string", "examples": ["http://127.0.0.1:8000", "file:///var/www/site", "backend"]}
         return {"anyOf": [word, many, full]}
 
     @property

@@ -26,6 +26,7 @@ def broken_rules(config: Config) -> Broken:
     yield from access_is_decided(config)
     yield from limits_agree(config)
     yield from a_kept_cache_is_used(config)
+    yield from https_is_spoken(config)
 
 
 def listeners_differ(config: Config) -> Broken:
@@ -135,3 +136,13 @@ def a_kept_cache_is_used(config: Config) -> Broken:
     """A cache that no start takes over is not worth the memory it stays in."""
     if config.cache.keep_on_stop and not config.cache.keep:
         yield ("cache", "keep_on_stop"), "keeps a cache that the next start would drop: 'keep' is false"
+
+
+def https_is_spoken(config: Config) -> Broken:
+    """A redirect to https needs somebody who answers there: us, or a proxy that speaks it for us."""
+    if config.trusted_proxies or any(listener.scheme == "https" for listener in config.listen):
+        return
+    for location, rules in _all_rules(config):
+        if rules.https_only:
+            message = "nothing listens on https://: add such an address to 'listen', or leave this out"
+            yield (*location, "https_only"), message

@@ -1,7 +1,6 @@
-"""The kinds of values a configuration may hold, and the base of its mappings.
+"""What stands for a value in the configuration file, and the mapping that all others are made of.
 
-Each kind says how it is spelled (`units`), what an error message calls it (`Expects`) and what an editor is
-told. Which key takes which is the models' business.
+Each type checks a spelling, says what it expects and what an editor may offer. Knows no key.
 """
 
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -20,6 +19,8 @@ from pydantic_core import CoreSchema, core_schema
 
 from cluster.config import units
 
+MIN_CACHE_BYTES = 4 * 1024**2  # below, the segment's own tables leave no room for responses
+
 
 class Expects:
     """What a value has to look like, in the words of an error message."""
@@ -29,10 +30,11 @@ class Expects:
 
 
 def text_schema(*examples: str) -> WithJsonSchema:
+    """What an editor is told of a text with a form of its own."""
     return WithJsonSchema({"type": "string", "examples": list(examples)})
 
 
-def positive(value: float) -> float:
+def _positive(value: float) -> float:
     if value <= 0:
         raise ValueError("must be more than 0")
     return value
@@ -44,16 +46,27 @@ def _whole(seconds: float) -> int:
     return int(seconds)
 
 
+def _memory(value: object) -> int:
+    size_bytes = units.size(value)
+    if size_bytes < MIN_CACHE_BYTES:
+        raise ValueError(f"must be at least {units.show_size(MIN_CACHE_BYTES)}")
+    return size_bytes
+
+
 Size = Annotated[
-    int, BeforeValidator(lambda value: positive(units.size(value))),
+    int, BeforeValidator(lambda value: _positive(units.size(value))),
     Expects("a size such as 512MiB or 64KB"), text_schema("512MiB", "64KB"),
+]  # fmt: skip
+CacheSize = Annotated[
+    int, BeforeValidator(_memory),
+    Expects("a size such as 512MiB or 2GiB"), text_schema("512MiB", "2GiB"),
 ]  # fmt: skip
 SizeOrZero = Annotated[
     int, BeforeValidator(units.size),
     Expects("a size such as 512B or 4KiB, or 0"), text_schema("512B", "4KiB"),
 ]  # fmt: skip
 Duration = Annotated[
-    float, BeforeValidator(lambda value: positive(units.duration(value))),
+    float, BeforeValidator(lambda value: _positive(units.duration(value))),
     Expects("a duration such as 30s, 5m or 250ms"), text_schema("30s", "5m", "250ms"),
 ]  # fmt: skip
 DurationOrZero = Annotated[
@@ -61,7 +74,7 @@ DurationOrZero = Annotated[
     Expects("a duration such as 30s, 5m or 250ms, or 0"), text_schema("30s", "0s"),
 ]  # fmt: skip
 WholeSeconds = Annotated[
-    int, BeforeValidator(lambda value: _whole(positive(units.duration(value)))),
+    int, BeforeValidator(lambda value: _whole(_positive(units.duration(value)))),
     Expects("a duration of whole seconds such as 30s, 5m or 1d"), text_schema("30s", "5m", "1d"),
 ]  # fmt: skip
 WholeSecondsOrZero = Annotated[
@@ -105,9 +118,19 @@ Resolver = Annotated[
     Expects("the numeric address of a DNS server such as 127.0.0.1 or [::1]:53"),
     text_schema("127.0.0.1", "[::1]:53"),
 ]  # fmt: skip
+ServerAddress = Annotated[
+    Any, BeforeValidator(units.server_address),
+    Expects("the server's URL such as http://127.0.0.1:8000"), text_schema("http://127.0.0.1:8000"),
+]  # fmt: skip
 OriginAddress = Annotated[
     Any, BeforeValidator(units.origin_address),
     Expects("the origin's URL such as http://127.0.0.1:8000"), text_schema("http://127.0.0.1:8000"),
+]  # fmt: skip
+
+
+FileName = Annotated[
+    str, BeforeValidator(units.file_name), Expects("the name of a file such as index.html"),
+    text_schema("index.html"),
 ]  # fmt: skip
 
 

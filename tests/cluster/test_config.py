@@ -647,7 +647,7 @@ class TestSchema:
         schema = json.loads(json.dumps(json_schema()))
         assert schema["additionalProperties"] is False
         assert {"type": "boolean"} in schema["$defs"]["Cache"]["anyOf"]
-        word = {"type": "string", "examples": ["http://127.0.0.1:8000", "backend"]}
+        word = {"type": "string", "examples": ["http://127.0.0.1:8000", "file:///var/www/site", "backend"]}
         servers = {"type": "array", "items": {"$ref": "#/$defs/Server"}}
         assert schema["$defs"]["Origin"]["anyOf"][:2] == [word, servers]
         one, many = schema["properties"]["listen"]["anyOf"]

@@ -169,14 +169,14 @@ class TestErrors:
             ("{url: http://a, balance: hash}", "1:55: 'balance' is about several servers: give them under 'servers'"),
             ("{url: http://a, slow_start: 3s}", "1:58: 'slow_start' is about several servers: give them under 'servers'"),
             ("[http://a, ftp://b]", "1:41: bad value 'ftp://b' for 'sites[0].origin[1]': must begin with http:// or https:// "
-             "(expects the origin's URL such as http://127.0.0.1:8000)"),
+             "(expects the server's URL such as http://127.0.0.1:8000)"),
             ("[http://a, http://b, 'http://a:80']", "1:51: 'http://a:80' is listed already: give it a weight"),
             ("[{url: http://a, backup: true}]", "1:30: all servers are backups: somebody must be asked first"),
             ("{servers: [{url: http://a, weight: 0}, {url: http://b, backup: true}]}",
              "1:40: no server but backups has a weight above 0: nobody would be asked"),
             ("[{url: http://a, wieght: 2}]", "1:47: unknown key 'wieght' in 'sites[0].origin[0]'; did you mean 'weight'? "
              "(expects a whole number of at least 0)"),
-            ("[{weight: 2}]", "1:31: missing key 'url' in 'sites[0].origin[0]' (expects the origin's URL such as http://127.0.0.1:8000)"),
+            ("[{weight: 2}]", "1:31: missing key 'url' in 'sites[0].origin[0]' (expects the server's URL such as http://127.0.0.1:8000)"),
             ("{servers: [http://a], balance: fair}", "1:61: bad value 'fair' for 'sites[0].origin.balance' "
              "(expects round-robin, least-connections, two-choices or hash)"),
             ("{servers: [http://a], breaker: 2}", "1:61: bad value 2 for 'sites[0].origin.breaker': must be at most 1.0 (expects a share such as 0.5, at most 1)"),
@@ -185,6 +185,10 @@ class TestErrors:
             ("{servers: [http://a], retries: 1, retry: {attempts: 2}}", "1:61: 'retries' is short for 'retry.attempts', which is given too"),
             ("{servers: [https://a, {url: https://b, client_key: k}]}", "1:81: a key without its client_certificate"),
             ("{servers: [https://a, http://b], client_certificate: c}", "1:83: a certificate is shown over https:// only"),
+            ("[./public, http://a]", "1:31: bad value './public' for 'sites[0].origin[0]': must begin with http:// or https:// "
+             "(expects the server's URL such as http://127.0.0.1:8000)"),
+            ("{url: ./public, probe: /up}", "1:30: bad value (a mapping) for 'sites[0].origin': 'probe' is for a server, and the URL is that of a directory "
+             "(expects a URL such as http://127.0.0.1:8000, a list of URLs, a name under 'origins' or a mapping with url, host_header, server_name, verify and more)"),
             ("backend", "1:30: 'backend' is no URL such as http://127.0.0.1:8000 and no name under 'origins'; there is none"),
         ],
     )  # fmt: skip

@@ -94,6 +94,9 @@ class StreamRange:
         self._whole = whole
         self._skip = start
         self._left = stop - start
+        if hasattr(whole, "skip"):  # a file: what is not wanted need not be read
+            whole.skip(start)
+            self._skip = 0
 
     async def read(self) -> bytes:
         while self._left:
