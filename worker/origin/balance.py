@@ -38,13 +38,15 @@ class RoundRobin:
 
     def choose(self, servers: Numbers, weights: Sequence[float], key: bytes) -> int:
         gained = self._gained
-        chosen, most, total = servers[0], float("-inf"), 0.0
-        for server, weight in zip(servers, weights, strict=True):
+        chosen, most, total = servers[0], -1e300, 0.0
+        for place, server in enumerate(servers):
+            weight = weights[place]
+            has = gained[server] + weight
+            gained[server] = has
             total += weight
-            gained[server] += weight
-            if gained[server] > most:
-                chosen, most = server, gained[server]
-        gained[chosen] -= total
+            if has > most:
+                chosen, most = server, has
+        gained[chosen] = most - total
         return chosen
 
 

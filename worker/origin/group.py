@@ -54,7 +54,8 @@ class GroupFetch:
         self._retried = _in_ranges(settings.retry.statuses)
         self._failed = _in_ranges(settings.ejection.statuses)
         self._tiers = tiers_of(settings)
-        self._weights = [server.weight for server in settings.servers]
+        self._weights = [float(server.weight) for server in settings.servers]
+        self._starts_slowly = settings.slow_start_s > 0
         in_flight = [server.in_flight for server in servers]
         self._balancer = balancer(settings, lambda number: in_flight[number](), random or Random())
 
@@ -135,7 +136,10 @@ class GroupFetch:
     def _choose(self, ctx: Context, servers: Numbers, now_ns: int) -> int:
         if len(servers) == 1:
             return servers[0]
-        weights = [self._weights[server] * self._health.share(server, now_ns) for server in servers]
+        weights = [self._weights[server] for server in servers]
+        if self._starts_slowly:
+            for place, server in enumerate(servers):
+                weights[place] *= self._health.share(server, now_ns)
         key = b"" if self._key_of is None else ctx.key or self._key_of(ctx.request)
         return self._balancer.choose(servers, weights, key)
 
