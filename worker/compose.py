@@ -26,8 +26,10 @@ from worker.origin.directory import DirectoryFetch
 from worker.origin.fetch import OriginFetch
 from worker.origin.group import GroupFetch
 from worker.origin.health import GroupHealth
+from worker.origin.loop import LoopGate
 from worker.origin.pool import Pool
 from worker.origin.request_rules import RuledFetch
+from worker.origin.resolve import Resolver
 from worker.origin.rewrite import Rewrite, RewritingFetch
 from worker.pipeline import Edge, Fetch, Filter, Gate, Observer, Pipeline, Refresh, Spawn
 from worker.reasons import Fault, Side
@@ -69,6 +71,7 @@ class Composed:
         self._observers: tuple[Observer, ...] = (Metrics(segment.statistics), self._log)
         self._error_page = ErrorPage(settings.name)
         self._fields = EdgeFields(settings.name)
+        self._resolver = Resolver(settings.resolvers)
         self._origins: dict[Origin, OriginFetch | GroupFetch | DirectoryFetch] = {}
         self._pools: dict[OriginSettings, Pool] = {}
         self._sources: list[Pool | DirectoryFetch] = []  # what has connections or threads
@@ -106,6 +109,7 @@ class Composed:
             source.close()
         for source in self._sources:
             await source.wait_closed()
+        await self._resolver.close()
         self._log.close()
 
     # How a route is put together
@@ -121,6 +125,7 @@ class Composed:
         cache, key_of = self._segment.cache, key_maker(route.cache.key)
         gates.append(Lookup(cache, route.cache, codings))
         gates.append(PurgeGate(route.purgers, cache, key_of, refuse))
+        gates.append(LoopGate(_own_id(self._settings)))
         fill = Fill(
             self._fetch(route),
             cache,
@@ -186,7 +191,7 @@ class Composed:
         same = replace(server, weight=1, backup=False, retries=0)
         pool = self._pools.get(same)
         if pool is None:
-            pool = self._pools[same] = Pool(same)
+            pool = self._pools[same] = Pool(same, self._resolver)
             self._sources.append(pool)
         return OriginFetch(server, self._settings.name, _own_id(self._settings), pool)
 

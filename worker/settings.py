@@ -289,3 +289,14 @@ class WorkerSettings:
     name: str = "edgecluster"  # how we call ourselves in Via, Cache-Status and CDN-Loop
     drain_timeout_s: float = 30.0
     resolvers: tuple[str, ...] = ()  # address:port of DNS servers; (): those of /etc/resolv.conf
+
+    @property
+    def servers(self) -> tuple[OriginSettings, ...]:
+        """Every server that some route's requests may go to, each once."""
+        found: dict[OriginSettings, None] = {}
+        for origin in (route.origin for site in self.sites for route in site.routes):
+            if isinstance(origin, OriginSettings):
+                found[origin] = None
+            elif isinstance(origin, GroupSettings):
+                found.update(dict.fromkeys(origin.servers))
+        return tuple(found)

@@ -20,7 +20,9 @@ from worker.settings import OriginSettings
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
 # Worth another try at once on the same origin; a bad certificate or a reached limit will not be better.
-PASSING = frozenset((Fault.CONNECT_REFUSED, Fault.CONNECT_TIMEOUT, Fault.DNS, Fault.TLS, Fault.UNAVAILABLE))
+PASSING = frozenset(
+    (Fault.CONNECT_REFUSED, Fault.CONNECT_TIMEOUT, Fault.TERMINATED, Fault.TLS, Fault.UNAVAILABLE)
+)
 
 
 class OriginFetch:
@@ -41,6 +43,7 @@ class OriginFetch:
         self.settings = settings
         self.url = settings.url
         self.pool = pool or Pool(settings)
+        self.total_ns = int(settings.total_timeout_s * 1e9)
         self.request_head = RequestHead(settings, name, own_id or name)
 
     async def __call__(
@@ -70,18 +73,23 @@ class OriginFetch:
         body = request.body if with_body else None
         head = self.request_head.build(ctx, method, body, extra, drop)
         ctx.origin = self.url
+        deadline_ns = monotonic_ns() + self.total_ns if self.total_ns else 0
+        again = False
         connection = self.pool.take(ctx.now_ns)
         while True:
             if connection is None:
-                connection = await self._connect(ctx)
-            answer = connection.ask(head, body, to_head=method == b"HEAD", inform=inform)
+                connection = await self._connect(ctx, deadline_ns)
+            answer = connection.ask(
+                head, body, to_head=method == b"HEAD", inform=inform, deadline_ns=deadline_ns
+            )
             try:
                 response = await answer
             except EdgeError:
-                if not connection.is_stale or body is not None or method not in IDEMPOTENT:
+                if again or not connection.is_stale or body is not None or method not in IDEMPOTENT:
                     raise
                 # Where one idle connection was dead, others likely are: the second attempt takes a new one.
                 connection = None
+                again = True
                 ctx.retries += 1
             except CancelledError:
                 connection.give_up(answer)
@@ -91,26 +99,27 @@ class OriginFetch:
                 ctx.forwarded_status = response.status
                 return response
 
-    async def _connect(self, ctx: Context) -> Connection:
+    async def _connect(self, ctx: Context, deadline_ns: int) -> Connection:
         """A new connection, tried again as often as the settings allow."""
         left = self.settings.retries
         while True:
             started_ns = monotonic_ns()
             try:
-                connection = await self.pool.connect()
+                connection = await self.pool.connect(deadline_ns)
             except EdgeError as error:
                 if left <= 0 or error.fault not in PASSING:
                     raise
                 left -= 1
                 ctx.retries += 1
             else:
-                ctx.connect_ns = monotonic_ns() - started_ns
+                if not connection.reused:
+                    ctx.connect_ns = monotonic_ns() - started_ns
                 return connection
 
     def in_flight(self) -> int:
         """Requests that this worker has under way at the server, whoever asked."""
         pool = self.pool
-        return len(pool.connections) + pool.connecting - len(pool.idle)
+        return len(pool.connections) - len(pool.idle) + len(pool.waiting)
 
     def sweep(self, now_ns: int) -> None:
         """Expire idle connections and enforce timeouts; `now_ns` monotonic. Call it about once a second."""

@@ -24,10 +24,10 @@ log = logging.getLogger("edgecluster.origin")
 
 # The server had the request, and what came is no answer. A timeout is not among them: who is slow because it
 # has too much to do would be given the same work once more.
-_NO_ANSWER = frozenset((Fault.INCOMPLETE, Fault.PROTOCOL))
+_NO_ANSWER = frozenset((Fault.TERMINATED, Fault.INCOMPLETE, Fault.PROTOCOL))
 
 # Limits of ours: reaching them says nothing of the server's health.
-_OUR_LIMITS = frozenset((Fault.CONNECTION_LIMIT,))
+_OUR_LIMITS = frozenset((Fault.CONNECTION_LIMIT, Fault.RESPONSE_BODY_SIZE))
 
 
 class GroupFetch:
