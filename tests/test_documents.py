@@ -51,7 +51,7 @@ def test_the_configuration_in_the_page_on_origins_is_one_that_works(tmp_path: Pa
 
 
 def test_the_configuration_in_the_page_on_faults_is_one_that_works(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/origin-faults.md").read_text(), re.DOTALL)
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/faults.md").read_text(), re.DOTALL)
     path = tmp_path / "edge.yaml"
     path.write_text(example)
     [origin] = load(path).worker.servers

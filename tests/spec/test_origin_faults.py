@@ -376,3 +376,24 @@ def test_an_edge_that_is_its_own_origin_refuses_the_loop(tmp_path: Path) -> None
         assert got.fields["proxy-status"] == "edgecluster; error=proxy_loop_detected"
         lines = wait_until(lambda: (found := (tmp_path / "log").read_text().splitlines())[1:] and found)
         assert sorted(json.loads(line).get("fault", "") for line in lines) == ["", "proxy_loop_detected"]
+
+
+# RFC 9209 2.3 and the registry it makes
+REGISTERED = frozenset(
+    """
+    dns_timeout dns_error destination_not_found destination_unavailable destination_ip_prohibited
+    destination_ip_unroutable connection_refused connection_terminated connection_timeout
+    connection_read_timeout connection_write_timeout connection_limit_reached tls_protocol_error
+    tls_certificate_error tls_alert_received http_request_error http_request_denied http_response_incomplete
+    http_response_header_section_size http_response_header_size http_response_body_size
+    http_response_trailer_section_size http_response_trailer_size http_response_transfer_coding
+    http_response_content_coding http_response_timeout http_upgrade_failed http_protocol_error
+    proxy_internal_response proxy_internal_error proxy_configuration_error proxy_loop_detected
+    """.split()
+)
+
+
+def test_what_proxy_status_says_is_registered() -> None:
+    faults = list(Fault)
+    of_origins = faults[faults.index(Fault.DNS) :]
+    assert {*of_origins, Fault.LOOP, Fault.INTERNAL} <= REGISTERED
