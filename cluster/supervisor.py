@@ -90,6 +90,7 @@ class Supervisor:
         self.contexts = Contexts()
         self.control = Post(Role.CONTROL, -1)
         self.incoming: Generation | None = None  # being brought up by a reload
+        self.awaiting_room: ClusterSettings | None = None  # of a reload whose workers have no places yet
         self.reload_requests: list[Reply] = []  # for a reload that has not begun
         self.reload_replies: list[Reply] = []  # of the reload under way
         self.reload_notes: list[str] = []
@@ -197,7 +198,9 @@ class Supervisor:
             return
         self.fill_posts(now_ns)
         self.settle(now_ns)
-        if self.reload_requests and self.incoming is None and self.announced and not self.leaving():
+        if self.awaiting_room is not None:
+            self.go_on_reloading(self.bring_up)
+        elif self.reload_requests and self.incoming is None and self.announced and not self.leaving():
             self.begin_reload()
 
     def fill_posts(self, now_ns: int) -> None:
@@ -374,13 +377,48 @@ class Supervisor:
         """Build the next generation from fresh settings and fork it beside the running one."""
         self.reload_replies, self.reload_requests = self.reload_requests, []
         self.reload_notes = []
+        self.go_on_reloading(self._load)
+
+    def go_on_reloading(self, step: Callable[[], None]) -> None:
+        """Take a step of the reload; whatever it trips over must not end the running generation."""
         try:
-            self.incoming = self._next_generation(self.load())
+            step()
         except BootError as error:
             self.fail_reload(str(error))
-        except Exception as error:  # whatever the loader trips over must not end the running generation
+        except Exception as error:
             log.exception("the new settings could not be loaded")
             self.fail_reload(f"the new settings could not be loaded: {error!r}")
+
+    def _load(self) -> None:
+        self.awaiting_room = self.load()
+        self.bring_up()
+
+    def bring_up(self) -> None:
+        """Begin the generation of the settings that were loaded, if the segment has places for it.
+
+        Workers that drain keep theirs for as long as `drain_timeout` lets them, reload after reload. Where
+        they leave no room, the oldest are ended early: what they still serve is worth less than the change.
+        """
+        settings = self.awaiting_room
+        assert settings is not None
+        missing = settings.workers - len(self.crew.places)
+        if missing > 0:
+            self._make_room(missing)  # asked again by the next tick
+            return
+        self.incoming = self._next_generation(settings)
+        self.awaiting_room = None
+
+    def _make_room(self, missing: int) -> None:
+        """End drains until `missing` workers, the oldest, are on their way out."""
+        draining = [child for child in self.crew.workers() if child.state is State.DRAINING]
+        draining.sort(key=lambda child: (child.generation, child.lane))
+        missing -= sum(child.is_hurried for child in draining)
+        for child in [child for child in draining if not child.is_hurried][: max(0, missing)]:
+            log.warning(
+                "%s of generation %d (pid %d) must end its drain early: the new generation needs its place",
+                child, child.generation, child.pid,
+            )  # fmt: skip
+            self.crew.hurry(child)
 
     def _next_generation(self, settings: ClusterSettings) -> Generation:
         now = self.generation.settings
@@ -394,11 +432,6 @@ class Supervisor:
         if settings.user != now.user:
             self.reload_notes.append("the workers' user stays as it is: a change needs a restart")
             settings = dataclasses.replace(settings, user=now.user)
-        if settings.workers > len(self.crew.places):
-            raise BootError(
-                f"{settings.workers} workers have no room beside the {len(self.crew.workers())} that still "
-                "run or drain; reload again when the last generation has drained"
-            )
         context = self.contexts.of(settings)
         # Nobody accepts on the new lanes yet, and nobody will if the reload fails.
         self.settled = False
@@ -431,6 +464,7 @@ class Supervisor:
 
     def fail_reload(self, reason: str) -> None:
         """The running generation goes on; what was built for the new one is undone."""
+        self.awaiting_room = None
         log.error("reload failed, generation %d goes on: %s", self.generation.number, reason)
         if self.incoming is not None:
             for child in self.incoming.children():
@@ -479,6 +513,7 @@ class Supervisor:
         self.stopping_ns = time.monotonic_ns()
         self.reload_replies += self.reload_requests
         self.reload_requests = []
+        self.awaiting_room = None
         if self.reload_replies:
             self._answer_reload({"ok": False, "error": "the edge is stopping", "generation": 0, "notes": []})
         self.sockets.close()
@@ -532,7 +567,7 @@ class Supervisor:
             "state": "stopping" if self.stopping else "running" if self.announced else "starting",
             "uptime_s": (now_ns - self.started_ns) / 1e9,
             "generation": self.generation.number,
-            "reloading": self.incoming is not None,
+            "reloading": self.incoming is not None or self.awaiting_room is not None,
             "listeners": [listener.url for listener in bound.worker.listeners],
             "admin": bound.admin.url if bound.admin is not None else None,
             "workers": sorted(workers + vacant, key=lambda worker: (worker["generation"], worker["lane"])),

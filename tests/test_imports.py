@@ -13,7 +13,7 @@ PACKAGES = ("cluster", "worker", "shmcache")
 # Every floor of the worker may import the floors below it, its own floor only where that is said.
 NOUNS = ("message", "errors", "reasons", "settings", "fields", "patterns")
 STAGES = ("protocol", "security", "cache", "origin", "response", "observe")
-SHARED = (*NOUNS, "context", "pipeline")  # what a stage may know beside itself
+SHARED = (*NOUNS, "context", "pipeline", "tunnel", "upgrade")  # what a stage may know beside itself
 
 
 def modules() -> dict[str, Path]:
@@ -84,6 +84,10 @@ def may_import(module: str, other: str) -> bool:
     if part == "context":
         return other_part in NOUNS
     if part == "pipeline":
+        return other_part in (*NOUNS, "context")
+    if part == "tunnel":
+        return other_part in NOUNS
+    if part == "upgrade":
         return other_part in (*NOUNS, "context")
     if part == "routing":
         return other_part in SHARED

@@ -16,4 +16,4 @@ cdef class Context:
     cdef public int status, forwarded_status, retries
     cdef public bint stored, refresh
     cdef public str origin
-    cdef public object route, block, outcome, forward, not_storable, revalidate, error
+    cdef public object route, block, outcome, forward, not_storable, revalidate, inform, error

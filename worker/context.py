@@ -1,13 +1,17 @@
 """Context: what one request has learned so far. Declared slots, one writer per slot named beside it."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from worker.errors import EdgeError
+from worker.fields import Fields
 from worker.message import Request
 from worker.reasons import Block, Forward, NotStorable, Outcome
 
 if TYPE_CHECKING:
     from worker.settings import RouteSettings
+
+Inform = Callable[["Context", int, Fields], None]
 
 
 class Client:
@@ -41,9 +45,9 @@ class Context:
 
     __slots__ = (
         "age_s", "block", "bytes_in", "bytes_out", "client", "connect_ns", "error", "first_byte_ns",
-        "forward", "forwarded_status", "key", "not_storable", "now_ns", "now_s", "origin", "origin_host",
-        "origin_target", "outcome", "refresh", "request", "request_id", "retries", "revalidate", "route",
-        "started_ns", "status", "stored", "ttl_s",
+        "forward", "forwarded_status", "inform", "key", "not_storable", "now_ns", "now_s", "origin",
+        "origin_host", "origin_target", "outcome", "refresh", "request", "request_id", "retries",
+        "revalidate", "route", "started_ns", "status", "stored", "ttl_s",
     )  # fmt: skip
 
     def __init__(
@@ -83,4 +87,5 @@ class Context:
         self.first_byte_ns = 0  # request sent until first byte of the answer
         self.retries = 0
         # pipeline
+        self.inform: Inform | None = None  # sends this client interim answers, while it has no other
         self.error: EdgeError | None = None

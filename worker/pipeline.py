@@ -7,12 +7,12 @@ future and no await. Only `forward`, entered when no gate answered, may wait.
 import logging
 from asyncio import CancelledError, Task
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import Fields
-from worker.message import Request, Response
+from worker.message import Request, Response, TunnelEnd
 from worker.reasons import Fault, Side
 
 log = logging.getLogger("edgecluster.pipeline")
@@ -74,8 +74,18 @@ class Exchange(Protocol):
         """
         ...
 
-    def inform(self, status: int, fields: Fields) -> None:
-        """Send an interim answer (1xx), where the protocol and the client allow it."""
+    def inform(self, ctx: Context, status: int, fields: Fields) -> None:
+        """Send an interim answer (1xx), where the protocol and the client allow it.
+
+        Nothing happens when `ctx` is not (any more) the request in hand.
+        """
+        ...
+
+    def tunnel(self, ctx: Context, response: Response, finish: Finish) -> None:
+        """Switch protocols as `response` (101) says, and join the client with its body; never waits.
+
+        Calls `finish(ctx)` exactly once: when the tunnel has ended, or at once if the client has left.
+        """
         ...
 
 
@@ -117,6 +127,7 @@ class Pipeline:
 
     async def forward(self, ctx: Context, exchange: Exchange) -> None:
         """Fetch, then answer."""
+        ctx.inform = exchange.inform
         try:
             response = await self.fetch(ctx)
         except CancelledError:  # nobody is there to be answered, but the request has been
@@ -127,6 +138,9 @@ class Pipeline:
             response = self.failure(ctx, error)
         if response.body is None or isinstance(response.body, bytes) or hasattr(response.body, "views"):
             self.answer(ctx, response, exchange)
+            return
+        if response.status == 101:
+            self.switch(ctx, response, exchange)
             return
         try:
             for send_filter in self.send_filters:
@@ -148,6 +162,17 @@ class Pipeline:
         exchange.send(ctx, response, self._finish)
         if ctx.refresh and self.refresh is not None:
             self.spawn(self.refresh(ctx))
+
+    def switch(self, ctx: Context, response: Response, exchange: Exchange) -> None:
+        """The origin switches protocols: what follows is between it and the client."""
+        try:
+            for send_filter in self.send_filters:
+                send_filter(ctx, response)
+        except Exception as error:
+            cast(TunnelEnd, response.body).close()
+            self.answer(ctx, self.failure(ctx, error), exchange)
+        else:
+            exchange.tunnel(ctx, response, self._finish)
 
     def finish(self, ctx: Context) -> None:
         """Let the observers see the finished request."""

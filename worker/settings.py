@@ -251,6 +251,7 @@ class RouteSettings:
     access: AccessSettings | None = None
     rate_limits: tuple[RateLimitSettings, ...] = ()
     purgers: tuple[Network, ...] = ()  # whose PURGE requests are carried out
+    upgrade: tuple[bytes, ...] = (b"websocket",)  # protocols a connection may be switched to, in lower case
     rewrite: RewriteSettings | None = None
     redirects: tuple[RedirectSettings, ...] = ()
     https_only: bool = False  # http requests are redirected

@@ -152,7 +152,8 @@ def route_settings(route: Route, site: Site, site_name: str, origins: NamedOrigi
     access, limits = chosen("access").access, chosen("rate_limits").rate_limits
     rewrite, headers = chosen("rewrite").rewrite, chosen("headers").headers or Headers()
     host, hsts = chosen("canonical_host").canonical_host, chosen("hsts").hsts
-    return RouteSettings(
+    upgrade = chosen("upgrade").upgrade
+    settings = RouteSettings(
         name=name,
         prefix=route.prefix.encode(),
         origin=origins.settings(origin, group_name),
@@ -167,6 +168,9 @@ def route_settings(route: Route, site: Site, site_name: str, origins: NamedOrigi
         request_headers=header_settings(headers.request),
         response_headers=header_settings(headers.response),
         hsts=hsts_value(hsts) if hsts else None,
+    )
+    return (
+        settings if upgrade is None else replace(settings, upgrade=tuple(name.encode() for name in upgrade))
     )
 
 

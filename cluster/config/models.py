@@ -24,6 +24,7 @@ from cluster.config.values import (
     Listener,
     Many,
     OneOrMany,
+    ProtocolName,
     Rate,
     Resolver,
     Section,
@@ -268,6 +269,11 @@ class Rules(Section):
     access: Access | None = Field(default=None, description="Who may ask; everyone when not given.")
     rate_limits: list[RateLimit] | None = Field(
         default=None, description="Rate limits, each of which must grant."
+    )
+    upgrade: Many[ProtocolName] | None = Field(
+        default=None,
+        description="Protocols that a client may switch its connection to; websocket when not given, "
+        "[] for none.",
     )
     rewrite: Rewrite | None = Field(default=None, description="What the origin is asked for instead.")
     redirects: Many[Redirect] | None = Field(

@@ -3,6 +3,7 @@
 Each type checks a spelling, says what it expects and what an editor may offer. Knows no key.
 """
 
+import re
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
@@ -18,6 +19,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from cluster.config import units
+from worker.upgrade import NEVER
 
 MIN_CACHE_BYTES = 4 * 1024**2  # below, the segment's own tables leave no room for responses
 
@@ -51,6 +53,16 @@ def _memory(value: object) -> int:
     if size_bytes < MIN_CACHE_BYTES:
         raise ValueError(f"must be at least {units.show_size(MIN_CACHE_BYTES)}")
     return size_bytes
+
+
+def _protocol(value: object) -> str:
+    """A protocol's name without a version, as Upgrade gives it (RFC 9110 7.8), in lower case."""
+    if not isinstance(value, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", value):
+        raise ValueError("must be a protocol's name")
+    name = value.lower()
+    if name.encode() in NEVER:
+        raise ValueError(f"{name} is never let through")
+    return name
 
 
 Size = Annotated[
@@ -94,6 +106,11 @@ CountOrZero = Annotated[int, Field(ge=0), Expects("a whole number of at least 0"
 Flag = Annotated[bool, Expects("true or false")]
 Word = Annotated[str, Field(min_length=1), Expects("a word")]
 Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$"), Expects("a word of letters, digits, . _ and -")]
+ProtocolName = Annotated[
+    str, BeforeValidator(_protocol),
+    Expects("a protocol's name such as websocket; h2c, http and tls would pass requests by the edge's rules"),
+    text_schema("websocket"),
+]  # fmt: skip
 FilePath = Annotated[str, Field(min_length=1), Expects("the path of a file")]
 Block = Annotated[
     Any, BeforeValidator(units.network),

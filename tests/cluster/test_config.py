@@ -331,6 +331,30 @@ class TestMeaning:
         (found,) = errors_of(tmp_path, f"resolvers: {resolver}\n{SITE}")
         assert f"for 'resolvers': {reason} (expects the numeric address of a DNS server" in found
 
+    def test_the_protocols_a_connection_may_be_switched_to(self, tmp_path: Path) -> None:
+        settings = settings_of(
+            tmp_path,
+            """
+            sites:
+              - {hosts: a.example, origin: http://127.0.0.1:8000}
+              - {hosts: b.example, origin: http://127.0.0.1:8000, upgrade: []}
+              - hosts: c.example
+                origin: http://127.0.0.1:8000
+                upgrade: [WebSocket, stomp]
+                routes: [{prefix: /irc/, upgrade: irc}]
+            """,
+        )
+        assert [[route.upgrade for route in site.routes] for site in settings.worker.sites] == [
+            [(b"websocket",)], [()], [(b"irc",), (b"websocket", b"stomp")],
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("name", ["h2c", "H2C", "http", "tls", "web socket", "http/2"])
+    def test_protocols_that_are_never_let_through(self, tmp_path: Path, name: str) -> None:
+        text = f"sites: [{{origin: 'http://127.0.0.1:8000', upgrade: '{name}'}}]"
+        (error,) = errors_of(tmp_path, text)
+        assert f"bad value '{name}' for 'sites[0].upgrade'" in error
+        assert "a protocol's name such as websocket" in error
+
     def test_the_rules_of_a_cache(self, tmp_path: Path) -> None:
         settings = settings_of(
             tmp_path,

@@ -36,7 +36,7 @@ class CachingEdge:
         made = settings(self._state_dir, origin=origin.url, workers=2, cache=self._cache)
         port = urlsplit(self._stack.enter_context(Cluster(made)).url).port
         assert port is not None
-        self._origin, self._port = origin, port
+        self.origin, self.port = origin, port
         return self
 
     def __exit__(
@@ -57,11 +57,11 @@ class CachingEdge:
     def ask(self, path: str, *fields: str, method: str = "GET") -> Answer:
         """One request with these field lines."""
         lines = "".join(f"{line}\r\n" for line in fields)
-        return asyncio.run(ask(self._port, path, fields=lines, method=method))
+        return asyncio.run(ask(self.port, path, fields=lines, method=method))
 
     def asked(self, path: str) -> list[Recorded]:
         """The requests for `path` that reached the origin."""
-        return [request for request in self._origin.requests if request.target == path]
+        return [request for request in self.origin.requests if request.target == path]
 
     def _answer(self, request: Recorded) -> bytes:
         return self._answers[request.target](request)

@@ -199,7 +199,7 @@ def ranged(request_fields: Fields, response: Response, now_s: float) -> Response
         give_back(body)
         partial = Response(416, Fields.of([(b"Content-Range", b"bytes */%d" % size)]), None, 0)
     elif len(ranges) == 1:
-        partial = _one_part(response.fields.copy(), body, size, *ranges[0])
+        partial = _one_part(response.fields.copy(), cast(bytes | Pinned | Stream, body), size, *ranges[0])
     elif isinstance(body, bytes) or hasattr(body, "views"):
         partial = _parts(response.fields.copy(), cast(bytes | Pinned, body), ranges)
     else:

@@ -44,11 +44,12 @@ from worker.fields import (
 from worker.message import Body, Request, Response, Stream
 from worker.reasons import Fault, Forward, NotStorable, Outcome, Side
 from worker.settings import CacheSettings
+from worker.upgrade import let_through
 
 CONDITIONAL = IF_NONE_MATCH | IF_MODIFIED_SINCE
 _FOR_THE_ORIGIN = IF_MATCH | IF_UNMODIFIED_SINCE  # not applicable to a cache (RFC 9111 4.3.2)
 _NO_PLAIN_HIT = MARKS | NO_CACHE
-_WEIGHED = CONDITIONAL | RANGE | _FOR_THE_ORIGIN | CACHE_CONTROL | PRAGMA
+_WEIGHED = CONDITIONAL | RANGE | _FOR_THE_ORIGIN | CACHE_CONTROL | PRAGMA | UPGRADE
 
 
 class Place:
@@ -118,7 +119,7 @@ class Lookup:
         """Everything but a plain fresh hit."""
         fields = ctx.request.fields
         control = self._rules.request_control(fields)
-        if fields.mask & _FOR_THE_ORIGIN:
+        if fields.mask & _FOR_THE_ORIGIN or (ctx.request.upgrade and let_through(ctx)):
             return _bypass(ctx, Forward.REQUEST)
         hit = place.hit
         reason = Forward.VARY_MISS if place.varied else Forward.URI_MISS
@@ -131,8 +132,6 @@ class Lookup:
             raise EdgeError(504, Side.CLIENT, Fault.UNAVAILABLE, "only-if-cached, and nothing is stored")
         if control.no_store:
             ctx.not_storable = NotStorable.REQUEST_NO_STORE
-            return _bypass(ctx, Forward.REQUEST)
-        if fields.mask & UPGRADE:  # the answer may turn the connection over to another protocol
             return _bypass(ctx, Forward.REQUEST)
         ctx.outcome = Outcome.MISS if hit is None else Outcome.EXPIRED
         ctx.forward = reason

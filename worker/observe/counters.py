@@ -95,6 +95,8 @@ ORIGIN_RETRIES: Final = 256
 ORIGIN_CONNECTS: Final = 257  # requests that had to open a connection
 ORIGIN_WAIT_US: Final = 258  # from request sent until the first byte of the answer
 LOG_LINES_LOST: Final = 259
+TUNNELS_OPENED: Final = 260
+TUNNELS_CLOSED: Final = 261
 
 STALL_MAX_US: Final = 263  # of one process, so only its own page means something
 STALL_US: Final = 264  # sum
@@ -125,3 +127,8 @@ def duration_counter(group: int, duration_ns: int) -> int:
 def open_connections(counters: list[int]) -> int:
     """Connections open, of one process or of all: a killed process never counted the end of its own."""
     return max(0, counters[CONNECTIONS_OPENED] - counters[CONNECTIONS_CLOSED])
+
+
+def open_tunnels(counters: list[int]) -> int:
+    """Of those, the ones that have switched protocols."""
+    return max(0, counters[TUNNELS_OPENED] - counters[TUNNELS_CLOSED])

@@ -37,7 +37,9 @@ from worker.observe.counters import (
     STATUSES,
     TLS_FAILURES,
     TLS_HANDSHAKES,
+    TUNNELS_OPENED,
     open_connections,
+    open_tunnels,
     request_counter,
 )
 from worker.reasons import Outcome
@@ -51,6 +53,7 @@ _COUNTERS = (
     (BYTES_OUT, "sent_bytes", "Bytes of answers sent to clients, heads and bodies."),
     (CONNECTIONS_OPENED, "connections", "Client connections accepted."),
     (CONNECTIONS_REFUSED, "connections_refused", "Client connections refused because there were too many."),
+    (TUNNELS_OPENED, "tunnels", "Client connections that switched to another protocol, such as WebSocket."),
     (TLS_HANDSHAKES, "tls_handshakes", "TLS handshakes with clients that succeeded."),
     (TLS_FAILURES, "tls_handshake_failures", "TLS handshakes with clients that failed."),
     (ORIGIN_REQUESTS, "origin_requests", "Requests sent to origins, with retries."),
@@ -130,6 +133,10 @@ def _families(
     yield _family(
         "connections_open", "gauge", "Client connections open now.", [("", open_connections(totals))]
     )
+    yield _family(
+        "tunnels_open", "gauge", "Client connections that speak another protocol now.",
+        [("", open_tunnels(totals))],
+    )  # fmt: skip
     yield _family(
         "origin_wait_seconds_total", "counter", "Time from a request sent to an origin until its first byte.",
         [("", totals[ORIGIN_WAIT_US] / 1e6)],

@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 from random import Random
 from time import monotonic_ns
 
-from worker.context import Context
+from worker.context import Context, Inform
 from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.message import Request, Response
 from worker.origin.balance import Numbers, balancer, candidates, tiers_of, untried
-from worker.origin.connection import Inform
 from worker.origin.fetch import IDEMPOTENT, PASSING, OriginFetch
 from worker.origin.health import GroupHealth
 from worker.reasons import Fault, Side
@@ -66,7 +65,6 @@ class GroupFetch:
         drop: tuple[bytes, ...] = (),
         method: bytes | None = None,
         with_body: bool = True,
-        inform: Inform | None = None,
     ) -> Response:
         """The answer of one of the servers; arguments and answer as for `OriginFetch`.
 
@@ -83,13 +81,14 @@ class GroupFetch:
             detail = f"too many requests to {self._name} failed: its circuit breaker is open"
             raise EdgeError(503, Side.ORIGIN, Fault.UNAVAILABLE, detail)
         number = self._choose(ctx, candidates(self._tiers, self._is_available(now_ns), ()), now_ns)
-        told = None if inform is None else _Told(inform)
+        told = None if ctx.inform is None else _Told(ctx.inform)
+        ctx.inform = told
         tried: list[int] = []
         while True:
             tried.append(number)
             following: int | None
             try:
-                response = await self._servers[number](ctx, extra, drop, method, with_body, told)
+                response = await self._servers[number](ctx, extra, drop, method, with_body)
             except EdgeError as error:
                 following = self._after_error(ctx, tried, error, _may_repeat(ctx, method, with_body, told))
                 if following is None:
@@ -181,9 +180,9 @@ class _Told:
         self._inform = inform
         self.any = False
 
-    def __call__(self, status: int, fields: Fields) -> None:
+    def __call__(self, ctx: Context, status: int, fields: Fields) -> None:
         self.any = True
-        self._inform(status, fields)
+        self._inform(ctx, status, fields)
 
 
 def _may_repeat(ctx: Context, method: bytes | None, with_body: bool, told: _Told | None) -> bool:

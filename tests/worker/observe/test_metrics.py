@@ -109,6 +109,14 @@ def test_every_finished_request_is_counted_where_it_belongs(segment: Segment) ->
     assert sum(value for key, value in got.items() if "_responses_total{" in key) == len(MIX)
 
 
+def test_the_duration_of_a_tunnel_is_the_wait_for_it(segment: Segment) -> None:
+    tunnel = finished(Outcome.BYPASS, 101, origin="http://o", connect_ns=1_000_000, first_byte_ns=2_000_000)
+    tunnel.started_ns -= 3600 * 10**9
+    Metrics(segment.statistics)(tunnel)
+    got = samples(prometheus(segment.statistics.totals(), {}, {}))
+    assert got['edgecluster_request_duration_seconds_sum{source="origin"}'] == pytest.approx(0.003)
+
+
 def test_durations_are_counted_cumulatively(segment: Segment) -> None:
     observe = Metrics(segment.statistics)
     fast, slow, slowest = finished(Outcome.HIT), finished(Outcome.HIT), finished(Outcome.HIT)

@@ -210,8 +210,8 @@ ELSEWHERE = [
     (b"DELETE", None, BUSY),
 ]
 NOT_ELSEWHERE = [
-    (b"POST", None, script("close"), 502, Fault.INCOMPLETE),
-    (b"PUT", b"abc", script("close"), 502, Fault.INCOMPLETE),
+    (b"POST", None, script("close"), 502, Fault.TERMINATED),
+    (b"PUT", b"abc", script("close"), 502, Fault.TERMINATED),
     (b"PATCH", None, b"garbage garbage garbage", 502, Fault.PROTOCOL),
     (b"GET", None, script("stall"), 504, Fault.RESPONSE_TIMEOUT),
     (b"GET", None, script(LARGE, "close"), 502, Fault.INCOMPLETE),
@@ -336,12 +336,14 @@ def test_an_interim_answer_that_was_passed_on_binds_the_request_to_its_server(se
     async def main() -> None:
         told: list[int] = []
 
-        def inform(status: int, fields: Fields) -> None:
+        def inform(ctx: Context, status: int, fields: Fields) -> None:
             told.append(status)
 
         async with grouped(segment, [broken.url, good.url]) as group:
             with pytest.raises(EdgeError) as caught:
-                await group.fetch(context(), inform=inform)
+                ctx = context()
+                ctx.inform = inform
+                await group.fetch(ctx)
             assert caught.value.fault is Fault.INCOMPLETE
             assert told == [103]
 
