@@ -48,7 +48,8 @@ async def ask_many(
 
 
 async def _read(reader: asyncio.StreamReader, method: str) -> Answer:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    while (head := (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")).startswith("HTTP/1.1 1"):
+        pass  # an interim answer
     status, *lines = head.rstrip().split("\r\n")
     named = (line.partition(":") for line in lines)
     answer = Answer(int(status.split(" ")[1]), {name.lower(): value.strip() for name, _, value in named})
