@@ -23,6 +23,7 @@ from cluster.contexts import Contexts
 from cluster.crew import Crew, count_closed
 from cluster.errors import BootError
 from cluster.generation import SUPERVISOR_PLACE, Generation, Post
+from cluster.geo import open_geo
 from cluster.lock import InstanceLock, admin_socket, supervisor_socket
 from cluster.process import Child, ControlStart, Exit, Role, State, User
 from cluster.segment import NamedSegment
@@ -144,7 +145,7 @@ class Supervisor:
         self.sockets.open(settings.worker.listeners, settings.workers, patience_s=patience_s)
         if settings.admin is not None:
             self.admin.open((settings.admin,), 1, patience_s=patience_s)
-        context = self.contexts.of(settings)
+        context, geo = self.contexts.of(settings), open_geo(settings.worker.geo)
         self.named = NamedSegment(settings.state_dir, settings.cache_bytes, drop=_why_drop(settings))
         stack.callback(self._close_segment)
         self.named.segment.join(SUPERVISOR_PLACE, time.monotonic_ns())
@@ -163,7 +164,7 @@ class Supervisor:
         stack.callback(self.wire.close)
         stack.callback(admin_socket(settings.state_dir).unlink, missing_ok=True)
         stack.callback(self.crew.clear)
-        self.generation = Generation(1, settings, self._bound(settings), context)
+        self.generation = Generation(1, settings, self._bound(settings), context, geo)
 
     def _close_segment(self) -> None:
         """Remove the segment, unless we were told to stop and to keep it for the next start."""
@@ -286,6 +287,7 @@ class Supervisor:
                     doorbell=self.named.doorbells[member],
                     ready=ready,
                     core=self.cores[lane] if pinned else None,
+                    geo=generation.geo,
                 )
             )
 
@@ -432,14 +434,14 @@ class Supervisor:
         if settings.user != now.user:
             self.reload_notes.append("the workers' user stays as it is: a change needs a restart")
             settings = dataclasses.replace(settings, user=now.user)
-        context = self.contexts.of(settings)
+        context, geo = self.contexts.of(settings), open_geo(settings.worker.geo)
         # Nobody accepts on the new lanes yet, and nobody will if the reload fails.
         self.settled = False
         self.sockets.steer(now.workers)
         self.sockets.open(settings.worker.listeners, max(now.workers, settings.workers))
         if settings.admin is not None:
             self.admin.open((settings.admin,), 1)
-        return Generation(self.generation.number + 1, settings, self._bound(settings), context)
+        return Generation(self.generation.number + 1, settings, self._bound(settings), context, geo)
 
     def change_generation(self) -> None:
         """All of the new generation serve: they are the generation now, the old one drains."""

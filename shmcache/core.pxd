@@ -240,6 +240,7 @@ cdef extern from "fill.h" nogil:
     int fill_publish(shm *map, fill *fill, int64_t patience_ns)
     int fill_settle(shm *map, fill *fill)
     void fill_abort(shm *map, fill *fill)
+    bint fill_is_purged(const shm *map, const c_key *key, const note *note)
     int store_freshen(shm *map, const c_key *key, const note *note, int64_t patience_ns)
     int store_delete(shm *map, const c_key *key, int64_t soft_ns, int64_t patience_ns)
     void store_drop(shm *map, const c_key *key, uint32_t entry, uint64_t ctl, core_counter why)

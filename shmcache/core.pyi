@@ -260,13 +260,16 @@ class Cache:
         """Start an entry whose body comes piece by piece; `size` None: unknown. None when there is no room."""
     def freshen(
         self, key: bytes, meta: bytes, *, now_ns: int, fresh_until_ns: int, keep_until_ns: int,
-        swr_ns: int = 0, sie_ns: int = 0, flags: int = 0, born: int = 0,
+        swr_ns: int = 0, sie_ns: int = 0, flags: int = 0, tags: Sequence[bytes] | None = None, born: int = 0,
     ) -> bool:
         """New meta and deadlines for a stored body, the body kept (RFC 9111 4.3.4). False when it is gone.
 
+        `tags` take the place of those it has; None: it keeps them.
         `born`: `generation()` when the origin was asked; a soft purge from before is over with this, one since
         then makes it stale again, and after a hard one the answer is False. 0 means now.
         """
+    def purged_since(self, key: bytes, born: int, tags: Sequence[bytes] = ()) -> bool:
+        """Would what a fetch brings that began at generation `born` be refused, because a hard purge has hit it since?"""
     def delete(self, key: bytes, soft_ns: int = 0) -> bool:
         """Purge one entry; whether there was one. A fetch of that key that began before cannot be stored.
 

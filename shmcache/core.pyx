@@ -648,21 +648,41 @@ cdef class Cache:
         return filling
 
     def freshen(self, bytes key not None, bytes meta not None, *, int64_t now_ns, int64_t fresh_until_ns,
-                int64_t keep_until_ns, int64_t swr_ns=0, int64_t sie_ns=0, uint8_t flags=0, uint64_t born=0):
+                int64_t keep_until_ns, int64_t swr_ns=0, int64_t sie_ns=0, uint8_t flags=0, tags=None,
+                uint64_t born=0):
         cdef shm *map = self._joined()
         cdef c_key sought
         cdef note noted
         cdef int answer
+        cdef uint32_t[SHM_LEVELS] few
+        cdef uint32_t *slots = NULL
         map.now_ns = now_ns
         key_make(map, &sought, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
         self._note(&noted, meta, fresh_until_ns, keep_until_ns, swr_ns, sie_ns, flags, born)
+        if tags is not None:
+            slots = self._slots(key, tags, &noted, few)
         answer = store_freshen(map, &sought, &noted, 0)
         if answer == STORE_BUSY:
             with nogil:
                 answer = store_freshen(map, &sought, &noted, WRITE_PATIENCE_NS)
             if answer == STORE_BUSY:
                 counter_add(map.statistics, map.member, CORE_LOCK_TIMEOUTS, 1)
+        free(slots)
         return answer == STORE_DONE
+
+    def purged_since(self, bytes key not None, uint64_t born, tags=()):
+        cdef shm *map = self._open()
+        cdef c_key sought
+        cdef note noted
+        cdef uint32_t[SHM_LEVELS] few
+        cdef uint32_t *slots
+        cdef bint purged
+        key_make(map, &sought, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        self._note(&noted, key, 0, 0, 0, 0, 0, born)
+        slots = self._slots(key, tags, &noted, few)
+        purged = fill_is_purged(map, &sought, &noted)
+        free(slots)
+        return purged
 
     def delete(self, bytes key not None, int64_t soft_ns=0):
         cdef shm *map = self._open()

@@ -83,6 +83,8 @@ def may_import(module: str, other: str) -> bool:
         return other_part in SHARED or other_part == part
     if part == "context":
         return other_part in NOUNS
+    if part == "geo":
+        return other_part in (*NOUNS, "context")
     if part == "pipeline":
         return other_part in (*NOUNS, "context")
     if part == "tunnel":
@@ -92,7 +94,7 @@ def may_import(module: str, other: str) -> bool:
     if part == "routing":
         return other_part in SHARED
     if part == "start":
-        return other_part in NOUNS
+        return other_part in (*NOUNS, "geo")
     if part == "compose":
         return other_part != "run"
     return part == "run"

@@ -12,16 +12,18 @@ from dataclasses import replace
 
 from shmcache.core import Segment
 from worker.cache.fill import Fill
-from worker.cache.key import cache_key, key_maker
+from worker.cache.key import KeyMaker, cache_key, key_maker
 from worker.cache.lookup import Lookup
 from worker.cache.purge_gate import PurgeGate
 from worker.cache.tags import drop_tags
 from worker.context import Context
 from worker.errors import EdgeError
+from worker.geo import Geo
 from worker.message import Request, Response
 from worker.observe.access_log import AccessLog
 from worker.observe.counters import LOG_LINES_LOST
 from worker.observe.metrics import Metrics
+from worker.observe.purges import Purges
 from worker.origin.directory import DirectoryFetch
 from worker.origin.fetch import OriginFetch
 from worker.origin.group import GroupFetch
@@ -40,7 +42,7 @@ from worker.response.fields import EdgeFields
 from worker.response.header_rules import HeaderRules
 from worker.response.hop_by_hop import drop_hop_by_hop
 from worker.response.redirect import CanonicalRedirect, Redirects
-from worker.routing import Router, find_route
+from worker.routing import Routes
 from worker.security.access import AccessGate
 from worker.security.normalize import Normalizer
 from worker.security.ratelimit import RateLimitGate
@@ -63,12 +65,15 @@ class Composed:
     `spawn` starts a background task and keeps it alive. Raises OSError when the access log cannot be opened.
     """
 
-    def __init__(self, settings: WorkerSettings, segment: Segment, spawn: Spawn) -> None:
+    def __init__(
+        self, settings: WorkerSettings, segment: Segment, spawn: Spawn, geo: Geo | None = None
+    ) -> None:
         self._settings = settings
         self._segment = segment
         self._spawn = spawn
         self._log = AccessLog(settings.log, lambda lines: segment.statistics.add(LOG_LINES_LOST, lines))
         self._observers: tuple[Observer, ...] = (Metrics(segment.statistics), self._log)
+        self._purges = Purges(segment.statistics)
         self._error_page = ErrorPage(settings.name)
         self._fields = EdgeFields(settings.name)
         self._resolver = Resolver(settings.resolvers)
@@ -76,9 +81,11 @@ class Composed:
         self._pools: dict[OriginSettings, Pool] = {}
         self._sources: list[Pool | DirectoryFetch] = []  # what has connections or threads
         self._fills: list[Fill] = []
+        self._country = None if geo is None else geo.country
+        self._keys = Routes(settings.sites, self._key, cache_key)
         self._normalizer = Normalizer()
         unknown = self._pipeline((), _no_such_site)
-        self.edge = Edge(self._normalizer, Router(settings.sites, self._route, unknown), unknown)
+        self.edge = Edge(self._normalizer, Routes(settings.sites, self._route, unknown).find, unknown)
 
     # What the loop calls
 
@@ -122,9 +129,9 @@ class Composed:
             gates.append(AccessGate(route.access, refuse))
         gates += [RateLimitGate(limit, self._segment.buckets, refuse) for limit in route.rate_limits]
         gates += self._redirects(route)
-        cache, key_of = self._segment.cache, key_maker(route.cache.key)
-        gates.append(Lookup(cache, route.cache, codings))
-        gates.append(PurgeGate(route.purgers, cache, key_of, refuse))
+        cache, key = self._segment.cache, self._key(route)
+        gates.append(Lookup(cache, route.cache, codings, key))
+        gates.append(PurgeGate(route.purgers, cache, key, refuse, self._purges))
         gates.append(LoopGate(_own_id(self._settings)))
         fill = Fill(
             self._fetch(route),
@@ -165,8 +172,12 @@ class Composed:
 
     def _key_of(self, request: Request) -> bytes:
         """The primary key that the request's own route gives it."""
-        route = find_route(self._settings.sites, request)
-        return (cache_key if route is None else key_maker(route.cache.key))(request)
+        key: KeyMaker
+        _, key = self._keys.find(request)
+        return key(request)
+
+    def _key(self, route: RouteSettings) -> KeyMaker:
+        return key_maker(route.cache.key, self._country)
 
     def _origin(self, origin: Origin) -> OriginFetch | GroupFetch | DirectoryFetch:
         """Routes with the same origin share it."""

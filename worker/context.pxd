@@ -5,7 +5,7 @@ cdef class Client:
     cdef public int port
     cdef public bytes bucket_key
     cdef public bint trusted
-    cdef public object access
+    cdef public object access, country
 
 cdef class Context:
     cdef public Request request
@@ -16,4 +16,4 @@ cdef class Context:
     cdef public int status, forwarded_status, retries
     cdef public bint stored, refresh
     cdef public str origin
-    cdef public object route, block, outcome, forward, not_storable, revalidate, inform, error
+    cdef public object route, block, outcome, forward, not_storable, revalidate, collapsed, inform, error

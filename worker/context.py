@@ -18,7 +18,8 @@ class Client:
     """The downstream connection as the stages see it; one per connection, shared by its requests."""
 
     __slots__ = (
-        "access", "address", "bucket_key", "listener", "port", "tls_cipher", "tls_version", "trusted",
+        "access", "address", "bucket_key", "country", "listener", "port", "tls_cipher", "tls_version",
+        "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -38,15 +39,16 @@ class Client:
         self.tls_cipher = tls_cipher
         self.trusted = False  # a configured proxy: its X-Forwarded-* are believed
         self.access: object = None  # the access gate's memo of its verdict for this address
+        self.country: bytes | None = None  # geo's memo of where this address is, b"" if nobody knows
 
 
 class Context:
     """One request on its way through the layers."""
 
     __slots__ = (
-        "age_s", "block", "bytes_in", "bytes_out", "client", "connect_ns", "error", "first_byte_ns",
-        "forward", "forwarded_status", "inform", "key", "not_storable", "now_ns", "now_s", "origin",
-        "origin_host", "origin_target", "outcome", "refresh", "request", "request_id", "retries",
+        "age_s", "block", "bytes_in", "bytes_out", "client", "collapsed", "connect_ns", "error",
+        "first_byte_ns", "forward", "forwarded_status", "inform", "key", "not_storable", "now_ns", "now_s",
+        "origin", "origin_host", "origin_target", "outcome", "refresh", "request", "request_id", "retries",
         "revalidate", "route", "started_ns", "status", "stored", "ttl_s",
     )  # fmt: skip
 
@@ -71,6 +73,7 @@ class Context:
         self.key = b""  # the cache key; b"" when the cache is not asked
         self.outcome = Outcome.NONE
         self.forward: Forward | None = None  # why the origin was (to be) asked
+        self.collapsed: bool | None = None  # it waited for another's fetch: whether that answered it
         self.not_storable: NotStorable | None = None
         self.stored = False
         self.age_s = -1  # current age (RFC 9111 4.2.3), -1 when the answer did not come from the cache

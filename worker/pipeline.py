@@ -14,6 +14,7 @@ from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.message import Request, Response, TunnelEnd
 from worker.reasons import Fault, Side
+from worker.settings import RouteSettings
 
 log = logging.getLogger("edgecluster.pipeline")
 
@@ -192,13 +193,13 @@ class Edge:
     """The entrance: one spelling per request, then the pipeline of its route.
 
     `normalize` is the first gate and runs before routing, because routes are chosen by what it made of the
-    path. `find` gives the pipeline for (host, path), or the one that answers requests no site wants.
+    path. `find` gives a request's route, None if no site wants it, and the pipeline that answers it.
     """
 
     def __init__(
         self,
         normalize: Callable[[Request], None],
-        find: Callable[[Context], Pipeline],
+        find: Callable[[Request], tuple[RouteSettings | None, Pipeline]],
         rejecting: Pipeline,
     ) -> None:
         self.normalize = normalize
@@ -212,7 +213,8 @@ class Edge:
         except EdgeError as error:
             self.reject(ctx, error, exchange)
             return None
-        return self.find(ctx).handle(ctx, exchange)
+        ctx.route, pipeline = self.find(ctx.request)
+        return pipeline.handle(ctx, exchange)
 
     def reject(self, ctx: Context, error: EdgeError, exchange: Exchange) -> None:
         """Answer a request that broke a protocol rule before any stage saw it."""

@@ -159,6 +159,7 @@ class KeySettings:
     headers: tuple[bytes, ...] = ()  # names in lower case
     cookies: tuple[bytes, ...] = ()
     device: bool = False  # mobile, tablet or desktop
+    country: bool = False  # of the client's address, by GeoSettings.country
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,7 @@ class CacheSettings:
     stale_if_error_s: int = 0
     drop_cookies: bool = False  # Set-Cookie is taken out of what may be stored without it
     key: KeySettings = KeySettings()
+    languages: tuple[str, ...] = ()  # served, by which Accept-Language is told apart; (): as sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +281,13 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class GeoSettings:
+    """Files in the MaxMind DB format that tell of addresses; "": none."""
+
+    country: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """Everything a worker needs to know."""
 
@@ -290,6 +299,7 @@ class WorkerSettings:
     name: str = "edgecluster"  # how we call ourselves in Via, Cache-Status and CDN-Loop
     drain_timeout_s: float = 30.0
     resolvers: tuple[str, ...] = ()  # address:port of DNS servers; (): those of /etc/resolv.conf
+    geo: GeoSettings = GeoSettings()
 
     @property
     def servers(self) -> tuple[OriginSettings, ...]:

@@ -27,6 +27,7 @@ from worker.settings import (
     AccessSettings,
     CacheSettings,
     CompressionSettings,
+    GeoSettings,
     HeaderSettings,
     KeySettings,
     Limits,
@@ -103,6 +104,7 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
         name=config.name,
         drain_timeout_s=config.drain_timeout,
         resolvers=tuple(config.resolvers),
+        geo=GeoSettings(str(absolute(config.geo.country, base)) if config.geo.country else ""),
     )
 
 
@@ -190,6 +192,7 @@ def cache_settings(cache: Cache) -> CacheSettings:
         stale_if_error_s=cache.stale_if_error,
         drop_cookies=cache.drop_cookies,
         key=key_settings(cache.key),
+        languages=tuple(cache.languages),
     )
 
 
@@ -210,6 +213,7 @@ def key_settings(key: Key) -> KeySettings:
         headers=tuple(name.lower().encode() for name in key.headers),
         cookies=tuple(name.encode() for name in key.cookies),
         device=key.device,
+        country=key.country,
     )
 
 

@@ -21,6 +21,7 @@ from cluster.lock import running_pid
 from cluster.segment import left_bytes
 from cluster.settings import CertificateSettings, ClusterSettings
 from cluster.sockets import Sockets
+from worker.geo import Database, GeoError
 from worker.origin.resolve import ResolveError, Resolver, is_numeric
 from worker.origin.tls import TlsFileError, load_contexts
 from worker.settings import DirectorySettings
@@ -48,6 +49,7 @@ def findings(settings: ClusterSettings) -> Iterator[Finding]:
     yield from addresses(settings, running)
     yield memory(settings, running)
     yield access_log(settings)
+    yield from geo(settings)
     yield from origins(settings)
 
 
@@ -183,6 +185,20 @@ def _as_worker(settings: ClusterSettings) -> Iterator[str]:
         os.seteuid(0)
         os.setegid(gid)
         os.setgroups(groups)
+
+
+def geo(settings: ClusterSettings) -> Iterator[Finding]:
+    """The files that tell where clients are."""
+    path = settings.worker.geo.country
+    if not path:
+        return
+    try:
+        database = Database(path)
+    except GeoError as error:
+        yield Finding("error", "geo", str(error))
+    else:
+        built = datetime.fromtimestamp(database.built_s, UTC)
+        yield Finding("ok", "geo", f"{path}: {database.title} of {built:%Y-%m-%d}")
 
 
 def origins(settings: ClusterSettings) -> Iterator[Finding]:

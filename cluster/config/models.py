@@ -88,6 +88,14 @@ class Log(Section):
     )
 
 
+class GeoSection(Section):
+    """Files in the MaxMind DB format (.mmdb) that tell of addresses."""
+
+    country: Annotated[FilePath | None, Expects("the path of a .mmdb file")] = Field(
+        default=None, description="File that tells the countries of addresses; read again at every reload."
+    )
+
+
 _limits = Limits()
 
 
@@ -122,6 +130,9 @@ class LimitsSection(Section):
     )
 
 
+_LANGUAGE = Annotated[
+    str, Field(pattern=r"^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*$"), Expects("a language tag such as en or pt-BR")
+]
 _PATTERN = Annotated[str, Field(pattern=r"^[!-%'-:<>-~]+$"), Expects("a parameter's name such as utm_*")]
 _FIELD_NAME = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"), Expects("a field's name")]
 _COOKIE_NAME = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"), Expects("a cookie's name")]
@@ -143,6 +154,9 @@ class Key(Section):
     headers: Many[_FIELD_NAME] = Field(default=[], description="Request fields whose values count.")
     cookies: Many[_COOKIE_NAME] = Field(default=[], description="Cookies whose values count.")
     device: Flag = Field(default=False, description="Whether mobile, tablet and desktop are told apart.")
+    country: Flag = Field(
+        default=False, description="Whether the countries of the clients' addresses are told apart."
+    )
 
 
 _cache = CacheSettings()
@@ -195,6 +209,10 @@ class Cache(Section):
         description="Take Set-Cookie out of answers that may be stored without it; nobody gets the cookie.",
     )
     key: Key = Field(default=Key(), description="Which requests share a stored response.")
+    languages: Many[_LANGUAGE] = Field(
+        default=[],
+        description="Languages the origin serves: Accept-Language counts, and is sent, as the best of these.",
+    )
 
     short_hand: ClassVar = {"type": "boolean"}
     short_words: ClassVar = "true, false"
@@ -351,6 +369,7 @@ class Config(Section):
         default=[], description="Networks whose X-Forwarded-* and Forwarded fields are believed."
     )
     purge: Purge = Field(default=Purge(), description="Who may send PURGE requests; nobody when not given.")
+    geo: GeoSection = Field(default=GeoSection(), description="Where addresses are.")
     limits: LimitsSection = Field(
         default=LimitsSection(), description="Bounds on what one client may send or hold."
     )

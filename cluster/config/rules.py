@@ -26,6 +26,7 @@ def broken_rules(config: Config) -> Broken:
     yield from access_is_decided(config)
     yield from limits_agree(config)
     yield from a_kept_cache_is_used(config)
+    yield from countries_are_known(config)
     yield from https_is_spoken(config)
 
 
@@ -136,6 +137,19 @@ def a_kept_cache_is_used(config: Config) -> Broken:
     """A cache that no start takes over is not worth the memory it stays in."""
     if config.cache.keep_on_stop and not config.cache.keep:
         yield ("cache", "keep_on_stop"), "keeps a cache that the next start would drop: 'keep' is false"
+
+
+def countries_are_known(config: Config) -> Broken:
+    """Who tells countries apart needs the file that knows them."""
+    if config.geo.country is not None:
+        return
+    for location, rules in _all_rules(config):
+        if rules.cache is not None and rules.cache.key.country:
+            where = *location, "cache", "key", "country"
+            yield (
+                where,
+                "nobody knows the countries of addresses: name a .mmdb file as 'geo: {country: FILE}'",
+            )
 
 
 def https_is_spoken(config: Config) -> Broken:

@@ -29,6 +29,7 @@ from cluster.lock import supervisor_socket
 from cluster.settings import ClusterSettings
 from cluster.version import VERSION
 from tests.support.answering_supervisor import STATUS, answering
+from tests.support.mmdb import country, write_mmdb
 
 VERBS = ("start", "run-demo", "check", "reload", "stop", "status", "purge", "version")
 
@@ -209,6 +210,20 @@ class TestCheck:
         ((level, message),) = found["origin"]
         assert level == "warning"
         assert message.startswith("https://nowhere.invalid:443: the name does not resolve now: ")
+
+    def test_a_file_of_countries(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        file, path = tmp_path / "edge.yaml", tmp_path / "country.mmdb"
+        file.write_text(
+            "listen: http://127.0.0.1:0\nstate_dir: state\ngeo: {country: country.mmdb}\n"
+            "sites: [{origin: http://127.0.0.1:9, cache: {key: {country: true}}}]\n"
+        )
+        code, found = self.check(capsys, "--config", str(file))
+        assert (code, found["geo"]) == (1, [("error", f"cannot read {path}: No such file or directory")])
+        write_mmdb(path, {"192.0.2.0/24": country("DE")})
+        code, found = self.check(capsys, "--config", str(file))
+        [(level, message)] = found["geo"]
+        assert (code, level) == (0, "ok")
+        assert message.startswith(f"{path}: Test-Country of 20")
 
     def test_a_certificate_for_other_names(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         certificate, key = local_certificate(tmp_path, ["*.example.org"])

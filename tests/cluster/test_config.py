@@ -18,6 +18,7 @@ from worker.settings import (
     AccessSettings,
     CacheSettings,
     CompressionSettings,
+    GeoSettings,
     KeySettings,
     Limits,
     ListenerSettings,
@@ -185,6 +186,21 @@ class TestMeaning:
                 device=True,
             ),
         }
+
+    def test_languages_and_countries(self, tmp_path: Path) -> None:
+        settings = settings_of(
+            tmp_path,
+            """
+            geo: {country: country.mmdb}
+            sites:
+              - origin: http://127.0.0.1:8000
+                cache: {languages: [en, pt-BR], key: {country: true}}
+            """,
+        )
+        [route] = settings.worker.sites[0].routes
+        assert route.cache.languages == ("en", "pt-BR")
+        assert route.cache.key == KeySettings(country=True)
+        assert settings.worker.geo == GeoSettings(country=str(tmp_path / "country.mmdb"))
 
     def test_who_may_send_purge_requests(self, tmp_path: Path) -> None:
         settings = settings_of(
@@ -571,6 +587,10 @@ class TestErrors:
              "1:64: another rate limit is named 'x' and differs: name this one anew"),
             ("{origin: http://a, compression: {quality: 10}}",
              "1:51: bad value 10 for 'sites[0].compression.quality': must be at most 9 (expects a whole number from 1 to 9)"),
+            ("{origin: http://a, cache: {key: {country: true}}}",
+             "1:51: nobody knows the countries of addresses: name a .mmdb file as 'geo: {country: FILE}'"),
+            ("{origin: http://a, cache: {languages: [en_GB]}}",
+             "1:48: bad value 'en_GB' for 'sites[0].cache.languages[0]' (expects a language tag such as en or pt-BR)"),
             ("{origin: http://a, cache: {key: {query: some}}}",
              "1:49: bad value 'some' for 'sites[0].cache.key.query' (expects all or none)"),
             ("{origin: http://a, cache: {key: {drop: [a&b]}}}",

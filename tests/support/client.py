@@ -11,7 +11,9 @@ class Answer:
     """One answer as it arrived."""
 
     status: int
-    fields: dict[str, str] = field(default_factory=dict)  # names in lower case
+    fields: dict[str, str] = field(
+        default_factory=dict
+    )  # names in lower case; repeated lines joined with ", "
     body: bytes = b""
     whole: bool = True  # False: the connection ended before the announced end of the body
 
@@ -51,8 +53,11 @@ async def _read(reader: asyncio.StreamReader, method: str) -> Answer:
     while (head := (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")).startswith("HTTP/1.1 1"):
         pass  # an interim answer
     status, *lines = head.rstrip().split("\r\n")
-    named = (line.partition(":") for line in lines)
-    answer = Answer(int(status.split(" ")[1]), {name.lower(): value.strip() for name, _, value in named})
+    answer = Answer(int(status.split(" ")[1]))
+    for line in lines:
+        name, _, value = line.partition(":")
+        name, value = name.lower(), value.strip()
+        answer.fields[name] = f"{answer.fields[name]}, {value}" if name in answer.fields else value
     if method == "HEAD" or answer.status in (204, 304):
         return answer
     if answer.fields.get("transfer-encoding") == "chunked":

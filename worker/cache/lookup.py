@@ -24,7 +24,8 @@ from worker.cache.entry import (
     decode,
     decode_record,
 )
-from worker.cache.key import SERIAL_BYTES, Codings, encoding_variant_key, key_maker, variant_key
+from worker.cache.key import SERIAL_BYTES, KeyMaker, cache_key, encoding_variant_key, variant_key
+from worker.cache.negotiation import Negotiation
 from worker.cache.plain_hit import plain_hit
 from worker.cache.rules import Rules
 from worker.cache.validate import is_not_modified, not_modified_fields
@@ -65,14 +66,17 @@ class Place:
 
 
 class Lookup:
-    """The gate of one route. `codings` are those the route serves, best first."""
+    """The gate of one route. `codings` are those it serves, best first; `key` makes its primary keys."""
 
-    def __init__(self, cache: Cache, settings: CacheSettings, codings: Sequence[str]) -> None:
+    def __init__(
+        self, cache: Cache, settings: CacheSettings, codings: Sequence[str], key: KeyMaker = cache_key
+    ) -> None:
         self._get = cache.get
         self._enabled = settings.enabled
         self._rules = Rules(settings)
-        self._key = key_maker(settings.key)
-        self._codings = Codings(codings)
+        self._key = key
+        self._negotiation = Negotiation(codings, settings.languages)
+        self._codings = self._negotiation.codings
 
     def __call__(self, ctx: Context) -> Response | None:
         """A stored response if one may be used, else None with ctx told why.
@@ -88,7 +92,7 @@ class Lookup:
             return _bypass(ctx, Forward.BYPASS)
         if request.body is not None:  # a body may change the answer, and is no part of the key
             return _bypass(ctx, Forward.REQUEST)
-        key = ctx.key = self._key(request)
+        key = ctx.key = self._key(request, ctx.client)
         now_ns = ctx.now_ns
         fields = request.fields
         hit = self._get(key, now_ns)
@@ -107,7 +111,7 @@ class Lookup:
         varied = hit is not None and hit.flags & VARY != 0
         if hit is not None and varied:
             record = decode_record(hit.meta)
-            key = variant_key(key, record.serial, record.names, request.fields, self._codings)
+            key = variant_key(key, record.serial, record.names, request.fields, self._negotiation)
             hit = self._get(key, now_ns)
         if hit is None:
             return Place(key, None, alone=False, varied=varied)

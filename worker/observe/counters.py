@@ -7,7 +7,7 @@ layout: an upgraded worker counts on where the old one stopped, so groups have r
 from bisect import bisect_left
 from typing import Final
 
-from worker.reasons import Block, Fault, NotStorable, Outcome
+from worker.reasons import Block, Fault, NotStorable, Outcome, PurgeKind
 
 # The core's own (shmcache/counter.h), by number: name and meaning.
 CORE: Final = (
@@ -66,6 +66,7 @@ OTHER_STATUSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")  # none: the
 BLOCKS: Final = tuple(Block)
 FAULTS: Final = tuple(Fault)
 REASONS: Final = tuple(NotStorable)
+PURGE_KINDS: Final = tuple(PurgeKind)
 
 # Upper bounds of the duration buckets, in nanoseconds; one more bucket holds the rest.
 DURATION_BOUNDS_NS: Final = tuple(
@@ -104,7 +105,8 @@ STALLS: Final = 265  # STALL_BOUNDS_NS and the rest, 15
 
 FROM_EDGE: Final = 280  # duration of what the edge answered itself: sum in us, then the buckets, 32
 FROM_ORIGIN: Final = 312  # duration of what had to wait for an origin, the same way, 32
-END: Final = 344
+PURGES: Final = 344  # asked for, by kind, 8
+END: Final = 352
 
 
 def request_counter(version: bytes, outcome: Outcome) -> int:

@@ -29,6 +29,8 @@ from worker.observe.counters import (
     OTHER_STATUSES,
     OUTCOMES,
     PROTOCOLS,
+    PURGE_KINDS,
+    PURGES,
     REASONS,
     STALL_BOUNDS_NS,
     STALL_US,
@@ -120,6 +122,7 @@ def _families(
     yield _group(totals, BLOCKED, "blocked_total", "Requests refused by a security stage.", "stage", BLOCKS)
     yield _group(totals, FAILED, "errors_total", "Requests that failed, by what failed.", "fault", FAULTS)
     yield _group(totals, NOT_STORED, "not_stored_total", "Responses not stored, and why.", "reason", REASONS)
+    yield _group(totals, PURGES, "purges_total", "Purges asked for, by what they named.", "kind", PURGE_KINDS)
     yield _histogram(
         "request_duration_seconds", "From the end of a request's head until its answer was handed over.",
         DURATION_BOUNDS_NS,
