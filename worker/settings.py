@@ -298,8 +298,8 @@ class WorkerSettings:
     trusted_proxies: tuple[Network, ...] = ()
     name: str = "edgecluster"  # how we call ourselves in Via, Cache-Status and CDN-Loop
     drain_timeout_s: float = 30.0
-    geo: GeoSettings = GeoSettings()
     resolvers: tuple[str, ...] = ()  # address:port of DNS servers; (): those of /etc/resolv.conf
+    geo: GeoSettings = GeoSettings()
 
     @property
     def servers(self) -> tuple[OriginSettings, ...]:
