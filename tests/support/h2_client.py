@@ -24,6 +24,7 @@ from h2.events import (
     TrailersReceived,
 )
 from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes, Settings
 
 PATIENCE_S = 20.0
 
@@ -77,7 +78,10 @@ class H2Client:
             )
         )
         if window is not None:
-            self.h2.local_settings.initial_window_size = window
+            self.h2.local_settings = Settings(
+                client=True,
+                initial_values={SettingCodes.INITIAL_WINDOW_SIZE: window, SettingCodes.ENABLE_PUSH: 0},
+            )
         self.h2.initiate_connection()
         self.flush()
         self._task = asyncio.get_running_loop().create_task(self._read())

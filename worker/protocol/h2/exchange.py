@@ -103,7 +103,8 @@ class Exchange(H2Stream):
             if not waiter.done():
                 waiter.set_result(None)
         elif task is not None:
-            task.cancel()
+            # Not at once: a task cancelled before its first step would never tell the observers.
+            self.connection.server.loop.call_soon(task.cancel)
 
     def drained(self) -> None:
         """The last piece has left."""
