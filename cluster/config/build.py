@@ -107,11 +107,16 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
             requests_per_connection=limits.requests_per_connection,
             pipelined=limits.pipelined,
             connections=limits.connections,
+            streams=limits.streams,
+            resets=limits.resets,
+            empty_frames=limits.empty_frames,
         ),
         log=LogSettings(path, log.format),
         trusted_proxies=tuple(config.trusted_proxies),
         name=config.name,
         drain_timeout_s=config.drain_timeout,
+        http2=config.http2.tls,
+        http2_plain=config.http2.plain,
     )
 
 

@@ -218,6 +218,9 @@ class Log(Section):
 _limits = Limits()
 
 
+_worker = WorkerSettings((), ())
+
+
 class LimitsSection(Section):
     """Bounds on what one client may send or hold."""
 
@@ -247,6 +250,34 @@ class LimitsSection(Section):
     connections: Count = Field(
         default=_limits.connections, description="Open connections per worker; refused above."
     )
+    streams: Count = Field(
+        default=_limits.streams, description="HTTP/2 requests at a time on one connection."
+    )
+    resets: Count = Field(
+        default=_limits.resets,
+        description="HTTP/2 streams reset per second and connection; closed above.",
+    )
+    empty_frames: Count = Field(
+        default=_limits.empty_frames,
+        description="HTTP/2 frames with neither request nor data per second and connection; closed above.",
+    )
+
+
+class Http2(Section):
+    """HTTP/2 towards clients. `true` and `false` are short for `{tls: true}` and `{tls: false}`."""
+
+    tls: Flag = Field(default=_worker.http2, description="On https listeners, to clients that offer it.")
+    plain: Flag = Field(
+        default=_worker.http2_plain,
+        description="On http listeners, to clients that begin with it (prior knowledge).",
+    )
+
+    short_hand: ClassVar = {"type": "boolean"}
+    short_words: ClassVar = "true, false"
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        return {"tls": value} if isinstance(value, bool) else value
 
 
 _origin = OriginSettings("http", "-", 80)
@@ -474,9 +505,6 @@ class Site(Rules):
     )
 
 
-_worker = WorkerSettings((), ())
-
-
 class Config(Section):
     """The configuration of one edgecluster."""
 
@@ -508,6 +536,7 @@ class Config(Section):
     limits: LimitsSection = Field(
         default=LimitsSection(), description="Bounds on what one client may send or hold."
     )
+    http2: Http2 = Field(default=Http2(), description="HTTP/2; on https listeners when not given.")
     sites: list[Site] = Field(default=[], description="What is served, by host name.")
     name: Token = Field(
         default=_worker.name, description="How the edge calls itself in Via, Cache-Status and CDN-Loop."

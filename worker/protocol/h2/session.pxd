@@ -25,7 +25,9 @@ cdef class Session:
     cpdef list take_closed(self)
     cpdef list take_drained(self)
     cdef int put(self, const void *data, Py_ssize_t size) except -1
-    cdef int fail(self, uint32_t fault)
+    cpdef object terminate(self, uint32_t code)
+    cdef bint is_flooded(self) noexcept
+    cdef int fail(self, uint32_t fault) noexcept
     cdef int head_end(self, H2Stream stream, bint ended) except -1
     cdef int trailers_end(self, H2Stream stream) except -1
 

@@ -142,6 +142,8 @@ cdef class Session:
             if self.error is not None:
                 error, self.error = self.error, None
                 raise error
+            if self.is_flooded() and not self.failed:  # by resets that we have just sent
+                self.terminate(NGHTTP2_ENHANCE_YOUR_CALM)
             _PyBytes_Resize(&self.out, self.out_size)
             out = <bytes><object>self.out
             return out
@@ -187,7 +189,7 @@ cdef class Session:
             nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session),
                                   NGHTTP2_NO_ERROR, NULL, 0)
 
-    def terminate(self, uint32_t code):
+    cpdef object terminate(self, uint32_t code):
         """Say GOAWAY with that error; nothing else follows it."""
         self.failed = True
         if self.session != NULL:
@@ -214,7 +216,10 @@ cdef class Session:
             return True
         return not nghttp2_session_want_read(self.session) and not nghttp2_session_want_write(self.session)
 
-    cdef int fail(self, uint32_t fault):
+    cdef bint is_flooded(self) noexcept:
+        return self.empty_frames > self.max_empty_frames or self.resets > self.max_resets
+
+    cdef int fail(self, uint32_t fault) noexcept:
         """End the connection from within a callback."""
         self.fault = fault
         return NGHTTP2_ERR_CALLBACK_FAILURE
@@ -472,7 +477,7 @@ cdef int on_begin_frame(nghttp2_session *_, const nghttp2_frame_hd *hd, void *us
             return self.fail(NGHTTP2_ENHANCE_YOUR_CALM)
     elif hd.type != NGHTTP2_DATA or (hd.length == 0 and not hd.flags & NGHTTP2_FLAG_END_STREAM):
         self.empty_frames += 1
-    if self.empty_frames > self.max_empty_frames or self.resets > self.max_resets:
+    if self.is_flooded():
         return self.fail(NGHTTP2_ENHANCE_YOUR_CALM)
     return 0
 
