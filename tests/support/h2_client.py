@@ -5,6 +5,7 @@ async with edge.client() as client:
 """
 
 import asyncio
+import contextlib
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -95,6 +96,8 @@ class H2Client:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self.writer.close()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
 
     def flush(self) -> None:
         """Write what `h2` has to say."""

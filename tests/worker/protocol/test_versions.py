@@ -98,6 +98,9 @@ def test_a_plain_connection_is_known_by_its_preface_however_it_arrives(cut: int)
                 def close(self) -> None:
                     writer.close()
 
+                async def wait_closed(self) -> None:
+                    await writer.wait_closed()
+
             halting = Halting()
             async with H2Client(reader, halting) as client:  # type: ignore[arg-type]
                 await edge.until(lambda: edge.server.connections)
