@@ -1,4 +1,4 @@
-"""What holds in HTTP/1.1 holds in every version and over TLS: the tests of some sections once more over each."""
+"""What holds in HTTP/1.1 holds in every version and over TLS: some sections once more over each."""
 
 from collections.abc import Iterator
 

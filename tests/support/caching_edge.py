@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from tests.support.client import Answer, ask
 from tests.support.cluster import Cluster, settings, with_worker
-from tests.support.versions import ask_over
 from tests.support.scripted_origin import Recorded, ScriptedOrigin, answer
+from tests.support.versions import ask_over
 from worker.settings import CacheSettings
 
 BODY = b"0123456789" * 100

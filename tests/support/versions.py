@@ -1,4 +1,4 @@
-"""One request in any version of HTTP, with or without TLS: for behaviour that must be the same in all of them."""
+"""One request in any version of HTTP, with or without TLS: for behaviour that must be the same in all."""
 
 import asyncio
 import ssl

@@ -207,6 +207,7 @@ cdef class Session:
             (<H2Stream>stream).code = NGHTTP2_CANCEL
         nghttp2_session_del(self.session)
         self.session = NULL
+        self.owner = self.make_stream = None
         return left
 
     @property
