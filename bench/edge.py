@@ -44,6 +44,7 @@ class Row:
     browser: bool = False
     tls: bool = False
     expect_hit: bool = True
+    h2: bool = False
 
 
 ROWS = (
@@ -52,6 +53,9 @@ ROWS = (
     Row("h1 hit, Zipf over 10^4 objects, 11 browser fields", zipf=True, browser=True),
     Row("h1 hit over TLS, one hot object, bare fields", tls=True),
     Row("h1 hit over TLS, Zipf over 10^4 objects, 11 browser fields", tls=True, zipf=True, browser=True),
+    Row("h2 hit over TLS, 16 connections x 32 streams, bare fields", tls=True, h2=True),
+    Row("h2 hit over TLS, 16 connections x 32 streams, 11 browser fields", tls=True, h2=True, browser=True),
+    Row("h2 64 KiB hit over TLS, 16 connections x 32 streams", tls=True, h2=True, path="/64k.bin"),
     Row("64 KiB hit, bare fields", path="/64k.bin"),
     Row("pass through to a keep-alive origin, no cache", path="/pass/o/0.bin", expect_hit=False),
 )
@@ -111,14 +115,22 @@ def prove(peer: Peer, row: Row, origin_url: str) -> None:
         raise RuntimeError(f"{peer.name}: {row.path}: hit expected {row.expect_hit}, got {fields}")
 
 
+def load_of(row: Row, peer: Peer, work: Path) -> Load:
+    """What to ask a server for."""
+    url = (peer.https if row.tls else peer.http) + row.path
+    if row.h2:
+        fields = tuple(f"{name.lower()}: {value}" for name, value in BROWSER_FIELDS.items() if row.browser)
+        return Load(url, connections=16, streams=32, fields=fields)
+    return Load(url, wrk_script(work / "load.lua", row) if row.zipf or row.browser else None)
+
+
 def measure_row(
     row: Row, servers: list[Peer], origin_url: str, work: Path, rounds: int, seconds: int
 ) -> Result:
     """All servers in turn, `rounds` times."""
-    script = wrk_script(work / "load.lua", row) if row.zipf or row.browser else None
     samples: dict[str, list[float]] = {peer.name: [] for peer in servers}
     result = Result(row.name, errors={peer.name: 0 for peer in servers})
-    loads = {peer.name: Load((peer.https if row.tls else peer.http) + row.path, script) for peer in servers}
+    loads = {peer.name: load_of(row, peer, work) for peer in servers}
     for peer in servers:
         prove(peer, row, origin_url)
         sample(peer.pids, loads[peer.name], 5 if row.zipf else 1)  # warm: fills the cache
@@ -148,7 +160,9 @@ def table(results: list[Result], names: list[str]) -> str:
 def run(rounds: int, seconds: int, only: str, out: Path | None) -> list[Result]:
     """Start everything, measure every row whose name contains `only`, print the table."""
     if missing := peers.missing_programs():
-        raise SystemExit(f"bench: {', '.join(missing)} not found; apt-get install nginx haproxy wrk openssl")
+        raise SystemExit(
+            f"bench: {', '.join(missing)} not found; apt-get install nginx haproxy wrk nghttp2-client openssl"
+        )
     results: list[Result] = []
     with (
         tempfile.TemporaryDirectory(prefix="edgecluster-bench-") as directory,

@@ -193,6 +193,14 @@ cdef extern from *:
         return 1;
     }
 
+    /* Give back what one large section took. */
+    static void trim(Pile *of)
+    {
+        if (of->room <= 8192) return;
+        free(of->data);
+        *of = (Pile){0};
+    }
+
     /* Check and index the lines in block[start..end), each ended by CRLF. Returns how many, or why not.
      * `whole`: also check what must hold for a header section as a whole (Host, Content-Length). */
     static int scan(const char *block, size_t start, size_t end, Line *lines, int room, int whole, uint32_t *mask)
@@ -322,6 +330,7 @@ cdef extern from *:
     bint is_of_connection(const unsigned char *name, size_t size) nogil
     bint visible(const unsigned char *p, size_t size) nogil
     bint pile(Pile *on, const void *data, size_t size) nogil
+    void trim(Pile *of) nogil
     const unsigned char *token
     void fill_token()
     bint spells(const unsigned char *name, const void *word, size_t size) nogil
@@ -889,6 +898,9 @@ cdef class Section:
     cdef void begin(self, bint trailers, size_t max_bytes, int max_fields) noexcept:
         """Forget the section before. More than `max_bytes` in lines or `max_fields` is not kept, but noticed."""
         self.lines.size = self.index.size = self.crumbs.size = 0
+        trim(&self.lines)
+        trim(&self.index)
+        trim(&self.crumbs)
         self.seen = 0
         self.wrong = 0
         self.taken = 0

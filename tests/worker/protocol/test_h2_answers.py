@@ -403,3 +403,22 @@ def test_every_task_ends_with_the_connection(path: bytes) -> None:
             never.cancel()
 
     run(test())
+
+
+def test_a_body_in_frames_of_one_byte_is_held_in_few_pieces() -> None:
+    async def test() -> None:
+        async def fetch(ctx: Context) -> Response:
+            body = ctx.request.body
+            assert body is not None
+            await edge.until(lambda: body.received == 10_000)  # type: ignore[union-attr]
+            sizes = []
+            while piece := await body.read():
+                sizes.append(len(piece))
+            return Response(200, Fields.of(), str(len(sizes)).encode(), None)
+
+        async with fetching(fetch) as edge, await edge.client() as client:
+            stream = client.begin(method="POST", end=False)
+            await client.upload(stream, [BIG[at : at + 1] for at in range(10_000)])
+            assert int((await client.answer(stream)).body) <= 20
+
+    run(test())

@@ -12,6 +12,8 @@ from worker.fields import Fields
 from worker.protocol.head import bad_request
 from worker.reasons import Fault
 
+MERGED_BYTES = 1024  # smaller pieces are put together, lest a frame of one byte hold fifty
+
 
 class Source(Protocol):
     """The stream a body comes from, as the body sees it."""
@@ -60,7 +62,11 @@ class StreamBody:
         if self.received > self._limit:
             self.fail(bad_request(f"body of more than {self._limit} bytes", 413, Fault.BODY_TOO_LARGE))
         elif piece and not self.closed:
-            self._pieces.append(piece)
+            pieces = self._pieces
+            if pieces and len(pieces[-1]) + len(piece) <= MERGED_BYTES:
+                pieces[-1] += piece
+            else:
+                pieces.append(piece)
             self._wake()
 
     def end(self, trailers: Fields | None) -> None:

@@ -224,7 +224,7 @@ class H2Protocol:
             return
         self._flushing = True
         try:
-            while not self._paused:
+            while not self._paused and not transport.is_closing():
                 data = session.take()
                 if not data:
                     break

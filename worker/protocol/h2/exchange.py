@@ -46,11 +46,12 @@ class Exchange(H2Stream):
 
     __slots__ = (
         "_bodiless", "_ctx", "_finish", "_lending", "_responding", "_since_ns", "_task", "_waiter", "_wide",
-        "body", "connection", "expecting",
+        "body", "connection", "expecting", "server",
     )  # fmt: skip
 
     def __init__(self, connection: Carrier) -> None:
         self.connection = connection
+        self.server = connection.server
         self.body: StreamBody | None = None
         self.expecting = False  # the client waits for 100 (Continue) before it sends its body
         self._ctx: Context | None = None
@@ -69,7 +70,7 @@ class Exchange(H2Stream):
         """Hand the request to the pipeline."""
         self._ctx = ctx
         self._bodiless = ctx.request.method == b"HEAD"
-        task = self.connection.server.edge.handle(ctx, self)
+        task = self.server.edge.handle(ctx, self)
         if task is not None and self._ctx is ctx and self._finish is None:
             self._task = task
 
@@ -79,7 +80,7 @@ class Exchange(H2Stream):
         self._bodiless = ctx.request.method == b"HEAD"
         if self.body is not None:
             self.body.close()
-        self.connection.server.edge.reject(ctx, error, self)
+        self.server.edge.reject(ctx, error, self)
 
     def settle(self) -> None:
         """The stream has ended: let go of all that was at work for it."""
@@ -104,7 +105,7 @@ class Exchange(H2Stream):
                 waiter.set_result(None)
         elif task is not None:
             # Not at once: a task cancelled before its first step would never tell the observers.
-            self.connection.server.loop.call_soon(task.cancel)
+            self.server.loop.call_soon(task.cancel)
 
     def drained(self) -> None:
         """The last piece has left."""
@@ -113,7 +114,7 @@ class Exchange(H2Stream):
 
     def sweep(self, now_ns: int) -> bool:
         """End what has lasted too long; False if it is the whole connection's fault: half a head."""
-        limits = self.connection.server.limits
+        limits = self.server.limits
         if self.moved:
             self.moved = False
             self._since_ns = now_ns
@@ -128,7 +129,7 @@ class Exchange(H2Stream):
             elif lending is not None and lending.is_lent and now_ns - lending.since_ns >= PATIENCE_NS:
                 if lending.left <= COPY_BYTES:
                     lending.break_off()
-                elif self.connection.server.lends_too_much:
+                elif self.server.lends_too_much:
                     self.reset(CANCEL)
         elif self.body is not None and self.body.is_waited_for and waited_s > limits.body_timeout_s:
             self.body.fail(bad_request("body took too long", 408, Fault.REQUEST_TIMEOUT))
@@ -155,7 +156,7 @@ class Exchange(H2Stream):
         fields = self.fields
         assert fields is not None
         length = int(fields.get(b"content-length") or b"0") if fields.mask & CONTENT_LENGTH else None
-        self.body = StreamBody(self, length, self.connection.server.limits.body_bytes)
+        self.body = StreamBody(self, length, self.server.limits.body_bytes)
         return self.body
 
     def body_read(self, size: int) -> None:
@@ -175,7 +176,7 @@ class Exchange(H2Stream):
             connection.flush_soon()
 
     def new_future(self) -> Future[None]:
-        return self.connection.server.loop.create_future()
+        return self.server.loop.create_future()
 
     # pipeline.Exchange
 
@@ -195,12 +196,12 @@ class Exchange(H2Stream):
         if type(body) is not bytes or self._bodiless or status == 304 or status == 204:
             self._send_carefully(response)
         else:
-            self.respond(status, response.fields, connection.server.date_line, len(body), body, False)
+            self.respond(status, response.fields, self.server.date_line, len(body), body, False)
         connection.flush_soon()
 
     def _send_carefully(self, response: Response) -> None:
         """`send` for everything but a body in memory."""
-        server = self.connection.server
+        server = self.server
         body = response.body
         status = response.status
         pinned = None if body is None or isinstance(body, bytes) else cast(Pinned, body)
@@ -230,7 +231,7 @@ class Exchange(H2Stream):
         self._responding = True
         ctx.status = status
         announced = -1 if length is None or status == 204 else length
-        self.respond(status, response.fields, self.connection.server.date_line, announced, None, not bodiless)
+        self.respond(status, response.fields, self.server.date_line, announced, None, not bodiless)
         self.connection.flush_soon()
         try:
             if not bodiless:
