@@ -33,7 +33,7 @@ def cpu_ns(pids: Sequence[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one run of wrk asks for, or with `streams` of h2load: so many at a time per connection over HTTP/2."""
+    """What one run of wrk asks for; with `streams` at a time per connection, of h2load."""
 
     url: str
     script: Path | None = None

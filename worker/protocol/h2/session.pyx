@@ -144,6 +144,8 @@ cdef class Session:
                 raise error
             if self.is_flooded() and not self.failed:  # by resets that we have just sent
                 self.terminate(NGHTTP2_ENHANCE_YOUR_CALM)
+            if self.out_size >= BUDGET:  # there is more: make room for it at once
+                self.queued = BUDGET + FRAME
             _PyBytes_Resize(&self.out, self.out_size)
             out = <bytes><object>self.out
             return out
