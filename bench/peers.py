@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -249,11 +250,28 @@ def missing_programs() -> list[str]:
     ]
 
 
-def fetch(url: str) -> tuple[bytes, dict[str, str]]:
-    """Body and fields (names lower-case) of one GET, any certificate accepted."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    fields: dict[str, str]  # names in lower case
+    body: bytes
+
+
+def fetch(url: str, fields: dict[str, str] | None = None) -> Answer:
+    """One GET, any certificate accepted."""
     context = ssl._create_unverified_context() if url.startswith("https") else None
-    with urllib.request.urlopen(url, context=context, timeout=20) as answer:
-        return answer.read(), {name.lower(): value for name, value in answer.getheaders()}
+    try:
+        answer = urllib.request.urlopen(
+            urllib.request.Request(url, headers=fields or {}), context=context, timeout=20
+        )
+    except urllib.error.HTTPError as error:  # a 304, too
+        answer = error
+    with answer:
+        return Answer(
+            answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read()
+        )
 
 
 def dump(path: Path, record: object) -> None:

@@ -1,4 +1,4 @@
-"""The TLS context of the https listeners: made before the fork, kept across reloads.
+"""TLS contexts, made before the fork: that of the https listeners, kept across reloads, and the origins'.
 
 One context object for all workers and all generations means one set of ticket keys, so a client resumes
 its session with whichever worker it meets.
@@ -14,6 +14,7 @@ from cluster.certificates import local_certificate
 from cluster.errors import BootError
 from cluster.settings import CertificateSettings, ClusterSettings
 from cluster.sni import choose_by_name
+from worker.origin.tls import TlsFileError, load_contexts
 from worker.protocol.tls import make_context
 
 
@@ -24,7 +25,14 @@ class Contexts:
         self._made: dict[bytes, ssl.SSLContext] = {}
 
     def of(self, settings: ClusterSettings) -> ssl.SSLContext | None:
-        """The context for all https listeners; None when there are none. Raises BootError."""
+        """The context for all https listeners; None when there are none. Reads the origins' files, too.
+
+        Raises BootError.
+        """
+        try:
+            load_contexts(settings.worker.servers)
+        except TlsFileError as error:
+            raise BootError(f"cannot reach an origin over TLS: {error}") from error
         if not any(listener.scheme == "https" for listener in settings.worker.listeners):
             return None
         pairs = settings.certificates or (_local(settings),)

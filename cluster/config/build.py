@@ -20,16 +20,22 @@ from cluster.config.models import (
     Rules,
     Site,
 )
+from cluster.config.rewriting import Headers, Hsts, Redirect, RequestChanges, ResponseChanges, Rewrite
 from cluster.settings import CertificateSettings, ClusterSettings
 from worker.settings import (
     AccessSettings,
     CacheSettings,
     CompressionSettings,
+    DirectorySettings,
+    GeoSettings,
+    HeaderSettings,
     KeySettings,
     Limits,
     LogSettings,
     OriginSettings,
     RateLimitSettings,
+    RedirectSettings,
+    RewriteSettings,
     RouteSettings,
     SiteSettings,
     WorkerSettings,
@@ -117,6 +123,8 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
         drain_timeout_s=config.drain_timeout,
         http2=config.http2.tls,
         http2_plain=config.http2.plain,
+        geo=GeoSettings(str(absolute(config.geo.country, base)) if config.geo.country else ""),
+        resolvers=tuple(config.resolvers),
     )
 
 
@@ -149,7 +157,10 @@ def route_settings(route: Route, site: Site, site_name: str, base: Path) -> Rout
         return route if getattr(route, key) is not None else site
 
     access, limits = chosen("access").access, chosen("rate_limits").rate_limits
-    return RouteSettings(
+    rewrite, headers = chosen("rewrite").rewrite, chosen("headers").headers or Headers()
+    host, hsts = chosen("canonical_host").canonical_host, chosen("hsts").hsts
+    upgrade = chosen("upgrade").upgrade
+    settings = RouteSettings(
         name=route.name or site_name + route.prefix,
         prefix=route.prefix.encode(),
         origin=origin_settings(origin, base),
@@ -157,6 +168,16 @@ def route_settings(route: Route, site: Site, site_name: str, base: Path) -> Rout
         compression=compression_settings(chosen("compression").compression or Compression()),
         access=access_settings(access) if access else None,
         rate_limits=tuple(rate_limit_settings(limit) for limit in limits or ()),
+        rewrite=rewrite_settings(rewrite) if rewrite else None,
+        redirects=tuple(redirect_settings(redirect) for redirect in chosen("redirects").redirects or ()),
+        https_only=bool(chosen("https_only").https_only),
+        canonical_host=in_host_field(host) if host else None,
+        request_headers=header_settings(headers.request),
+        response_headers=header_settings(headers.response),
+        hsts=hsts_value(hsts) if hsts else None,
+    )
+    return (
+        settings if upgrade is None else replace(settings, upgrade=tuple(name.encode() for name in upgrade))
     )
 
 
@@ -176,6 +197,7 @@ def cache_settings(cache: Cache) -> CacheSettings:
         stale_if_error_s=cache.stale_if_error,
         drop_cookies=cache.drop_cookies,
         key=key_settings(cache.key),
+        languages=tuple(cache.languages),
     )
 
 
@@ -196,6 +218,7 @@ def key_settings(key: Key) -> KeySettings:
         headers=tuple(name.lower().encode() for name in key.headers),
         cookies=tuple(name.encode() for name in key.cookies),
         device=key.device,
+        country=key.country,
     )
 
 
@@ -203,21 +226,32 @@ def compression_settings(compression: Compression) -> CompressionSettings:
     return CompressionSettings(tuple(compression.codings), compression.min_size, compression.quality)
 
 
-def origin_settings(origin: Origin, base: Path) -> OriginSettings:
-    address: OriginSettings = origin.url
+def origin_settings(origin: Origin, base: Path) -> OriginSettings | DirectorySettings:
+    address: OriginSettings | DirectorySettings = origin.url
+    if isinstance(address, DirectorySettings):
+        index = address.index if origin.index is None else tuple(origin.index)
+        return DirectorySettings(str(absolute(address.path, base)), index)
+    certificate, key = origin.client_certificate, origin.client_key
     return replace(
         address,
         host_header=origin.host_header,
         server_name=origin.server_name,
         verify=origin.verify,
         ca_file=str(absolute(origin.ca_file, base)) if origin.ca_file else None,
+        client_certificate=str(absolute(certificate, base)) if certificate else None,
+        client_key=str(absolute(key, base)) if key else None,
         connect_timeout_s=origin.connect_timeout,
         first_byte_timeout_s=origin.first_byte_timeout,
         idle_timeout_s=origin.idle_timeout,
+        total_timeout_s=origin.total_timeout,
+        tunnel_idle_timeout_s=origin.tunnel_idle_timeout,
         keepalive_s=origin.keepalive,
         keepalive_connections=origin.keepalive_connections,
         connections=origin.connections,
+        queue=origin.queue,
+        queue_timeout_s=origin.queue_timeout,
         header_bytes=origin.header,
+        response_bytes=origin.max_response,
         retries=origin.retries,
     )
 
@@ -231,3 +265,32 @@ def access_settings(access: Access) -> AccessSettings:
 def rate_limit_settings(limit: RateLimit) -> RateLimitSettings:
     burst = limit.burst or max(1, math.ceil(limit.rate))
     return RateLimitSettings(limit.name, limit.rate, burst, limit.action)
+
+
+def rewrite_settings(rewrite: Rewrite) -> RewriteSettings:
+    host = None if rewrite.host is None else in_host_field(rewrite.host).decode()
+    return RewriteSettings(
+        host,
+        (rewrite.strip_prefix or "").encode(),
+        tuple((path.pattern, path.to) for path in rewrite.path),
+        (rewrite.add_prefix or "").encode(),
+        rewrite.cookies,
+    )
+
+
+def redirect_settings(redirect: Redirect) -> RedirectSettings:
+    return RedirectSettings(redirect.to, redirect.path, redirect.pattern, redirect.status)
+
+
+def header_settings(changes: RequestChanges | ResponseChanges) -> HeaderSettings:
+    return HeaderSettings(
+        tuple((name.encode(), value.encode()) for name, value in changes.set.items()),
+        tuple((name.encode(), value.encode()) for name, value in changes.add.items()),
+        tuple(name.lower().encode() for name in changes.remove),
+    )
+
+
+def hsts_value(hsts: Hsts) -> bytes:
+    """RFC 6797 6.1."""
+    subdomains = "; includeSubDomains" if hsts.subdomains else ""
+    return f"max-age={hsts.max_age}{subdomains}{'; preload' if hsts.preload else ''}".encode()

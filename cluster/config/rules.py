@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from cluster.config.document import Location
-from cluster.config.models import Access, Config, RateLimit, Rules
+from cluster.config.models import Access, Config, Origin, RateLimit, Rules
 from worker.settings import ListenerSettings
 
 Broken = Iterator[tuple[Location, str]]
@@ -23,9 +23,12 @@ def broken_rules(config: Config) -> Broken:
     yield from names_differ(config)
     yield from every_path_has_an_origin(config)
     yield from prefixes_differ(config)
+    yield from client_certificates_can_be_shown(config)
     yield from access_is_decided(config)
     yield from limits_agree(config)
     yield from a_kept_cache_is_used(config)
+    yield from countries_are_known(config)
+    yield from https_is_spoken(config)
 
 
 def listeners_differ(config: Config) -> Broken:
@@ -105,6 +108,24 @@ def prefixes_differ(config: Config) -> Broken:
             seen.add(route.prefix)
 
 
+def client_certificates_can_be_shown(config: Config) -> Broken:
+    """A client certificate needs TLS, a key needs its certificate."""
+    for location, origin in _all_origins(config):
+        if origin.client_key is not None and origin.client_certificate is None:
+            yield (*location, "client_key"), "a key without its client_certificate"
+        elif origin.client_certificate is not None and getattr(origin.url, "scheme", "") != "https":
+            yield (*location, "client_certificate"), "a certificate is shown over https:// only"
+
+
+def _all_origins(config: Config) -> Iterator[tuple[Location, Origin]]:
+    for index, site in enumerate(config.sites):
+        if site.origin is not None:
+            yield ("sites", index, "origin"), site.origin
+        for position, route in enumerate(site.routes):
+            if route.origin is not None:
+                yield ("sites", index, "routes", position, "origin"), route.origin
+
+
 def access_is_decided(config: Config) -> Broken:
     """With both lists given, nobody but the user knows what everyone else may."""
     for location, rules in _all_rules(config):
@@ -135,3 +156,26 @@ def a_kept_cache_is_used(config: Config) -> Broken:
     """A cache that no start takes over is not worth the memory it stays in."""
     if config.cache.keep_on_stop and not config.cache.keep:
         yield ("cache", "keep_on_stop"), "keeps a cache that the next start would drop: 'keep' is false"
+
+
+def countries_are_known(config: Config) -> Broken:
+    """Who tells countries apart needs the file that knows them."""
+    if config.geo.country is not None:
+        return
+    for location, rules in _all_rules(config):
+        if rules.cache is not None and rules.cache.key.country:
+            where = *location, "cache", "key", "country"
+            yield (
+                where,
+                "nobody knows the countries of addresses: name a .mmdb file as 'geo: {country: FILE}'",
+            )
+
+
+def https_is_spoken(config: Config) -> Broken:
+    """A redirect to https needs somebody who answers there: us, or a proxy that speaks it for us."""
+    if config.trusted_proxies or any(listener.scheme == "https" for listener in config.listen):
+        return
+    for location, rules in _all_rules(config):
+        if rules.https_only:
+            message = "nothing listens on https://: add such an address to 'listen', or leave this out"
+            yield (*location, "https_only"), message

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from tests.support.client import Answer, ask
 from tests.support.cluster import Cluster, settings, with_worker
-from tests.support.scripted_origin import Recorded, ScriptedOrigin, answer
+from tests.support.scripted_origin import Recorded, ScriptedOrigin, Step, answer
 from tests.support.versions import ask_over
 from worker.settings import CacheSettings
 
@@ -31,7 +31,7 @@ class CachingEdge:
         self._state_dir = state_dir
         self._over = over
         self._cache = cache
-        self._answers: dict[str, Callable[[Recorded], bytes]] = {}
+        self._answers: dict[str, Callable[[Recorded], Step]] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -41,7 +41,7 @@ class CachingEdge:
         made = with_worker(made, http2_plain=True)
         port = urlsplit(self._stack.enter_context(Cluster(made)).url).port
         assert port is not None
-        self._origin, self._port = origin, port
+        self.origin, self.port = origin, port
         return self
 
     def __exit__(
@@ -53,7 +53,7 @@ class CachingEdge:
         """A new path that is answered like this."""
         return self.script(lambda request: answer(body, status, headers))
 
-    def script(self, handler: Callable[[Recorded], bytes]) -> str:
+    def script(self, handler: Callable[[Recorded], Step]) -> str:
         """A new path whose requests `handler` answers."""
         path = f"/{len(self._answers)}"
         self._answers[path] = handler
@@ -63,20 +63,21 @@ class CachingEdge:
         """One request with these field lines."""
         lines = "".join(f"{line}\r\n" for line in fields)
         if self._over != "h1":
-            return asyncio.run(ask_over(self._over, self._port, path, fields=lines, method=method))
-        return asyncio.run(ask(self._port, path, fields=lines, method=method))
+            return asyncio.run(ask_over(self._over, self.port, path, fields=lines, method=method))
+        return asyncio.run(ask(self.port, path, fields=lines, method=method))
 
     def asked(self, path: str) -> list[Recorded]:
         """The requests for `path` that reached the origin."""
-        return [request for request in self._origin.requests if request.target == path]
+        return [request for request in self.origin.requests if request.target == path]
 
-    def _answer(self, request: Recorded) -> bytes:
+    def _answer(self, request: Recorded) -> Step:
         return self._answers[request.target](request)
 
 
 def cache_status(answer: Answer) -> list[str]:
     """The parameters of our Cache-Status member, in order."""
-    name, *parameters = answer.fields["cache-status"].split("; ")
+    ours = answer.fields["cache-status"].rpartition(", ")[2]
+    name, *parameters = ours.split("; ")
     assert name == "edgecluster"
     return parameters
 

@@ -3,7 +3,8 @@
 import re
 
 from worker.cache.freshness import http_date
-from worker.fields import IF_MODIFIED_SINCE, IF_NONE_MATCH, Fields
+from worker.cache.key import vary_names
+from worker.fields import IF_MODIFIED_SINCE, IF_NONE_MATCH, VARY, Fields
 
 CONDITIONS = (b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since", b"if-range")
 
@@ -47,14 +48,15 @@ def is_not_modified(
     """May a client that has a copy be told 304 (RFC 9111 4.3.2)?
 
     If-None-Match decides alone where it is present; If-Modified-Since is compared with Last-Modified, or
-    with Date where the response has none. A date we cannot read is no condition (RFC 9110 13.1.3).
+    with Date where the response has none. A date we cannot read is no condition, nor are
+    two (RFC 9110 13.1.3).
     """
     mask = request_fields.mask
     if mask & IF_NONE_MATCH:
         return matches(request_fields.joined(b"if-none-match") or b"", etag)
     if not mask & IF_MODIFIED_SINCE:
         return False
-    since = request_fields.get(b"if-modified-since") or b""
+    since = request_fields.joined(b"if-modified-since") or b""
     changed = last_modified or date
     if changed is None:
         return False
@@ -89,6 +91,14 @@ def selects(not_modified: Fields, etag: bytes | None, last_modified: bytes | Non
         return etag is not None and opaque_tag(named) == opaque_tag(etag)
     modified = not_modified.get(b"last-modified")
     return modified is None or last_modified is None or modified == last_modified
+
+
+def varies_further(stored: Fields, update: Fields) -> bool:
+    """Does the Vary of an update name a field that the stored response's own did not (RFC 9111 3.2, 4.1)?
+
+    Then it is filed where requests would find it that may no longer have it.
+    """
+    return update.mask & VARY != 0 and not set(vary_names(update)) <= set(vary_names(stored))
 
 
 def is_same(stored: Fields, size: int, head: Fields, length: int | None) -> bool:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future, Task
-from collections.abc import Callable
 from enum import Enum, auto
 from time import monotonic_ns
 from typing import Protocol, cast
 
+from worker.context import Context
 from worker.errors import EdgeError
-from worker.fields import Fields
 from worker.message import Response, Stream
-from worker.origin.body import Body, BodyError
+from worker.origin.body import Body, BodyError, TooLargeError
 from worker.origin.hop_by_hop import forwardable_trailers
 from worker.origin.response_head import UNTIL_CLOSE, Head, HeadError, is_hopeless, read_head
+from worker.origin.tunnel import OriginEnd
 from worker.reasons import Fault, Side
 from worker.settings import OriginSettings
+from worker.upgrade import is_among
 
 # An answer announced to be at most this large is awaited whole: the cache and the sender then get plain
 # bytes, and a body that breaks off becomes a clean 502 instead of a cut 200.
@@ -28,9 +29,6 @@ WHOLE_BYTES = 64 * 1024
 
 # Interim answers before the final one. More than this is an origin that never comes to the point.
 INTERIM_MAX = 32
-
-Inform = Callable[[int, Fields], None]
-
 
 TURN_BYTES = 1024 * 1024  # of an upload, before other connections get their turn
 
@@ -41,11 +39,12 @@ class State(Enum):
     IDLE = auto()  # nothing asked; any byte now is unsolicited
     HEAD = auto()  # request sent or being sent, head of the answer awaited
     BODY = auto()
+    TUNNEL = auto()  # switched to another protocol: never HTTP again
     CLOSED = auto()
 
 
 # Looking a member up in its enum takes longer than most of what is done per state.
-_IDLE, _HEAD, _BODY, _CLOSED = State
+_IDLE, _HEAD, _BODY, _TUNNEL, _CLOSED = State
 
 
 class Keeper(Protocol):
@@ -66,16 +65,19 @@ class Connection:
     """asyncio.Protocol of one socket. At most one exchange at a time, started by `ask`."""
 
     __slots__ = (
-        "active_ns", "answer", "body", "drained", "first_byte_ns", "held", "idle_limit_ns", "inform",
-        "interim", "is_stale", "keep", "keeper", "loop", "over_tls", "paused", "reused", "sent_ns", "state",
-        "to_head", "transport", "unanswered", "upload",
+        "active_ns", "address", "answer", "body", "body_limit", "deadline_ns", "drained", "first_byte_ns",
+        "held", "idle_limit_ns", "informed", "interim", "is_stale", "keep", "keeper", "loop", "over_tls",
+        "paused", "retired", "reused", "sent_ns", "state", "to_head", "transport", "tunnel", "unanswered",
+        "upgrade", "upload",
     )  # fmt: skip
 
     def __init__(self, keeper: Keeper, loop: asyncio.AbstractEventLoop) -> None:
         self.keeper = keeper
         self.loop = loop
         self.transport = cast(asyncio.Transport, None)  # until connected
+        self.address: str | None = None  # numeric, of the other end; None until connected
         self.state = _CLOSED  # until connected
+        self.retired = False  # not to be used again
         self.reused = False
         self.is_stale = False  # reused, and lost before any byte of an answer
         self.keep = True
@@ -85,27 +87,45 @@ class Connection:
         self.active_ns = 0  # last byte in or out; since when it is idle
         self.sent_ns = 0  # the request had left
         self.first_byte_ns = 0  # from there to the first byte of the answer
+        self.deadline_ns = 0  # of the exchange, 0 for none
+        self.body_limit = keeper.settings.response_bytes
         self.to_head = False
         self.interim = 0
         self.held: bytearray | None = None  # a head that has not ended yet
         self.answer: Future[Response] | None = None
         self.body: Body | None = None
         self.unanswered: Head | None = None  # its body is still awaited whole
-        self.inform: Inform | None = None
+        self.informed: Context | None = None  # whose client gets the interim answers
+        self.upgrade = b""  # the protocols that the origin may switch to
+        self.tunnel: OriginEnd | None = None
         self.upload: Task[None] | None = None
         self.drained: Future[None] | None = None  # set while the transport's write buffer is full
 
     # one exchange
 
     def ask(
-        self, head: bytes, body: Stream | None, *, to_head: bool, inform: Inform | None
+        self,
+        head: bytes,
+        body: Stream | None,
+        *,
+        to_head: bool,
+        informed: Context | None,
+        upgrade: bytes = b"",
+        deadline_ns: int = 0,
     ) -> Future[Response]:
-        """Send a request; the future is its final answer, or the EdgeError why there is none."""
+        """Send a request; the future is its final answer, or the EdgeError why there is none.
+
+        That answer is a 101 with a TunnelEnd where the origin switches to one of the protocols in `upgrade`,
+        which are those that `head` offers. Interim answers go to the client of `informed`.
+        `deadline_ns`: when the answer must be complete, 0 for any time.
+        """
         answer: Future[Response] = self.loop.create_future()
         self.answer = answer
         self.state = _HEAD
         self.to_head = to_head
-        self.inform = inform
+        self.informed = informed
+        self.upgrade = upgrade
+        self.deadline_ns = deadline_ns
         self.interim = 0
         self.first_byte_ns = 0
         self.sent_ns = self.active_ns = monotonic_ns()
@@ -183,7 +203,10 @@ class Connection:
         """Fail the exchange if the origin has kept it waiting too long. Called about once a second."""
         settings = self.keeper.settings
         silent_ns = now_ns - self.active_ns
-        if self.state is _BODY:
+        if 0 < self.deadline_ns < now_ns and self.state in (_HEAD, _BODY):
+            detail = f"no complete answer within {settings.total_timeout_s:g} s (`total_timeout`)"
+            self.fail(self._error(504, Fault.RESPONSE_TIMEOUT, detail))
+        elif self.state is _BODY:
             # While paused it is the client who is slow, and the protocol's own timeouts watch it.
             if not self.paused and silent_ns > settings.idle_timeout_s * 1e9:
                 detail = f"no byte of the body for {settings.idle_timeout_s} s"
@@ -192,10 +215,12 @@ class Connection:
             if self.upload is not None:
                 if self.drained is not None and silent_ns > settings.idle_timeout_s * 1e9:
                     detail = f"took no byte of the request body for {settings.idle_timeout_s} s"
-                    self.fail(self._error(504, Fault.RESPONSE_TIMEOUT, detail))
+                    self.fail(self._error(504, Fault.WRITE_TIMEOUT, detail))
             elif now_ns - self.sent_ns > settings.first_byte_timeout_s * 1e9:
                 detail = f"no answer within {settings.first_byte_timeout_s} s"
                 self.fail(self._error(504, Fault.RESPONSE_TIMEOUT, detail))
+        elif self.tunnel is not None:
+            self.tunnel.overdue(now_ns)
 
     # what the transport calls
 
@@ -289,6 +314,8 @@ class Connection:
         head = read_head(data[:end], to_head=self.to_head)
         if head.status >= 200:
             self._begin_body(head, data[end:])
+        elif head.status == 101 and self.upgrade:
+            self._switch(head, data[end:])
         else:
             self._take_interim(head)
             if len(data) > end:
@@ -313,16 +340,29 @@ class Connection:
             raise HeadError("101 without having been asked to switch protocols")
         if self.interim > INTERIM_MAX:
             raise HeadError(f"more than {INTERIM_MAX} interim answers")
-        if head.status != 100 and self.inform is not None:
-            self.inform(head.status, head.fields)
+        informed = self.informed
+        if head.status != 100 and informed is not None and informed.inform is not None:
+            informed.inform(informed, head.status, head.fields)
+
+    def _switch(self, head: Head, rest: bytes) -> None:
+        """The origin switches protocols; `rest` is the beginning of the new one. Raises HeadError."""
+        chosen = head.fields.joined(b"upgrade")
+        if not is_among(chosen, self.upgrade):
+            raise HeadError(f"101 to {chosen!r}, which was not asked for")
+        self.state = _TUNNEL
+        self.tunnel = OriginEnd(self.keeper.settings, self.transport, self.loop, rest, self.connection_lost)
+        self._give(head, self.tunnel, None)
 
     def _begin_body(self, head: Head, rest: bytes) -> None:
         """The head is final: answer now, or when a small body is whole."""
-        self.keep = head.keep
+        self.keep = head.keep and not self.upgrade
         if head.idle_s is not None:
             limit_ns = max(1, (head.idle_s - 1) * 1_000_000_000)
             self.idle_limit_ns = min(limit_ns, int(self.keeper.settings.keepalive_s * 1e9))
         size = head.size
+        if 0 < self.body_limit < size:
+            self._fail_body_size(f"a body of {size} bytes is announced,")
+            return
         if 0 <= size <= len(rest):  # here already, like most answers
             if size < len(rest):
                 self.keep = False
@@ -331,7 +371,7 @@ class Connection:
             self._give(head, rest if head.length == size else None, head.length)
             return
         self.state = _BODY
-        body = self.body = Body(self, size, head.length)
+        body = self.body = Body(self, size, head.length, self.body_limit)
         self.unanswered = head
         if rest:
             self._take_body(rest)
@@ -344,11 +384,18 @@ class Connection:
         assert body is not None
         try:
             body.feed(data)
+        except TooLargeError as error:
+            self._fail_body_size(str(error))
+            return
         except BodyError as error:
             self.fail(self._error(502, Fault.PROTOCOL, str(error)))
             return
         if body.complete:
             self._end_body(body)
+
+    def _fail_body_size(self, what: str) -> None:
+        detail = f"{what} more than the {self.body_limit} it may have (`max_response`)"
+        self.fail(self._error(502, Fault.RESPONSE_BODY_SIZE, detail))
 
     def _end_body(self, body: Body) -> None:
         """The body is complete: let the connection go, and answer if a whole body was awaited."""
@@ -366,11 +413,11 @@ class Connection:
 
     def _end_exchange(self) -> None:
         """The answer has ended. If it overtook the request, the connection cannot be used again."""
-        self.body = None
+        self.body = self.informed = None
         if self.upload is not None:
             self.state = _CLOSED
             self._cut()
-        elif self.keep:
+        elif self.keep and not self.retired:
             if self.paused:
                 self.resume()
             self.state = _IDLE
@@ -379,11 +426,11 @@ class Connection:
         else:
             self.close()
 
-    def _give(self, head: Head, body: bytes | Body | None, length: int | None) -> None:
+    def _give(self, head: Head, body: bytes | Body | OriginEnd | None, length: int | None) -> None:
         answer, self.answer = self.answer, None
         if answer is not None and not answer.done():
             answer.set_result(Response(head.status, head.fields, body, length))
-        elif self.state is _BODY:
+        elif self.state is _BODY or self.state is _TUNNEL:
             self.abandon()
 
     def give_up(self, answer: Future[Response]) -> None:
@@ -391,7 +438,7 @@ class Connection:
         if answer.cancelled():
             if self.answer is answer:
                 self.abandon()
-        elif answer.exception() is None and isinstance(body := answer.result().body, Body):
+        elif answer.exception() is None and isinstance(body := answer.result().body, Body | OriginEnd):
             body.close()
 
     # the end
@@ -399,7 +446,10 @@ class Connection:
     def _lost(self, how: str) -> None:
         if self.state is _HEAD:
             self.is_stale = self.reused and not self.first_byte_ns
-            self.fail(self._error(502, Fault.INCOMPLETE, f"{how} before its answer began"))
+            if self.first_byte_ns:
+                self.fail(self._error(502, Fault.INCOMPLETE, f"{how} in the middle of its answer's head"))
+            else:
+                self.fail(self._error(502, Fault.TERMINATED, f"{how} before its answer began"))
         elif self.state is _BODY:
             self.fail(self._error(502, Fault.INCOMPLETE, f"{how} in the middle of the body"))
         else:

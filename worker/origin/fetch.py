@@ -7,32 +7,42 @@ from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.message import Response
-from worker.origin.connection import Connection, Inform
+from worker.origin.connection import Connection
 from worker.origin.pool import Pool
 from worker.origin.request_head import RequestHead
+from worker.origin.resolve import Resolver
 from worker.reasons import Fault, Side
 from worker.settings import OriginSettings
+from worker.upgrade import let_through
 
 # May be repeated although the origin could have acted on the first attempt (RFC 9110 9.2.2).
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
 # Worth another try at once on the same origin; a bad certificate or a reached limit will not be better.
-_PASSING = frozenset((Fault.CONNECT_REFUSED, Fault.CONNECT_TIMEOUT, Fault.DNS, Fault.TLS, Fault.UNAVAILABLE))
+_PASSING = frozenset(
+    (Fault.CONNECT_REFUSED, Fault.CONNECT_TIMEOUT, Fault.TERMINATED, Fault.TLS, Fault.UNAVAILABLE)
+)
 
 
 class OriginFetch:
     """`pipeline.Fetch` for one origin.
 
     `name` is what we call ourselves in Via, `own_id` in CDN-Loop: a token that no other edge on the way uses.
+    `resolver` is the worker's; without one it makes its own.
     Call `sweep` about once a second, or nothing ever times out.
     """
 
     def __init__(
-        self, settings: OriginSettings, name: str = "edgecluster", own_id: str | None = None
+        self,
+        settings: OriginSettings,
+        name: str = "edgecluster",
+        own_id: str | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         self.settings = settings
         self.url = settings.url
-        self.pool = Pool(settings)
+        self.pool = Pool(settings, resolver)
+        self.total_ns = int(settings.total_timeout_s * 1e9)
         self.request_head = RequestHead(settings, name, own_id or name)
 
     async def __call__(
@@ -42,14 +52,15 @@ class OriginFetch:
         drop: tuple[bytes, ...] = (),
         method: bytes | None = None,
         with_body: bool = True,
-        inform: Inform | None = None,
     ) -> Response:
         """The origin's answer to `ctx.request`.
 
         Fields named in `drop` (lower case) are left out, those in `extra` added, `method` replaces the
-        client's, `with_body=False` leaves its body unread; `inform` is told of interim answers (103). A body
-        of at most 64 KiB comes as bytes, any other as a Stream which its reader must read to the end or
-        close. Sets origin, connect_ns, first_byte_ns, forwarded_status and retries of `ctx`.
+        client's, `with_body=False` leaves its body unread; `ctx.inform` is told of interim answers (103). A
+        body of at most 64 KiB comes as bytes, any other as a Stream which its reader must read to the end or
+        close. A request for an upgrade that its route lets through goes out on a connection of its own; its
+        answer may be a 101, whose body is a TunnelEnd. Sets origin, connect_ns, first_byte_ns,
+        forwarded_status and retries of `ctx`.
 
         Raises EdgeError. Repeats the request by itself when nothing of it was sent (at most `retries`
         times), and once when a reused connection had died under an idempotent request without a body
@@ -60,20 +71,28 @@ class OriginFetch:
         if method == b"CONNECT":
             raise EdgeError(501, Side.CLIENT, Fault.BAD_REQUEST, "CONNECT is for forward proxies")
         body = request.body if with_body else None
+        upgrade = let_through(ctx) if request.upgrade else b""
+        if upgrade:
+            extra = _upgrading(upgrade, extra)
         head = self.request_head.build(ctx, method, body, extra, drop)
         ctx.origin = self.url
-        connection = self.pool.take(ctx.now_ns)
+        deadline_ns = monotonic_ns() + self.total_ns if self.total_ns else 0
+        again = False
+        connection = None if upgrade else self.pool.take(ctx.now_ns)
         while True:
             if connection is None:
-                connection = await self._connect(ctx)
-            answer = connection.ask(head, body, to_head=method == b"HEAD", inform=inform)
+                connection = await self._connect(ctx, deadline_ns)
+            answer = connection.ask(
+                head, body, to_head=method == b"HEAD", informed=ctx, upgrade=upgrade, deadline_ns=deadline_ns
+            )
             try:
                 response = await answer
             except EdgeError:
-                if not connection.is_stale or body is not None or method not in IDEMPOTENT:
+                if again or not connection.is_stale or body is not None or method not in IDEMPOTENT:
                     raise
                 # Where one idle connection was dead, others likely are: the second attempt takes a new one.
                 connection = None
+                again = True
                 ctx.retries += 1
             except CancelledError:
                 connection.give_up(answer)
@@ -83,20 +102,21 @@ class OriginFetch:
                 ctx.forwarded_status = response.status
                 return response
 
-    async def _connect(self, ctx: Context) -> Connection:
+    async def _connect(self, ctx: Context, deadline_ns: int) -> Connection:
         """A new connection, tried again as often as the settings allow."""
         left = self.settings.retries
         while True:
             started_ns = monotonic_ns()
             try:
-                connection = await self.pool.connect()
+                connection = await self.pool.connect(deadline_ns)
             except EdgeError as error:
                 if left <= 0 or error.fault not in _PASSING:
                     raise
                 left -= 1
                 ctx.retries += 1
             else:
-                ctx.connect_ns = monotonic_ns() - started_ns
+                if not connection.reused:
+                    ctx.connect_ns = monotonic_ns() - started_ns
                 return connection
 
     def sweep(self, now_ns: int) -> None:
@@ -110,3 +130,9 @@ class OriginFetch:
     async def wait_closed(self) -> None:
         """Wait until every connection is gone."""
         await self.pool.wait_closed()
+
+
+def _upgrading(protocols: bytes, extra: Fields | None) -> Fields:
+    """The lines that offer the origin these protocols (RFC 9110 7.8), and `extra`."""
+    lines = b"" if extra is None else extra.encode()
+    return Fields.trusted(b"Connection: Upgrade\r\nUpgrade: %b\r\n%b" % (protocols, lines))

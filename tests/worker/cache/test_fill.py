@@ -83,6 +83,12 @@ def test_a_crowd_makes_one_request() -> None:
         assert len(room.asked) == 1
         assert sorted(outcomes(answered)) == [Outcome.MISS] + [Outcome.UPDATING] * 49
         assert {one.body for one in answered if isinstance(one, Answered)} == {b"hello"}
+        assert collapsed(answered) == [None] + [True] * 49
+
+
+def collapsed(answered: list[Answered | BaseException]) -> list[bool | None]:
+    """For each: did it wait for another's fetch, and did that answer it?"""
+    return [one.ctx.collapsed for one in answered if isinstance(one, Answered)]
 
 
 def test_a_crowd_makes_one_request_for_a_streamed_body() -> None:
@@ -109,6 +115,7 @@ def test_waiters_go_alone_when_the_response_is_not_storable() -> None:
         assert {one.ctx.not_storable for one in answered if isinstance(one, Answered)} == {
             NotStorable.PRIVATE
         }
+        assert collapsed(answered) == [None] + [False] * 49
 
 
 def test_waiters_go_alone_when_every_use_must_be_validated() -> None:
@@ -478,6 +485,24 @@ def test_a_304_about_something_else_is_asked_again_without_condition() -> None:
         assert b"if-none-match" not in room.asked[2].fields
 
 
+@pytest.mark.parametrize("vary", ["B", "A, B", "*"])
+def test_a_304_that_varies_further_is_asked_again_without_condition(vary: str) -> None:
+    """What is stored is filed where requests with another B would find it."""
+    with CacheRoom(
+        answers(
+            ok(b"old", cache_control="max-age=60", etag='"a"', vary="A"),
+            not_modified(cache_control="max-age=60", etag='"a"', vary=vary),
+            ok(b"new", cache_control="max-age=60", etag='"a"', vary=vary),
+            ok(b"other", cache_control="max-age=60", etag='"a"', vary=vary),
+        )
+    ) as room:
+        room.ask()
+        room.clock.go(61)
+        assert room.ask().body == b"new"
+        assert b"if-none-match" not in room.asked[2].fields
+        assert room.ask(fields=[(b"B", b"1")]).body == b"other"
+
+
 def test_a_304_that_forbids_storing_ends_the_stored_response() -> None:
     with CacheRoom(
         answers(
@@ -501,6 +526,15 @@ def test_no_cache_is_stored_and_validated_by_every_request() -> None:
         )
     ) as room:
         assert [room.outcome() for _ in range(3)] == ["miss", "revalidated", "revalidated"]
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_no_cache_is_not_served_when_its_validation_fails(method: bytes) -> None:
+    control = "no-cache, max-age=60, stale-if-error=60"
+    with CacheRoom(answers(ok(b"old", cache_control=control, etag='"a"'), broken_off())) as room:
+        room.ask()
+        with pytest.raises(EdgeError):
+            room.ask(method=method)
 
 
 def test_a_response_without_lifetime_is_validated_by_every_request() -> None:
@@ -604,6 +638,58 @@ def test_stale_if_error_serves_everybody_who_waited() -> None:
         answered = crowd(room, origin.gate, 10)
         assert outcomes(answered) == [Outcome.STALE] * 10
         assert len(room.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("control", "asked", "stale"),
+    [
+        pytest.param("max-age=60", "stale-if-error=60", True, id="a client's word alone"),
+        pytest.param("max-age=60", "stale-if-error=9", False, id="past it"),
+        pytest.param("max-age=60, stale-if-error=9", "stale-if-error=60", True, id="more than the origin's"),
+        pytest.param("max-age=60, stale-if-error=60", "stale-if-error=9", False, id="less"),
+        pytest.param("max-age=60, stale-if-error=60", "stale-if-error=x", False, id="unreadable"),
+        pytest.param("max-age=60, must-revalidate", "stale-if-error=60", False, id="must-revalidate"),
+        pytest.param("s-maxage=60", "stale-if-error=60", False, id="s-maxage"),
+        pytest.param("max-age=60, no-cache", "stale-if-error=60", False, id="no-cache"),
+    ],
+)
+def test_stale_if_error_of_a_request(control: str, asked: str, stale: bool) -> None:
+    with CacheRoom(answers(ok(b"old", cache_control=control, etag='"a"'), ok(b"sorry", 503))) as room:
+        room.ask()
+        room.clock.go(70)
+        answered = room.ask(fields=[(CC, asked.encode())])
+        assert answered.body == (b"old" if stale else b"sorry")
+
+
+def test_each_who_waited_for_a_failure_is_answered_by_its_own_word() -> None:
+    origin = Gated(ok(b"old", cache_control="max-age=60", etag='"a"'), broken_off())
+    with CacheRoom(origin) as room:
+        origin.gate.set()
+        room.ask()
+        origin.gate.clear()
+        room.clock.go(70)
+
+        async def two() -> list[Answered | BaseException]:
+            asked = [make_request(), make_request(fields=[(CC, b"stale-if-error=60")])]
+            tasks = [asyncio.create_task(room.answer(request)) for request in asked]
+            await spin()
+            origin.gate.set()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+        refused, served = room.run(two())
+        assert isinstance(refused, EdgeError)
+        assert isinstance(served, Answered)
+        assert served.body == b"old"
+        assert len(room.asked) == 2
+
+
+def test_who_ignores_clients_ignores_their_stale_if_error() -> None:
+    settings = CacheSettings(ignore_client=True)
+    origin = answers(ok(b"old", cache_control="max-age=60", etag='"a"'), ok(b"sorry", 503))
+    with CacheRoom(origin, settings) as room:
+        room.ask()
+        room.clock.go(70)
+        assert room.ask(fields=[(CC, b"stale-if-error=60")]).body == b"sorry"
 
 
 @pytest.mark.parametrize(
@@ -767,6 +853,18 @@ def test_head_freshens_or_forgets_the_stored_get(
         assert room.ask(method=b"HEAD").ctx.forward is Forward.STALE
         got = room.ask()
         assert (got.ctx.outcome, got.body, got.fields.get(b"x-a")) == (outcome, b"hello", value)
+
+
+def test_a_head_that_varies_further_forgets_the_stored_get() -> None:
+    async def handler(asked: Asked) -> Response:
+        vary = "B" if asked.method == b"HEAD" else "A"
+        return Response(200, ok(cache_control="max-age=60", vary=vary).fields, b"hello", 5)
+
+    with CacheRoom(handler) as room:
+        room.ask()
+        room.clock.go(70)
+        room.ask(method=b"HEAD")
+        assert room.ask().ctx.outcome is Outcome.MISS
 
 
 def test_a_head_of_another_length_forgets_the_stored_get() -> None:

@@ -221,7 +221,7 @@ def test_interim_answers_come_before_the_final_one() -> None:
             async def fetch(ctx: Context) -> Response:
                 (exchange,) = edge.h2_connection._session.streams.values()
                 exchanges.append(exchange)
-                exchange.inform(103, Fields.of([(b"Link", b"</a.css>; rel=preload")]))
+                exchange.inform(ctx, 103, Fields.of([(b"Link", b"</a.css>; rel=preload")]))
                 return text(ctx)
 
             edge.fetch = fetch

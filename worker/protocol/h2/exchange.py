@@ -10,7 +10,7 @@ from typing import Protocol, cast
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import CONTENT_LENGTH, TE, Fields
-from worker.message import Pinned, Response, Stream
+from worker.message import Pinned, Response, Stream, TunnelEnd
 from worker.pipeline import Finish
 from worker.protocol.answer import JOIN_BYTES, client_gone
 from worker.protocol.h2.body import StreamBody
@@ -288,9 +288,17 @@ class Exchange(H2Stream):
         self.reset(INTERNAL_ERROR)
         self.connection.flush_soon()
 
-    def inform(self, status: int, fields: Fields) -> None:
+    def tunnel(self, ctx: Context, response: Response, finish: Finish) -> None:
+        """Refuse: no request of a stream offers to switch protocols (`Request.upgrade`), so none may."""
+        cast(TunnelEnd, response.body).close()
+        ctx.error = EdgeError(502, Side.ORIGIN, Fault.PROTOCOL, "switched protocols unasked")
+        if ctx is self._ctx:
+            self._cut(ctx)
+        finish(ctx)
+
+    def inform(self, ctx: Context, status: int, fields: Fields) -> None:
         """Send an interim answer; none follows the final one."""
-        if not self._responding and not self.closed:
+        if ctx is self._ctx and not self._responding and not self.closed:
             self.interim(status, fields)
             self.connection.flush_soon()
 
