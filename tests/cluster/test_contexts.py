@@ -47,7 +47,7 @@ def https(tmp_path: Path, *certificates: CertificateSettings) -> ClusterSettings
 def served_to(
     context: ssl.SSLContext, authority: trustme.CA, asked: str | None
 ) -> tuple[x509.Certificate, str | None]:
-    """The certificate a client gets that asks for `asked`, and the protocol agreed on, over a real handshake."""
+    """The certificate a client gets that asks for `asked`, and the protocol agreed on."""
     trust = ssl.create_default_context()
     trust.check_hostname = False
     trust.set_alpn_protocols(["h2", "http/1.1"])
