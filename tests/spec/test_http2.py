@@ -15,6 +15,7 @@ import pytest
 from tests.support.cluster import Cluster, settings, wait_until, with_worker
 from tests.support.h2_client import H2Client
 from tests.support.scripted_origin import Recorded, ScriptedOrigin, Step, Wire, answer, chunked
+from tests.support.versions import trusting
 
 MIB = 1024**2
 LARGE = 100 * MIB
@@ -139,10 +140,11 @@ class Report:
 async def keep_asking(url: str, stopping: threading.Event, report: Report, number: int) -> None:
     """Five streams at a time; after a GOAWAY, what it does not count is asked again on a new connection."""
     parts = urlsplit(url)
+    tls = trusting("h2") if parts.scheme == "https" else None
     while not stopping.is_set():
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port, ssl=tls)
         report.connections += 1
-        async with H2Client(reader, writer, authority="edge.test") as client:
+        async with H2Client(reader, writer, scheme=parts.scheme, authority="edge.test") as client:
             while not stopping.is_set() and not client.goaways and not client.closed:
                 streams = [client.begin(f"/load/{number}/{index}") for index in range(5)]
                 for stream in streams:
@@ -153,11 +155,13 @@ async def keep_asking(url: str, stopping: threading.Event, report: Report, numbe
                         report.lost.append(f"{stream}: {came}, {client.goaways}")
 
 
-def test_a_reload_under_load_drops_nothing(running: Running) -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_reload_under_load_drops_nothing(running: Running, scheme: str) -> None:
     stopping, report = threading.Event(), Report()
+    url = running.tls if scheme == "https" else running.plain
 
     async def load() -> None:
-        await asyncio.gather(*(keep_asking(running.plain, stopping, report, number) for number in range(8)))
+        await asyncio.gather(*(keep_asking(url, stopping, report, number) for number in range(8)))
 
     thread = threading.Thread(target=lambda: asyncio.run(load()))
     thread.start()

@@ -23,6 +23,7 @@ from worker.reasons import Fault
 LINGER_S = 2.0  # behind the last GOAWAY: how long the client may go on sending before it may lose it
 NOTICE_S = 0.5  # from the GOAWAY that announces the end to the one that means it
 WIDE_STREAMS = 4  # at a time that may have a wide window
+BURST = range(16)  # writes of about 64 KiB in a row before other connections get their turn
 HIGH_WATER_BYTES = 64 * 1024  # in the transport; above, streams wait
 
 log = logging.getLogger("edgecluster.protocol")
@@ -223,16 +224,24 @@ class H2Protocol:
         if transport is None or self._lingering:
             return
         self._flushing = True
+        more = False
         try:
-            while not self._paused and not transport.is_closing():
+            for _ in BURST:
+                if self._paused or transport.is_closing():
+                    break
                 data = session.take()
                 if not data:
                     break
                 transport.write(data)
                 self._settle()
+            else:
+                more = True
             self._settle()
         finally:
             self._flushing = False
+        if more:
+            self.flush_soon()
+            return
         if not self._paused and session.is_over:
             self._end(transport)
 
