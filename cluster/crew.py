@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from cluster.generation import CONTROL_PLACE, Places, Post
 from cluster.process import Child, Exit, Role, State, User, fork
 from shmcache.core import Segment
-from worker.observe.counters import CONNECTIONS_CLOSED, open_connections
+from worker.observe.counters import CONNECTIONS_CLOSED, TUNNELS_CLOSED, open_connections, open_tunnels
 
 log = logging.getLogger("edgecluster.supervisor")
 
@@ -94,6 +94,12 @@ class Crew:
             self.enter(child, State.DRAINING, int(timeout_s * 1e9) + DRAIN_GRACE_NS)
             self._signal(child, signal.SIGTERM)
 
+    def hurry(self, child: Child) -> None:
+        """Tell `child`, which drains, that its time is over: it cuts what still runs and exits."""
+        self.enter(child, State.DRAINING, DRAIN_GRACE_NS)
+        child.is_hurried = True
+        self._signal(child, signal.SIGUSR2)
+
     def kill(self, child: Child) -> None:
         self.enter(child, State.KILLED)
         self._signal(child, signal.SIGKILL)
@@ -172,6 +178,7 @@ def count_closed(segment: Segment, counters: list[int]) -> None:
     The kernel has closed what a dead process had open; it did not live to count that.
     """
     segment.statistics.add(CONNECTIONS_CLOSED, open_connections(counters))
+    segment.statistics.add(TUNNELS_CLOSED, open_tunnels(counters))
 
 
 def _tell_end(child: Child, code: int, repaired: dict[str, int]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from cluster.process import Child, Role, State
 from cluster.settings import ClusterSettings
+from worker.geo import Geo
 
 STEADY_NS = 10_000_000_000  # who lived that long did not die of its start
 FIRST_DELAY_NS = 100_000_000
@@ -55,6 +56,7 @@ class Generation:
     settings: ClusterSettings
     bound: ClusterSettings  # the same with the ports really bound
     context: ssl.SSLContext | None
+    geo: Geo | None
     posts: list[Post] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -87,6 +87,7 @@ class Child:
     was_ready: bool = False
     told: bytes = b""  # what came through the pipe
     since_ns: int = 0  # when `state` last changed
+    is_hurried: bool = False  # told that its drain is over
     kill_ns: int = 0  # SIGKILL if it still lives then; 0: never
 
     def __str__(self) -> str:

@@ -23,6 +23,7 @@ from cluster.contexts import Contexts
 from cluster.crew import Crew, count_closed
 from cluster.errors import BootError
 from cluster.generation import SUPERVISOR_PLACE, Generation, Post
+from cluster.geo import open_geo
 from cluster.lock import InstanceLock, admin_socket, supervisor_socket
 from cluster.process import Child, ControlStart, Exit, Role, State, User
 from cluster.segment import NamedSegment
@@ -90,6 +91,7 @@ class Supervisor:
         self.contexts = Contexts()
         self.control = Post(Role.CONTROL, -1)
         self.incoming: Generation | None = None  # being brought up by a reload
+        self.awaiting_room: ClusterSettings | None = None  # of a reload whose workers have no places yet
         self.reload_requests: list[Reply] = []  # for a reload that has not begun
         self.reload_replies: list[Reply] = []  # of the reload under way
         self.reload_notes: list[str] = []
@@ -143,7 +145,7 @@ class Supervisor:
         self.sockets.open(settings.worker.listeners, settings.workers, patience_s=patience_s)
         if settings.admin is not None:
             self.admin.open((settings.admin,), 1, patience_s=patience_s)
-        context = self.contexts.of(settings)
+        context, geo = self.contexts.of(settings), open_geo(settings.worker.geo)
         self.named = NamedSegment(settings.state_dir, settings.cache_bytes, drop=_why_drop(settings))
         stack.callback(self._close_segment)
         self.named.segment.join(SUPERVISOR_PLACE, time.monotonic_ns())
@@ -162,7 +164,7 @@ class Supervisor:
         stack.callback(self.wire.close)
         stack.callback(admin_socket(settings.state_dir).unlink, missing_ok=True)
         stack.callback(self.crew.clear)
-        self.generation = Generation(1, settings, self._bound(settings), context)
+        self.generation = Generation(1, settings, self._bound(settings), context, geo)
 
     def _close_segment(self) -> None:
         """Remove the segment, unless we were told to stop and to keep it for the next start."""
@@ -197,7 +199,9 @@ class Supervisor:
             return
         self.fill_posts(now_ns)
         self.settle(now_ns)
-        if self.reload_requests and self.incoming is None and self.announced and not self.leaving():
+        if self.awaiting_room is not None:
+            self.go_on_reloading(self.bring_up)
+        elif self.reload_requests and self.incoming is None and self.announced and not self.leaving():
             self.begin_reload()
 
     def fill_posts(self, now_ns: int) -> None:
@@ -283,6 +287,7 @@ class Supervisor:
                     doorbell=self.named.doorbells[member],
                     ready=ready,
                     core=self.cores[lane] if pinned else None,
+                    geo=generation.geo,
                 )
             )
 
@@ -374,13 +379,48 @@ class Supervisor:
         """Build the next generation from fresh settings and fork it beside the running one."""
         self.reload_replies, self.reload_requests = self.reload_requests, []
         self.reload_notes = []
+        self.go_on_reloading(self._load)
+
+    def go_on_reloading(self, step: Callable[[], None]) -> None:
+        """Take a step of the reload; whatever it trips over must not end the running generation."""
         try:
-            self.incoming = self._next_generation(self.load())
+            step()
         except BootError as error:
             self.fail_reload(str(error))
-        except Exception as error:  # whatever the loader trips over must not end the running generation
+        except Exception as error:
             log.exception("the new settings could not be loaded")
             self.fail_reload(f"the new settings could not be loaded: {error!r}")
+
+    def _load(self) -> None:
+        self.awaiting_room = self.load()
+        self.bring_up()
+
+    def bring_up(self) -> None:
+        """Begin the generation of the settings that were loaded, if the segment has places for it.
+
+        Workers that drain keep theirs for as long as `drain_timeout` lets them, reload after reload. Where
+        they leave no room, the oldest are ended early: what they still serve is worth less than the change.
+        """
+        settings = self.awaiting_room
+        assert settings is not None
+        missing = settings.workers - len(self.crew.places)
+        if missing > 0:
+            self._make_room(missing)  # asked again by the next tick
+            return
+        self.incoming = self._next_generation(settings)
+        self.awaiting_room = None
+
+    def _make_room(self, missing: int) -> None:
+        """End drains until `missing` workers, the oldest, are on their way out."""
+        draining = [child for child in self.crew.workers() if child.state is State.DRAINING]
+        draining.sort(key=lambda child: (child.generation, child.lane))
+        missing -= sum(child.is_hurried for child in draining)
+        for child in [child for child in draining if not child.is_hurried][: max(0, missing)]:
+            log.warning(
+                "%s of generation %d (pid %d) must end its drain early: the new generation needs its place",
+                child, child.generation, child.pid,
+            )  # fmt: skip
+            self.crew.hurry(child)
 
     def _next_generation(self, settings: ClusterSettings) -> Generation:
         now = self.generation.settings
@@ -394,19 +434,14 @@ class Supervisor:
         if settings.user != now.user:
             self.reload_notes.append("the workers' user stays as it is: a change needs a restart")
             settings = dataclasses.replace(settings, user=now.user)
-        if settings.workers > len(self.crew.places):
-            raise BootError(
-                f"{settings.workers} workers have no room beside the {len(self.crew.workers())} that still "
-                "run or drain; reload again when the last generation has drained"
-            )
-        context = self.contexts.of(settings)
+        context, geo = self.contexts.of(settings), open_geo(settings.worker.geo)
         # Nobody accepts on the new lanes yet, and nobody will if the reload fails.
         self.settled = False
         self.sockets.steer(now.workers)
         self.sockets.open(settings.worker.listeners, max(now.workers, settings.workers))
         if settings.admin is not None:
             self.admin.open((settings.admin,), 1)
-        return Generation(self.generation.number + 1, settings, self._bound(settings), context)
+        return Generation(self.generation.number + 1, settings, self._bound(settings), context, geo)
 
     def change_generation(self) -> None:
         """All of the new generation serve: they are the generation now, the old one drains."""
@@ -431,6 +466,7 @@ class Supervisor:
 
     def fail_reload(self, reason: str) -> None:
         """The running generation goes on; what was built for the new one is undone."""
+        self.awaiting_room = None
         log.error("reload failed, generation %d goes on: %s", self.generation.number, reason)
         if self.incoming is not None:
             for child in self.incoming.children():
@@ -479,6 +515,7 @@ class Supervisor:
         self.stopping_ns = time.monotonic_ns()
         self.reload_replies += self.reload_requests
         self.reload_requests = []
+        self.awaiting_room = None
         if self.reload_replies:
             self._answer_reload({"ok": False, "error": "the edge is stopping", "generation": 0, "notes": []})
         self.sockets.close()
@@ -532,7 +569,7 @@ class Supervisor:
             "state": "stopping" if self.stopping else "running" if self.announced else "starting",
             "uptime_s": (now_ns - self.started_ns) / 1e9,
             "generation": self.generation.number,
-            "reloading": self.incoming is not None,
+            "reloading": self.incoming is not None or self.awaiting_room is not None,
             "listeners": [listener.url for listener in bound.worker.listeners],
             "admin": bound.admin.url if bound.admin is not None else None,
             "workers": sorted(workers + vacant, key=lambda worker: (worker["generation"], worker["lane"])),

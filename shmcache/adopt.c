@@ -7,6 +7,7 @@
 #include "lease.h"
 #include "lock.h"
 #include "repair.h"
+#include "score.h"
 #include "slab.h"
 #include "sum.h"
 #include "table.h"
@@ -169,6 +170,7 @@ int segment_adopt(struct shm *shm, uint64_t now_ns, bool verify, struct adopted 
     lease_init(segment_region(shm, REGION_LEASES), SHM_LEASES);
     bucket_settle(segment_region(shm, REGION_BUCKETS), shm->header->bucket_cells, now_ns);
     window_settle(segment_region(shm, REGION_WINDOWS), shm->header->bucket_cells, now_ns);
+    score_init(segment_region(shm, REGION_SCORES), SHM_SCORES);
     settle_pages(shm);
     for (uint32_t stripe = 0; stripe < shm->header->stripes; stripe++)
         if (!adopt_stripe(shm, stripe, verify, adopted)) return SEGMENT_NO_MEMORY;

@@ -12,6 +12,7 @@
  *   statistics       a count no edge can reach starts again at 0
  *   leases           all gone, their owners and waiters are dead
  *   buckets, windows     what would refuse its client for longer than any limit asks for is forgotten
+ *   scores           all gone: no sum covers their words, and their writers find out anew within seconds
  *   purges           see below
  *
  * Purges. Marks (of tags, keys, rules, everything, hard and soft) and purge_epoch only rise, and a mark is never more

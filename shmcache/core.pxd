@@ -12,11 +12,13 @@ cdef extern from "layout.h" nogil:
         SHM_PAGE
         SHM_TAGS_MAX
         SHM_LEVELS
+        SHM_SCORES
     enum region:
         REGION_STATISTICS
         REGION_LEASES
         REGION_BUCKETS
         REGION_WINDOWS
+        REGION_SCORES
     struct header:
         uint64_t seed
         uint32_t bucket_cells
@@ -90,6 +92,7 @@ cdef extern from "counter.h" nogil:
         CORE_REAPED_LEASES
         CORE_BUCKET_TABLE_FULL
         CORE_WINDOW_TABLE_FULL
+        CORE_SCOREBOARD_FULL
     const char *counter_name(unsigned index)
     void counter_add(void *region, int member, unsigned index, uint64_t amount)
     void counter_retire(void *region, int member)
@@ -147,6 +150,18 @@ cdef extern from "window.h" nogil:
         size_t cells
     int64_t window_take(const window_table *table, uint64_t hash, uint64_t now_ns, uint32_t window_s,
                         uint32_t limit, uint32_t cost)
+
+
+cdef extern from "score.h" nogil:
+    enum:
+        C_SCORE_WORDS "SCORE_WORDS"
+    struct score:
+        pass
+    score *score_claim(void *region, size_t cells, uint64_t hash)
+    uint64_t score_load(const score *score, unsigned word)
+    void score_store(score *score, unsigned word, uint64_t value)
+    uint64_t score_add(score *score, unsigned word, uint64_t amount)
+    bint score_swap(score *score, unsigned word, uint64_t expected, uint64_t value)
 
 
 cdef extern from "table.h" nogil:
@@ -225,6 +240,7 @@ cdef extern from "fill.h" nogil:
     int fill_publish(shm *map, fill *fill, int64_t patience_ns)
     int fill_settle(shm *map, fill *fill)
     void fill_abort(shm *map, fill *fill)
+    bint fill_is_purged(const shm *map, const c_key *key, const note *note)
     int store_freshen(shm *map, const c_key *key, const note *note, int64_t patience_ns)
     int store_delete(shm *map, const c_key *key, int64_t soft_ns, int64_t patience_ns)
     void store_drop(shm *map, const c_key *key, uint32_t entry, uint64_t ctl, core_counter why)
@@ -321,3 +337,9 @@ cdef extern from "audit.h" nogil:
 
 cdef class Mapping:
     cdef shm map
+
+
+cdef class Score:
+    cdef Mapping mapping
+    cdef score *score
+    cdef score *_checked(self, unsigned int word) except NULL

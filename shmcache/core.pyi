@@ -21,6 +21,9 @@ USER_STATISTICS: Final = 64
 LAYOUT_VERSION: int
 PAGE_BYTES: int  # what `occupancy` counts pages of
 
+SCORES: int  # cells of the scoreboard
+SCORE_WORDS: int
+
 # Verdicts of Cache.get
 FRESH: int  # within its freshness lifetime
 STALE_WHILE_REVALIDATE: int  # stale, within its stale-while-revalidate window
@@ -61,6 +64,7 @@ class Segment:
     leases: Leases
     buckets: TokenBuckets
     windows: SlidingWindows
+    scoreboard: Scoreboard
     statistics: Statistics
     size_bytes: int
 
@@ -256,13 +260,16 @@ class Cache:
         """Start an entry whose body comes piece by piece; `size` None: unknown. None when there is no room."""
     def freshen(
         self, key: bytes, meta: bytes, *, now_ns: int, fresh_until_ns: int, keep_until_ns: int,
-        swr_ns: int = 0, sie_ns: int = 0, flags: int = 0, born: int = 0,
+        swr_ns: int = 0, sie_ns: int = 0, flags: int = 0, tags: Sequence[bytes] | None = None, born: int = 0,
     ) -> bool:
         """New meta and deadlines for a stored body, the body kept (RFC 9111 4.3.4). False when it is gone.
 
+        `tags` take the place of those it has; None: it keeps them.
         `born`: `generation()` when the origin was asked; a soft purge from before is over with this, one since
         then makes it stale again, and after a hard one the answer is False. 0 means now.
         """
+    def purged_since(self, key: bytes, born: int, tags: Sequence[bytes] = ()) -> bool:
+        """Would what a fetch brings that began at generation `born` be refused, because a hard purge has hit it since?"""
     def delete(self, key: bytes, soft_ns: int = 0) -> bool:
         """Purge one entry; whether there was one. A fetch of that key that began before cannot be stored.
 
@@ -380,6 +387,34 @@ class SlidingWindows:
         `window_s`: a change weighs its old counts by the new length. ValueError unless 1 <= window_s <= 2**20 and
         1 <= cost <= limit <= 262143.
         """
+
+@final
+class Scoreboard:
+    """Cells of words that every process may read and change, one per key; begins empty with every start.
+
+    Never waits, and a process may die at any instant. A key keeps its cell as long as the segment is in use, so
+    there are at most SCORES keys.
+    """
+
+    def claim(self, key: bytes) -> Score | None:
+        """The cell of that key, the same for every process; its words are 0 at first.
+
+        None when all cells belong to other keys (`scoreboard_full` tells how often): go on without.
+        """
+
+@final
+class Score:
+    """Seven unsigned 64-bit words; each call is one atomic access to one of them, 0 to SCORE_WORDS - 1.
+
+    IndexError for another word, OverflowError for a value that does not fit.
+    """
+
+    def load(self, word: int) -> int: ...
+    def store(self, word: int, value: int) -> None: ...
+    def add(self, word: int, amount: int) -> int:
+        """What the word is afterwards; it wraps at 2**64."""
+    def swap(self, word: int, expected: int, value: int) -> bool:
+        """Compare and swap: put `value` in the place of `expected`; False when something else stands there."""
 
 class Statistics:
     """A page of counters per member, written without atomics by its owner only."""

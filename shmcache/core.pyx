@@ -83,6 +83,7 @@ cdef class Segment:
     cdef readonly object leases
     cdef readonly object buckets
     cdef readonly object windows
+    cdef readonly object scoreboard
     cdef readonly object statistics
     cdef readonly size_t size_bytes
     cdef tuple doorbells
@@ -114,6 +115,7 @@ cdef class Segment:
         self.cache = Cache(self.mapping, self.leases)
         self.buckets = TokenBuckets(self.mapping)
         self.windows = SlidingWindows(self.mapping)
+        self.scoreboard = Scoreboard(self.mapping)
         self.statistics = Statistics(self.mapping)
         return 0
 
@@ -646,21 +648,41 @@ cdef class Cache:
         return filling
 
     def freshen(self, bytes key not None, bytes meta not None, *, int64_t now_ns, int64_t fresh_until_ns,
-                int64_t keep_until_ns, int64_t swr_ns=0, int64_t sie_ns=0, uint8_t flags=0, uint64_t born=0):
+                int64_t keep_until_ns, int64_t swr_ns=0, int64_t sie_ns=0, uint8_t flags=0, tags=None,
+                uint64_t born=0):
         cdef shm *map = self._joined()
         cdef c_key sought
         cdef note noted
         cdef int answer
+        cdef uint32_t[SHM_LEVELS] few
+        cdef uint32_t *slots = NULL
         map.now_ns = now_ns
         key_make(map, &sought, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
         self._note(&noted, meta, fresh_until_ns, keep_until_ns, swr_ns, sie_ns, flags, born)
+        if tags is not None:
+            slots = self._slots(key, tags, &noted, few)
         answer = store_freshen(map, &sought, &noted, 0)
         if answer == STORE_BUSY:
             with nogil:
                 answer = store_freshen(map, &sought, &noted, WRITE_PATIENCE_NS)
             if answer == STORE_BUSY:
                 counter_add(map.statistics, map.member, CORE_LOCK_TIMEOUTS, 1)
+        free(slots)
         return answer == STORE_DONE
+
+    def purged_since(self, bytes key not None, uint64_t born, tags=()):
+        cdef shm *map = self._open()
+        cdef c_key sought
+        cdef note noted
+        cdef uint32_t[SHM_LEVELS] few
+        cdef uint32_t *slots
+        cdef bint purged
+        key_make(map, &sought, <const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        self._note(&noted, key, 0, 0, 0, 0, 0, born)
+        slots = self._slots(key, tags, &noted, few)
+        purged = fill_is_purged(map, &sought, &noted)
+        free(slots)
+        return purged
 
     def delete(self, bytes key not None, int64_t soft_ns=0):
         cdef shm *map = self._open()
@@ -862,6 +884,58 @@ cdef class SlidingWindows:
             counter_add(map.statistics, map.member, CORE_WINDOW_TABLE_FULL, 1)
             return 0
         return wait_ns
+
+
+# --- scoreboard (score.h) ------------------------------------------------------------------------------------
+
+SCORES = SHM_SCORES
+SCORE_WORDS = C_SCORE_WORDS
+
+
+@cython.final
+cdef class Scoreboard:
+    cdef Mapping mapping
+
+    def __cinit__(self, Mapping mapping):
+        self.mapping = mapping
+
+    def claim(self, bytes key):
+        cdef shm *map = &self.mapping.map
+        cdef score *claimed
+        cdef Score found
+        if map.base is NULL:
+            raise SegmentError("the segment is closed")
+        claimed = score_claim(segment_region(map, REGION_SCORES), SHM_SCORES,
+                              segment_hash(map, <char *>key, len(key)))
+        if claimed is NULL:
+            counter_add(map.statistics, map.member, CORE_SCOREBOARD_FULL, 1)
+            return None
+        found = Score.__new__(Score)
+        found.mapping = self.mapping
+        found.score = claimed
+        return found
+
+
+@cython.final
+cdef class Score:
+    def load(self, unsigned int word):
+        return score_load(self._checked(word), word)
+
+    def store(self, unsigned int word, uint64_t value):
+        score_store(self._checked(word), word, value)
+
+    def add(self, unsigned int word, uint64_t amount):
+        return score_add(self._checked(word), word, amount)
+
+    def swap(self, unsigned int word, uint64_t expected, uint64_t value):
+        return score_swap(self._checked(word), word, expected, value)
+
+    cdef score *_checked(self, unsigned int word) except NULL:
+        if self.mapping is None or self.mapping.map.base is NULL:
+            raise SegmentError("the segment is closed")
+        if word >= C_SCORE_WORDS:
+            raise IndexError(f"word {word} is outside 0..{C_SCORE_WORDS - 1}")
+        return self.score
 
 
 # --- statistics (counter.h) --------------------------------------------------------------------------------

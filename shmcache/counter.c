@@ -46,6 +46,7 @@ static const char *const names[CORE_COUNTERS] = {
     [CORE_LEASES_TOO_SLOW] = "leases_too_slow",
     [CORE_LEASES_UNKNOWN] = "leases_unknown",
     [CORE_LEASES_RENEWED] = "leases_renewed",
+    [CORE_SCOREBOARD_FULL] = "scoreboard_full",
 };
 
 static uint64_t read_word(const void *region, int page, unsigned index)

@@ -47,8 +47,7 @@ static bool pass_purges_locked(struct shm *shm, const struct key *key, const str
     return true;
 }
 
-/* Whether it is not worth beginning at all. */
-static bool is_purged(const struct shm *shm, const struct key *key, const struct note *note) {
+bool fill_is_purged(const struct shm *shm, const struct key *key, const struct note *note) {
     int64_t stale_from_ns = INT64_MAX;
     return !passes_purges(shm, key, note, &stale_from_ns);
 }
@@ -119,7 +118,7 @@ static uint32_t chunk_for(struct shm *shm, uint32_t stripe, uint32_t class_, uin
 
 /* STORE_DONE when purges and the policy let a body of that size in. */
 static enum store_answer may_begin_locked(struct shm *shm, const struct key *key, const struct note *note, uint64_t size) {
-    if (is_purged(shm, key, note)) return STORE_PURGED;
+    if (fill_is_purged(shm, key, note)) return STORE_PURGED;
     return may_admit_locked(shm, key, size) ? STORE_DONE : STORE_NOT_ADMITTED;
 }
 
@@ -548,22 +547,26 @@ static uint32_t usable_locked(struct shm *shm, const struct key *key) {
     return index;
 }
 
-/* Whether no purge since the origin was asked hit the entry for good; lowers *stale_from_ns to the soft ones. */
+/* Whether no purge since the origin was asked hit the entry for good, by the tags it has or those it is to have;
+ * lowers *stale_from_ns to the soft ones. */
 static bool may_freshen_locked(const struct shm *shm, const struct key *key, const struct note *note, uint32_t index,
                                int64_t *stale_from_ns) {
     const struct head *head = chunk_at(shm, entry_at(shm, index)->head);
     struct note asked = {.born = note->born, .tags = (const uint32_t *)(head + 1), .tag_count = head->tags};
-    return passes_purges(shm, key, &asked, stale_from_ns);
+    return passes_purges(shm, key, &asked, stale_from_ns) &&
+           (!note->tags || passes_purges(shm, key, note, stale_from_ns));
 }
 
-/* Write the new head into `chunk`, its tags (and a small body) taken from the entry `from`. */
+/* Write the new head into `chunk`; a small body, and the tags unless there are new ones, come from the entry `from`. */
 static void copy_head(struct shm *shm, uint32_t from, uint32_t to, uint32_t chunk, const struct key *key,
                       struct note note) {
     struct entry *entry = entry_at(shm, from);
     const struct head *old = chunk_at(shm, entry->head);
     uint8_t *start = chunk_at(shm, chunk);
-    note.tags = (const uint32_t *)(old + 1);
-    note.tag_count = old->tags;
+    if (!note.tags) {
+        note.tags = (const uint32_t *)(old + 1);
+        note.tag_count = old->tags;
+    }
     write_head((struct head *)start, to, key, &note);
     if (entry->large) return;
     const uint8_t *body = (const uint8_t *)old + head_body_at(old->tags, old->key_len, old->meta_len);
@@ -574,7 +577,7 @@ static void copy_head(struct shm *shm, uint32_t from, uint32_t to, uint32_t chun
 static size_t fresh_bytes(const struct shm *shm, uint32_t index, const struct key *key, const struct note *note) {
     const struct entry *entry = &shm->entries[index];
     const struct head *head = chunk_at(shm, entry->head);
-    size_t bytes = head_body_at(head->tags, key->len, note->meta_len);
+    size_t bytes = head_body_at(note->tags ? note->tag_count : head->tags, key->len, note->meta_len);
     return entry->large ? bytes : bytes + atomic_load(&entry->size);
 }
 

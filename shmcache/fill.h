@@ -34,6 +34,9 @@ struct note {
 /* Largest body this segment takes. */
 uint64_t fill_limit(const struct shm *shm);
 
+/* Whether a hard purge since note->born refuses what that fetch brings. Takes no lock. */
+bool fill_is_purged(const struct shm *shm, const struct key *key, const struct note *note);
+
 /* Store a body that lies in one piece. patience_ns bounds the wait for the stripe. */
 enum store_answer store_body(struct shm *shm, const struct key *key, const struct note *note, const uint8_t *body,
                              uint64_t len, int64_t patience_ns);
@@ -69,8 +72,9 @@ enum store_answer fill_publish(struct shm *shm, struct fill *fill, int64_t patie
 /* Give everything back. Safe on an ended fill. */
 void fill_abort(struct shm *shm, struct fill *fill);
 
-/* New meta and deadlines for a stored body; its tags are kept, note->tags ignored. A soft purge from before
- * note->born is over with it; one since makes it stale again, and a hard one refuses it with STORE_GONE. */
+/* New meta and deadlines for a stored body, and new tags unless note->tags is NULL. A soft purge from before
+ * note->born is over with it; one since makes it stale again, and a hard one, by an old tag or a new one, refuses
+ * it with STORE_GONE. */
 enum store_answer store_freshen(struct shm *shm, const struct key *key, const struct note *note, int64_t patience_ns);
 
 /* Unlink a key (soft_ns 0), or make it stale from that moment; so with what is being fetched for it. */

@@ -16,12 +16,13 @@
 #include <stdint.h>
 
 #define SHM_MAGIC 0x31484341434d4853ull /* "SHMCACH1" */
-#define SHM_LAYOUT_VERSION 2u
+#define SHM_LAYOUT_VERSION 3u
 
 enum {
     SHM_MEMBERS = 64,        /* one bit each in a pin word */
     SHM_LEASES = 4096,
     SHM_BUCKETS_MAX = 1 << 18,
+    SHM_SCORES = 1024,       /* cells of the scoreboard */
     SHM_BUCKET_BYTES = 16,
     SHM_LINE = 64,           /* of the processor's caches */
     SHM_PAGE = 65536,
@@ -51,6 +52,7 @@ enum region {
     REGION_TAGS,       /* u64 [tags]: purge epoch of each tag slot, atomic max */
     REGION_SOFT,       /* struct soft_mark [tags / SHM_SOFT_SHARE] */
     REGION_RULES,      /* struct rule [SHM_RULES] */
+    REGION_SCORES,     /* struct score [SHM_SCORES]: score.h; atomic words, no lock */
     REGION_STRIPES,    /* struct stripe [stripes] */
     REGION_SLOTS,      /* u64 [stripes][buckets][SHM_WAYS] */
     REGION_ENTRIES,    /* struct entry [entries]; stripe s has [s * per_stripe, (s + 1) * per_stripe) */

@@ -11,9 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("cluster", "worker", "shmcache")
 
 # Every floor of the worker may import the floors below it, its own floor only where that is said.
-NOUNS = ("message", "errors", "reasons", "settings", "fields")
+NOUNS = ("message", "errors", "reasons", "settings", "fields", "patterns")
 STAGES = ("protocol", "security", "cache", "origin", "response", "observe")
-SHARED = (*NOUNS, "context", "pipeline")  # what a stage may know beside itself
+SHARED = (*NOUNS, "context", "pipeline", "tunnel", "upgrade")  # what a stage may know beside itself
 
 
 def modules() -> dict[str, Path]:
@@ -83,12 +83,18 @@ def may_import(module: str, other: str) -> bool:
         return other_part in SHARED or other_part == part
     if part == "context":
         return other_part in NOUNS
+    if part == "geo":
+        return other_part in (*NOUNS, "context")
     if part == "pipeline":
+        return other_part in (*NOUNS, "context")
+    if part == "tunnel":
+        return other_part in NOUNS
+    if part == "upgrade":
         return other_part in (*NOUNS, "context")
     if part == "routing":
         return other_part in SHARED
     if part == "start":
-        return other_part in NOUNS
+        return other_part in (*NOUNS, "geo")
     if part == "compose":
         return other_part != "run"
     return part == "run"

@@ -7,33 +7,48 @@ and is sent by its exchange (7); observers look at the end.
 
 import hashlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from shmcache.core import Segment
 from worker.cache.fill import Fill
-from worker.cache.key import cache_key, key_maker
+from worker.cache.key import KeyMaker, cache_key, key_maker
 from worker.cache.lookup import Lookup
 from worker.cache.purge_gate import PurgeGate
 from worker.cache.tags import drop_tags
 from worker.context import Context
 from worker.errors import EdgeError
+from worker.geo import Geo
 from worker.message import Request, Response
 from worker.observe.access_log import AccessLog
 from worker.observe.counters import LOG_LINES_LOST
 from worker.observe.metrics import Metrics
+from worker.observe.purges import Purges
+from worker.origin.directory import DirectoryFetch
 from worker.origin.fetch import OriginFetch
+from worker.origin.request_rules import RuledFetch
+from worker.origin.rewrite import Rewrite, RewritingFetch
 from worker.pipeline import Edge, Fetch, Filter, Gate, Observer, Pipeline, Refresh, Spawn
 from worker.reasons import Fault, Side
 from worker.response.browser_ttl import BrowserTtl
 from worker.response.compress import Compress
 from worker.response.error_page import ErrorPage
 from worker.response.fields import EdgeFields
+from worker.response.header_rules import HeaderRules
 from worker.response.hop_by_hop import drop_hop_by_hop
-from worker.routing import Router, find_route
+from worker.response.redirect import CanonicalRedirect, Redirects
+from worker.routing import Routes
 from worker.security.access import AccessGate
 from worker.security.normalize import Normalizer
 from worker.security.ratelimit import RateLimitGate
-from worker.settings import OriginSettings, RouteSettings, WorkerSettings
+from worker.settings import (
+    DirectorySettings,
+    GroupSettings,
+    HeaderSettings,
+    Origin,
+    OriginSettings,
+    RouteSettings,
+    WorkerSettings,
+)
 
 CRAWLED = 4096  # entries looked at per sweep: less than half a millisecond
 
@@ -44,18 +59,24 @@ class Composed:
     `spawn` starts a background task and keeps it alive. Raises OSError when the access log cannot be opened.
     """
 
-    def __init__(self, settings: WorkerSettings, segment: Segment, spawn: Spawn) -> None:
+    def __init__(
+        self, settings: WorkerSettings, segment: Segment, spawn: Spawn, geo: Geo | None = None
+    ) -> None:
         self._settings = settings
         self._segment = segment
         self._spawn = spawn
         self._log = AccessLog(settings.log, lambda lines: segment.statistics.add(LOG_LINES_LOST, lines))
         self._observers: tuple[Observer, ...] = (Metrics(segment.statistics), self._log)
+        self._purges = Purges(segment.statistics)
         self._error_page = ErrorPage(settings.name)
         self._fields = EdgeFields(settings.name)
-        self._origins: dict[OriginSettings, OriginFetch] = {}
+        self._origins: dict[Origin, OriginFetch | DirectoryFetch] = {}
         self._fills: list[Fill] = []
+        self._country = None if geo is None else geo.country
+        self._keys = Routes(settings.sites, self._key, cache_key)
+        self._normalizer = Normalizer()
         unknown = self._pipeline((), _no_such_site)
-        self.edge = Edge(Normalizer(), Router(settings.sites, self._route, unknown), unknown)
+        self.edge = Edge(self._normalizer, Routes(settings.sites, self._route, unknown).find, unknown)
 
     # What the loop calls
 
@@ -97,11 +118,12 @@ class Composed:
         if route.access is not None:
             gates.append(AccessGate(route.access, refuse))
         gates += [RateLimitGate(limit, self._segment.buckets, refuse) for limit in route.rate_limits]
-        cache, key_of = self._segment.cache, key_maker(route.cache.key)
-        gates.append(Lookup(cache, route.cache, codings))
-        gates.append(PurgeGate(route.purgers, cache, key_of, refuse))
+        gates += self._redirects(route)
+        cache, key = self._segment.cache, self._key(route)
+        gates.append(Lookup(cache, route.cache, codings, key))
+        gates.append(PurgeGate(route.purgers, cache, key, refuse, self._purges))
         fill = Fill(
-            self._origin(route.origin),
+            self._fetch(route),
             cache,
             self._segment.leases,
             route.cache,
@@ -111,21 +133,53 @@ class Composed:
             key_of=self._key_of,
         )
         self._fills.append(fill)
-        browser_ttl_s = route.cache.browser_ttl_s
-        extra = () if browser_ttl_s is None else (BrowserTtl(browser_ttl_s),)
-        return self._pipeline(gates, fill, fill.refresh, extra)
+        return self._pipeline(gates, fill, fill.refresh, _send_filters(route))
+
+    def _redirects(self, route: RouteSettings) -> list[Gate]:
+        gates: list[Gate] = []
+        https_port = self._https_port() if route.https_only else None
+        if route.https_only or route.canonical_host is not None:
+            gates.append(CanonicalRedirect(https_port, route.canonical_host))
+        if route.redirects:
+            gates.append(Redirects(route.redirects))
+        return gates
+
+    def _https_port(self) -> int:
+        """Where https is spoken: by us, else by a proxy in front of us, which has the usual port."""
+        ports = (listener.port for listener in self._settings.listeners if listener.scheme == "https")
+        return next(ports, 443)
+
+    def _fetch(self, route: RouteSettings) -> Callable[..., Awaitable[Response]]:
+        """The route's origin, and around it what the route changes about its requests."""
+        fetch: Callable[..., Awaitable[Response]] = self._origin(route.origin)
+        if route.rewrite is not None:
+            rewrite = Rewrite(route.rewrite, _addresses(route.origin), self._normalizer.normal_path)
+            fetch = RewritingFetch(fetch, rewrite)
+        if route.request_headers != HeaderSettings():
+            fetch = RuledFetch(fetch, route.request_headers)
+        return fetch
 
     def _key_of(self, request: Request) -> bytes:
         """The primary key that the request's own route gives it."""
-        route = find_route(self._settings.sites, request)
-        return (cache_key if route is None else key_maker(route.cache.key))(request)
+        key: KeyMaker
+        _, key = self._keys.find(request)
+        return key(request)
 
-    def _origin(self, origin: OriginSettings) -> OriginFetch:
+    def _key(self, route: RouteSettings) -> KeyMaker:
+        return key_maker(route.cache.key, self._country)
+
+    def _origin(self, origin: Origin) -> OriginFetch | DirectoryFetch:
         """Routes with the same origin share its connections."""
         fetch = self._origins.get(origin)
         if fetch is None:
-            fetch = self._origins[origin] = OriginFetch(origin, self._settings.name, _own_id(self._settings))
+            fetch = self._origins[origin] = self._new_origin(origin)
         return fetch
+
+    def _new_origin(self, origin: Origin) -> OriginFetch | DirectoryFetch:
+        if isinstance(origin, DirectorySettings):
+            return DirectoryFetch(origin)
+        assert isinstance(origin, OriginSettings), "the configuration makes no groups yet"
+        return OriginFetch(origin, self._settings.name, _own_id(self._settings))
 
     def _pipeline(
         self,
@@ -143,6 +197,28 @@ class Composed:
             spawn=self._spawn,
             refresh=refresh,
         )
+
+
+def _send_filters(route: RouteSettings) -> tuple[Filter, ...]:
+    """What the route's rules change about every answer."""
+    filters: list[Filter] = []
+    if route.cache.browser_ttl_s is not None:
+        filters.append(BrowserTtl(route.cache.browser_ttl_s))
+    if route.response_headers != HeaderSettings() or route.hsts is not None:
+        filters.append(HeaderRules(route.response_headers, route.hsts))
+    return tuple(filters)
+
+
+def _addresses(origin: Origin) -> set[str]:
+    """What an origin may call itself: its URL, and the Host it is told."""
+    if isinstance(origin, DirectorySettings):
+        return set()
+    if isinstance(origin, GroupSettings):
+        return set().union(*(_addresses(server) for server in origin.servers))
+    named = {origin.url}
+    if origin.host_header is not None:
+        named.add(f"{origin.scheme}://{origin.host_header}")
+    return named
 
 
 async def _no_such_site(ctx: Context) -> Response:

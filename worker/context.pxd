@@ -5,15 +5,15 @@ cdef class Client:
     cdef public int port
     cdef public bytes bucket_key
     cdef public bint trusted
-    cdef public object access
+    cdef public object access, country
 
 cdef class Context:
     cdef public Request request
     cdef public Client client
-    cdef public bytes request_id, key
+    cdef public bytes request_id, key, origin_target, origin_host
     cdef public long long started_ns, now_ns, bytes_in, bytes_out, age_s, ttl_s, connect_ns, first_byte_ns
     cdef public double now_s
     cdef public int status, forwarded_status, retries
     cdef public bint stored, refresh
     cdef public str origin
-    cdef public object route, block, outcome, forward, not_storable, revalidate, error
+    cdef public object route, block, outcome, forward, not_storable, revalidate, collapsed, inform, error

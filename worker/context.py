@@ -1,20 +1,25 @@
 """Context: what one request has learned so far. Declared slots, one writer per slot named beside it."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from worker.errors import EdgeError
+from worker.fields import Fields
 from worker.message import Request
 from worker.reasons import Block, Forward, NotStorable, Outcome
 
 if TYPE_CHECKING:
     from worker.settings import RouteSettings
 
+Inform = Callable[["Context", int, Fields], None]
+
 
 class Client:
     """The downstream connection as the stages see it; one per connection, shared by its requests."""
 
     __slots__ = (
-        "access", "address", "bucket_key", "listener", "port", "tls_cipher", "tls_version", "trusted",
+        "access", "address", "bucket_key", "country", "listener", "port", "tls_cipher", "tls_version",
+        "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -34,16 +39,17 @@ class Client:
         self.tls_cipher = tls_cipher
         self.trusted = False  # a configured proxy: its X-Forwarded-* are believed
         self.access: object = None  # the access gate's memo of its verdict for this address
+        self.country: bytes | None = None  # geo's memo of where this address is, b"" if nobody knows
 
 
 class Context:
     """One request on its way through the layers."""
 
     __slots__ = (
-        "age_s", "block", "bytes_in", "bytes_out", "client", "connect_ns", "error", "first_byte_ns",
-        "forward", "forwarded_status", "key", "not_storable", "now_ns", "now_s", "origin", "outcome",
-        "refresh", "request", "request_id", "retries", "revalidate", "route", "started_ns", "status",
-        "stored", "ttl_s",
+        "age_s", "block", "bytes_in", "bytes_out", "client", "collapsed", "connect_ns", "error",
+        "first_byte_ns", "forward", "forwarded_status", "inform", "key", "not_storable", "now_ns", "now_s",
+        "origin", "origin_host", "origin_target", "outcome", "refresh", "request", "request_id", "retries",
+        "revalidate", "route", "started_ns", "status", "stored", "ttl_s",
     )  # fmt: skip
 
     def __init__(
@@ -67,12 +73,16 @@ class Context:
         self.key = b""  # the cache key; b"" when the cache is not asked
         self.outcome = Outcome.NONE
         self.forward: Forward | None = None  # why the origin was (to be) asked
+        self.collapsed: bool | None = None  # it waited for another's fetch: whether that answered it
         self.not_storable: NotStorable | None = None
         self.stored = False
         self.age_s = -1  # current age (RFC 9111 4.2.3), -1 when the answer did not come from the cache
         self.ttl_s = 0  # freshness lifetime left, negative when stale
         self.refresh = False  # a stale answer was given: revalidate in the background after sending
         self.revalidate: object = None  # the lookup gate's stored response to validate, for fill
+        # rewriting
+        self.origin_target: bytes | None = None  # path and query for the origin; None: the client's own
+        self.origin_host: bytes | None = None  # Host for the origin; None: as the origin's settings say
         # origin
         self.origin = ""  # "http://127.0.0.1:8081" once chosen
         self.forwarded_status = 0  # status of the origin's answer
@@ -80,4 +90,5 @@ class Context:
         self.first_byte_ns = 0  # request sent until first byte of the answer
         self.retries = 0
         # pipeline
+        self.inform: Inform | None = None  # sends this client interim answers, while it has no other
         self.error: EdgeError | None = None

@@ -86,7 +86,7 @@ class Fields:
     def append_pieces(self, *pieces: bytes | int) -> None:
         """`append_lines` of the pieces joined, whole numbers in decimal digits."""
     def set(self, name: bytes, value: bytes) -> None:
-        """Replace every line of that name by one; add it when absent."""
+        """Replace every line of that name by one; add it when absent. The line has the spelling given here."""
     def remove(self, *names: bytes) -> None:
         """Drop every line of the given names; absent ones are fine."""
     def encode_without(self, names: tuple[bytes, ...]) -> bytes:

@@ -517,11 +517,12 @@ cdef class Fields:
 
     def set(self, bytes name not None, bytes value not None):
         """Replace every line of that name by one, at the place of the first; add it when absent."""
-        cdef int i = self.find(name, -1)
+        cdef bytes lower = name.lower()
+        cdef int i = self.find(lower, -1)
         if i < 0:
             self.append(name, value)
         else:
-            self.rewrite(self.without((name,), i, b"%b: %b\r\n" % (name, value)))
+            self.rewrite(self.without((lower,), i, b"%b: %b\r\n" % (name, value)))
 
     def remove(self, *names):
         """Drop every line of the given names; absent ones are fine."""

@@ -1,5 +1,5 @@
 cdef class Request:
-    cdef public bytes method, scheme, host, target, path, query, version
+    cdef public bytes method, scheme, host, target, path, query, version, upgrade
     cdef public object fields, body
 
 cdef class Response:

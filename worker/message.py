@@ -1,12 +1,14 @@
 """Request and Response: what flows between the stages. Data only, no behaviour that waits.
 
 Everything on the wire is bytes. A body is None (there is none), bytes (it is whole and small),
-a `Pinned` (it is whole and lies in the shared segment) or a `Stream` (it arrives over time).
+a `Pinned` (it is whole and lies in the shared segment) or a `Stream` (it arrives over time). The body of
+a 101 (Switching Protocols) is a `TunnelEnd`: no body, but the way to who switched.
 """
 
 from collections.abc import Sequence
 from typing import Protocol
 
+from worker.errors import EdgeError
 from worker.fields import Fields
 
 
@@ -43,7 +45,40 @@ class Pinned(Protocol):
         ...
 
 
-Body = bytes | Pinned | Stream | None
+class TunnelEnd(Protocol):
+    """One end of a tunnel, as the other end drives it. Plain calls; nothing waits, no byte makes a task.
+
+    An end gives what it reads to the other's `write`, its peer's half-close to `write_eof`, and closes the
+    other when its connection is lost. While it is full it has the other `pause_reading`, which is what
+    bounds memory. To begin, both are told to `join`, then both to `start`.
+    """
+
+    is_full: bool  # what it was given to write waits for its peer
+
+    def join(self, other: "TunnelEnd") -> None:
+        """Get to know the other end. Nothing moves yet."""
+        ...
+
+    def start(self) -> None:
+        """Pass on what was read, and read on."""
+        ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def write_eof(self) -> None:
+        """Nothing more will be written. Safe to call twice."""
+        ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def close(self, error: EdgeError | None = None) -> None:
+        """End the connection behind what was written; `error` tells who failed. Safe to call twice."""
+        ...
+
+
+Body = bytes | Pinned | Stream | TunnelEnd | None
 
 
 class Request:
@@ -51,10 +86,13 @@ class Request:
 
     `path` and `query` are what the client sent until the normalise gate has replaced them by the one
     spelling that every later stage sees and that is forwarded. `host` is lower-case, without the
-    default port of `scheme`. `query` is None without a question mark.
+    default port of `scheme`. `query` is None without a question mark. `upgrade` names the protocols the
+    client would switch to on its connection, whatever field or frame offers them; the protocol sets it.
     """
 
-    __slots__ = ("body", "fields", "host", "method", "path", "query", "scheme", "target", "version")
+    __slots__ = (
+        "body", "fields", "host", "method", "path", "query", "scheme", "target", "upgrade", "version",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -77,6 +115,7 @@ class Request:
         self.version = version  # b"1.0", b"1.1", b"2", b"3"
         self.fields = fields
         self.body = body
+        self.upgrade = b""  # b"websocket"
 
 
 class Response:

@@ -7,13 +7,14 @@ future and no await. Only `forward`, entered when no gate answered, may wait.
 import logging
 from asyncio import CancelledError, Task
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import Fields
-from worker.message import Request, Response
+from worker.message import Request, Response, TunnelEnd
 from worker.reasons import Fault, Side
+from worker.settings import RouteSettings
 
 log = logging.getLogger("edgecluster.pipeline")
 
@@ -74,8 +75,18 @@ class Exchange(Protocol):
         """
         ...
 
-    def inform(self, status: int, fields: Fields) -> None:
-        """Send an interim answer (1xx), where the protocol and the client allow it."""
+    def inform(self, ctx: Context, status: int, fields: Fields) -> None:
+        """Send an interim answer (1xx), where the protocol and the client allow it.
+
+        Nothing happens when `ctx` is not (any more) the request in hand.
+        """
+        ...
+
+    def tunnel(self, ctx: Context, response: Response, finish: Finish) -> None:
+        """Switch protocols as `response` (101) says, and join the client with its body; never waits.
+
+        Calls `finish(ctx)` exactly once: when the tunnel has ended, or at once if the client has left.
+        """
         ...
 
 
@@ -117,6 +128,7 @@ class Pipeline:
 
     async def forward(self, ctx: Context, exchange: Exchange) -> None:
         """Fetch, then answer."""
+        ctx.inform = exchange.inform
         try:
             response = await self.fetch(ctx)
         except CancelledError:  # nobody is there to be answered, but the request has been
@@ -127,6 +139,9 @@ class Pipeline:
             response = self.failure(ctx, error)
         if response.body is None or isinstance(response.body, bytes) or hasattr(response.body, "views"):
             self.answer(ctx, response, exchange)
+            return
+        if response.status == 101:
+            self.switch(ctx, response, exchange)
             return
         try:
             for send_filter in self.send_filters:
@@ -149,6 +164,17 @@ class Pipeline:
         if ctx.refresh and self.refresh is not None:
             self.spawn(self.refresh(ctx))
 
+    def switch(self, ctx: Context, response: Response, exchange: Exchange) -> None:
+        """The origin switches protocols: what follows is between it and the client."""
+        try:
+            for send_filter in self.send_filters:
+                send_filter(ctx, response)
+        except Exception as error:
+            cast(TunnelEnd, response.body).close()
+            self.answer(ctx, self.failure(ctx, error), exchange)
+        else:
+            exchange.tunnel(ctx, response, self._finish)
+
     def finish(self, ctx: Context) -> None:
         """Let the observers see the finished request."""
         for observe in self.observers:
@@ -167,13 +193,13 @@ class Edge:
     """The entrance: one spelling per request, then the pipeline of its route.
 
     `normalize` is the first gate and runs before routing, because routes are chosen by what it made of the
-    path. `find` gives the pipeline for (host, path), or the one that answers requests no site wants.
+    path. `find` gives a request's route, None if no site wants it, and the pipeline that answers it.
     """
 
     def __init__(
         self,
         normalize: Callable[[Request], None],
-        find: Callable[[Context], Pipeline],
+        find: Callable[[Request], tuple[RouteSettings | None, Pipeline]],
         rejecting: Pipeline,
     ) -> None:
         self.normalize = normalize
@@ -187,7 +213,8 @@ class Edge:
         except EdgeError as error:
             self.reject(ctx, error, exchange)
             return None
-        return self.find(ctx).handle(ctx, exchange)
+        ctx.route, pipeline = self.find(ctx.request)
+        return pipeline.handle(ctx, exchange)
 
     def reject(self, ctx: Context, error: EdgeError, exchange: Exchange) -> None:
         """Answer a request that broke a protocol rule before any stage saw it."""

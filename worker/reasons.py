@@ -17,7 +17,7 @@ class Outcome(StrEnum):
     REVALIDATED = "revalidated"  # stored but stale: the origin answered 304, served from the cache
     UPDATING = "updating"  # waited for another request's fetch and got its response
     BYPASS = "bypass"  # the cache was not asked (method, rule, request directive)
-    NONE = "none"  # answered before the cache was reached (block, limit, error page)
+    NONE = "none"  # answered before the cache was reached (block, limit, redirect, error page)
 
 
 class Forward(StrEnum):
@@ -51,6 +51,17 @@ class NotStorable(StrEnum):
     NO_ROOM = "no-room"  # the segment could not make room in time
     ROUTE = "route"  # the route's settings say so
     TOO_MANY_TAGS = "too-many-tags"  # more than 1024, or 16 KiB: a purge by one left out would miss it
+    PURGED = "purged"  # while it was fetched
+
+
+class PurgeKind(StrEnum):
+    """What a purge names."""
+
+    URL = "url"
+    PREFIX = "prefix"
+    HOST = "host"
+    TAG = "tag"
+    ALL = "all"
 
 
 class Block(StrEnum):

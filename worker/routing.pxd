@@ -1,7 +1,5 @@
-from worker.context cimport Context
 from worker.message cimport Request
 
-cdef class Router:
-    cdef public object _unknown
+cdef class Routes:
     cdef public dict _by_host, _memo
-    cdef public tuple _any
+    cdef public tuple _any, _unknown

@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import setproctitle
@@ -83,6 +84,7 @@ class Worker:
         self.start = start
         self.loop = loop
         self.stopping = asyncio.Event()
+        self.hurried = asyncio.Event()  # the drain is over, whatever still runs
         self.tasks: set[asyncio.Task[None]] = set()
         self.counts = ConnectionCounts(start.segment.statistics)
         self.protocols: list[H1Server] = []
@@ -96,8 +98,11 @@ class Worker:
     async def open(self) -> None:
         """Compose the pipeline and accept on every listener. Raises when that cannot be."""
         start, loop = self.start, self.loop
-        self.composed = Composed(start.settings, start.segment, self.spawn)
+        bound = tuple(listening.settings for listening in start.listening)  # with the ports that are ours
+        settings = replace(start.settings, listeners=bound)
+        self.composed = Composed(settings, start.segment, self.spawn, start.geo)
         loop.add_signal_handler(signal.SIGTERM, self.stopping.set)
+        loop.add_signal_handler(signal.SIGUSR2, self.hurried.set)
         loop.add_signal_handler(signal.SIGUSR1, self.reopen_log)
         loop.add_reader(start.doorbell, self.on_doorbell)
         for listening in start.listening:
@@ -153,7 +158,7 @@ class Worker:
         self.timer = self.loop.call_at(self.next_tick_s, self.tick)
 
     async def drain(self) -> None:
-        """Stop accepting, let what runs finish for up to `drain_timeout_s`, cut the rest."""
+        """Stop accepting, let what runs finish for up to `drain_timeout_s` or until SIGUSR2, cut the rest."""
         timeout_s = self.start.settings.drain_timeout_s
         await self._stop_accepting(timeout_s)
         await self._wait_empty(min(LINGER_S, timeout_s))
@@ -191,9 +196,15 @@ class Worker:
         """
         for protocol in self.protocols:
             protocol.draining = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                for protocol in self.protocols:
-                    await protocol.wait_empty()
-                while self.tasks:
-                    await asyncio.wait(self.tasks)
+        empty = asyncio.ensure_future(self._become_empty())
+        hurried = asyncio.ensure_future(self.hurried.wait())
+        await asyncio.wait((empty, hurried), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for waiter in (empty, hurried):
+            waiter.cancel()
+        await asyncio.gather(empty, hurried, return_exceptions=True)
+
+    async def _become_empty(self) -> None:
+        for protocol in self.protocols:
+            await protocol.wait_empty()
+        while self.tasks:
+            await asyncio.wait(self.tasks)

@@ -86,7 +86,7 @@ class ProbeSettings:
     timeout_s: float = 2.0
     statuses: tuple[tuple[int, int], ...] = ((200, 399),)  # (first, last) that pass
     passes: int = 2  # in a row until an unhealthy server is healthy
-    failures: int = 3  # in a row until a healthy one is not
+    failures: int = 3  # in a row until a healthy one is not; the very first check decides alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +95,14 @@ class EjectionSettings:
 
     failures: int = 5  # in a row, over all workers; 0: never ejected
     statuses: tuple[tuple[int, int], ...] = ((500, 500), (502, 504))  # answers that count as failures
-    time_s: float = 10.0  # the first time; doubled with each ejection that follows, up to max_time_s
+    time_s: float = 10.0  # the first time, twice as long each time that follows, up to max_time_s
     max_time_s: float = 300.0
-    max_share: float = 0.5  # of the group's servers that may be ejected at once (one always may)
+    max_share: float = 0.5  # of the group's servers ejected at once; one may, the last available one never
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerSettings:
-    """Circuit breaker of a group: when it is open, requests fail at once instead of waiting for a dead origin."""
+    """Circuit breaker of a group: while it is open, requests fail at once and wait for no dead origin."""
 
     share: float = 0.0  # of requests failed within window_s that opens it, 0: no breaker
     window_s: int = 10
@@ -117,7 +117,7 @@ class RetrySettings:
     attempts: int = 1  # further ones per request
     statuses: tuple[tuple[int, int], ...] = ()  # answers tried again elsewhere, where that is safe
     budget: float = 0.2  # retries per request over the last ten seconds, all workers together
-    least: int = 10  # retries that are allowed in those ten seconds whatever the share
+    least: int = 10  # retries in those ten seconds beside that share
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +159,7 @@ class KeySettings:
     headers: tuple[bytes, ...] = ()  # names in lower case
     cookies: tuple[bytes, ...] = ()
     device: bool = False  # mobile, tablet or desktop
+    country: bool = False  # of the client's address, by GeoSettings.country
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,7 @@ class CacheSettings:
     stale_if_error_s: int = 0
     drop_cookies: bool = False  # Set-Cookie is taken out of what may be stored without it
     key: KeySettings = KeySettings()
+    languages: tuple[str, ...] = ()  # served, by which Accept-Language is told apart; (): as sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,36 @@ class RateLimitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RewriteSettings:
+    """What a route asks its origin for, in place of what the client asked for."""
+
+    host: str | None = None  # Host that the origin is told
+    strip_prefix: bytes = b""  # taken from the beginning of the path
+    paths: tuple[tuple[str, str], ...] = ()  # (pattern, replacement), then the first that matches is applied
+    add_prefix: bytes = b""  # put before what is left
+    cookies: bool = False  # Path and Domain of Set-Cookie are mapped back, too
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectSettings:
+    """One path, or many by `*` or a pattern, that have moved."""
+
+    to: str  # a path or a URL, in which $1 to $9 stand for what the groups matched
+    path: str | None = None  # with `*` for any characters
+    pattern: str | None = None  # or as a pattern
+    status: int | None = None  # None: 301 for GET and HEAD, 308 for others
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderSettings:
+    """Field lines that a route changes."""
+
+    set: tuple[tuple[bytes, bytes], ...] = ()  # in place of all lines of the name
+    add: tuple[tuple[bytes, bytes], ...] = ()  # beside them
+    remove: tuple[bytes, ...] = ()  # names in lower case
+
+
+@dataclass(frozen=True, slots=True)
 class RouteSettings:
     """Requests of one site whose path begins with `prefix`; the longest prefix wins."""
 
@@ -221,6 +253,14 @@ class RouteSettings:
     access: AccessSettings | None = None
     rate_limits: tuple[RateLimitSettings, ...] = ()
     purgers: tuple[Network, ...] = ()  # whose PURGE requests are carried out
+    upgrade: tuple[bytes, ...] = (b"websocket",)  # protocols a connection may be switched to, in lower case
+    rewrite: RewriteSettings | None = None
+    redirects: tuple[RedirectSettings, ...] = ()
+    https_only: bool = False  # http requests are redirected
+    canonical_host: bytes | None = None  # requests for another host name are redirected to this
+    request_headers: HeaderSettings = HeaderSettings()
+    response_headers: HeaderSettings = HeaderSettings()
+    hsts: bytes | None = None  # value of Strict-Transport-Security on answers over https
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +281,13 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class GeoSettings:
+    """Files in the MaxMind DB format that tell of addresses; "": none."""
+
+    country: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """Everything a worker needs to know."""
 
@@ -251,3 +298,4 @@ class WorkerSettings:
     trusted_proxies: tuple[Network, ...] = ()
     name: str = "edgecluster"  # how we call ourselves in Via, Cache-Status and CDN-Loop
     drain_timeout_s: float = 30.0
+    geo: GeoSettings = GeoSettings()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from shmcache.core import Segment
+from worker.geo import Geo
 from worker.settings import ListenerSettings, WorkerSettings
 
 
@@ -41,6 +42,7 @@ class WorkerStart:
     doorbell: int  # its eventfd, non-blocking
     ready: int  # write end of its readiness pipe
     core: int | None  # the core to stay on
+    geo: Geo | None = None
 
 
 def tell_ready(pipe: int) -> None:

@@ -48,7 +48,9 @@ def serving_options(command: Command) -> Command:
 
 _SERVING: tuple[Callable[[Command], Command], ...] = (
     click.option(
-        "--to", metavar="URL", help="The origin: where the content is, such as http://127.0.0.1:8000."
+        "--to",
+        metavar="URL|DIR",
+        help="The origin: where the content is, such as http://127.0.0.1:8000 or ./public.",
     ),
     click.option(
         "--domain",

@@ -101,7 +101,26 @@ def report(cluster: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
         f"clients     {totals['connections_open']:,} connected, {show_size(totals['bytes_out'])} sent",
         f"cache       {stored} in {show_size(cluster['cache_bytes'])}",
     ]
+    for group in stats["groups"]:
+        lines += _group(group)
     return "\n".join(lines)
+
+
+def _group(group: Mapping[str, Any]) -> list[str]:
+    """A group of origins and each of its servers."""
+    servers, breaker = group["servers"], group["breaker"]
+    up = sum(server["state"] == "healthy" for server in servers)
+    line = f"group       {group['name']}: {up} of {len(servers)} servers available"
+    if breaker is not None and breaker["state"] != "closed":
+        line += f", breaker {breaker['state']} for {duration(breaker['for_s'])}"
+    return [line, *(f"            {_server(server)}" for server in servers)]
+
+
+def _server(server: Mapping[str, Any]) -> str:
+    text = f"{server['url']}{' (backup)' if server['backup'] else ''} {server['state']}"
+    text += "" if server["for_s"] is None else f" for {duration(server['for_s'])}"
+    text += "" if server["back_in_s"] is None else f", for {duration(server['back_in_s'])} more"
+    return f"{text}: {server['reason']}" if server["reason"] else text
 
 
 def _cache_start(cluster: Mapping[str, Any]) -> str:

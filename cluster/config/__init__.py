@@ -17,6 +17,7 @@ from cluster.config.document import Document, Location, read
 from cluster.config.faults import Faults
 from cluster.config.models import Config
 from cluster.config.rules import broken_rules
+from cluster.config.units import directory, is_directory
 from cluster.errors import UsageError
 from cluster.settings import ClusterSettings
 
@@ -87,7 +88,8 @@ def lay_over(tree: dict[str, Any], flags: Flags) -> dict[Location, str]:
     if flags.domains and flags.to is None:
         raise UsageError("--domain goes with --to URL; in a config file, write the names under 'hosts'")
     if flags.to is not None:
-        put(("sites",), [{"origin": flags.to, "hosts": list(flags.domains)}], "--to")
+        to = str(absolute(directory(flags.to), here)) if is_directory(flags.to) else flags.to
+        put(("sites",), [{"origin": to, "hosts": list(flags.domains)}], "--to")
         flagged = {("sites", 0, "hosts"): "--domain", **flagged}
     if flags.listen:
         put(("listen",), list(flags.listen), "--listen")

@@ -20,16 +20,22 @@ from cluster.config.models import (
     Rules,
     Site,
 )
+from cluster.config.rewriting import Headers, Hsts, Redirect, RequestChanges, ResponseChanges, Rewrite
 from cluster.settings import CertificateSettings, ClusterSettings
 from worker.settings import (
     AccessSettings,
     CacheSettings,
     CompressionSettings,
+    DirectorySettings,
+    GeoSettings,
+    HeaderSettings,
     KeySettings,
     Limits,
     LogSettings,
     OriginSettings,
     RateLimitSettings,
+    RedirectSettings,
+    RewriteSettings,
     RouteSettings,
     SiteSettings,
     WorkerSettings,
@@ -112,6 +118,7 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
         trusted_proxies=tuple(config.trusted_proxies),
         name=config.name,
         drain_timeout_s=config.drain_timeout,
+        geo=GeoSettings(str(absolute(config.geo.country, base)) if config.geo.country else ""),
     )
 
 
@@ -144,7 +151,10 @@ def route_settings(route: Route, site: Site, site_name: str, base: Path) -> Rout
         return route if getattr(route, key) is not None else site
 
     access, limits = chosen("access").access, chosen("rate_limits").rate_limits
-    return RouteSettings(
+    rewrite, headers = chosen("rewrite").rewrite, chosen("headers").headers or Headers()
+    host, hsts = chosen("canonical_host").canonical_host, chosen("hsts").hsts
+    upgrade = chosen("upgrade").upgrade
+    settings = RouteSettings(
         name=route.name or site_name + route.prefix,
         prefix=route.prefix.encode(),
         origin=origin_settings(origin, base),
@@ -152,6 +162,16 @@ def route_settings(route: Route, site: Site, site_name: str, base: Path) -> Rout
         compression=compression_settings(chosen("compression").compression or Compression()),
         access=access_settings(access) if access else None,
         rate_limits=tuple(rate_limit_settings(limit) for limit in limits or ()),
+        rewrite=rewrite_settings(rewrite) if rewrite else None,
+        redirects=tuple(redirect_settings(redirect) for redirect in chosen("redirects").redirects or ()),
+        https_only=bool(chosen("https_only").https_only),
+        canonical_host=in_host_field(host) if host else None,
+        request_headers=header_settings(headers.request),
+        response_headers=header_settings(headers.response),
+        hsts=hsts_value(hsts) if hsts else None,
+    )
+    return (
+        settings if upgrade is None else replace(settings, upgrade=tuple(name.encode() for name in upgrade))
     )
 
 
@@ -171,6 +191,7 @@ def cache_settings(cache: Cache) -> CacheSettings:
         stale_if_error_s=cache.stale_if_error,
         drop_cookies=cache.drop_cookies,
         key=key_settings(cache.key),
+        languages=tuple(cache.languages),
     )
 
 
@@ -191,6 +212,7 @@ def key_settings(key: Key) -> KeySettings:
         headers=tuple(name.lower().encode() for name in key.headers),
         cookies=tuple(name.encode() for name in key.cookies),
         device=key.device,
+        country=key.country,
     )
 
 
@@ -198,8 +220,11 @@ def compression_settings(compression: Compression) -> CompressionSettings:
     return CompressionSettings(tuple(compression.codings), compression.min_size, compression.quality)
 
 
-def origin_settings(origin: Origin, base: Path) -> OriginSettings:
-    address: OriginSettings = origin.url
+def origin_settings(origin: Origin, base: Path) -> OriginSettings | DirectorySettings:
+    address: OriginSettings | DirectorySettings = origin.url
+    if isinstance(address, DirectorySettings):
+        index = address.index if origin.index is None else tuple(origin.index)
+        return DirectorySettings(str(absolute(address.path, base)), index)
     return replace(
         address,
         host_header=origin.host_header,
@@ -226,3 +251,32 @@ def access_settings(access: Access) -> AccessSettings:
 def rate_limit_settings(limit: RateLimit) -> RateLimitSettings:
     burst = limit.burst or max(1, math.ceil(limit.rate))
     return RateLimitSettings(limit.name, limit.rate, burst, limit.action)
+
+
+def rewrite_settings(rewrite: Rewrite) -> RewriteSettings:
+    host = None if rewrite.host is None else in_host_field(rewrite.host).decode()
+    return RewriteSettings(
+        host,
+        (rewrite.strip_prefix or "").encode(),
+        tuple((path.pattern, path.to) for path in rewrite.path),
+        (rewrite.add_prefix or "").encode(),
+        rewrite.cookies,
+    )
+
+
+def redirect_settings(redirect: Redirect) -> RedirectSettings:
+    return RedirectSettings(redirect.to, redirect.path, redirect.pattern, redirect.status)
+
+
+def header_settings(changes: RequestChanges | ResponseChanges) -> HeaderSettings:
+    return HeaderSettings(
+        tuple((name.encode(), value.encode()) for name, value in changes.set.items()),
+        tuple((name.encode(), value.encode()) for name, value in changes.add.items()),
+        tuple(name.lower().encode() for name in changes.remove),
+    )
+
+
+def hsts_value(hsts: Hsts) -> bytes:
+    """RFC 6797 6.1."""
+    subdomains = "; includeSubDomains" if hsts.subdomains else ""
+    return f"max-age={hsts.max_age}{subdomains}{'; preload' if hsts.preload else ''}".encode()

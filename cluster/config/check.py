@@ -23,7 +23,8 @@ from cluster.lock import running_pid
 from cluster.segment import left_bytes
 from cluster.settings import CertificateSettings, ClusterSettings
 from cluster.sockets import Sockets
-from worker.settings import OriginSettings
+from worker.geo import Database, GeoError
+from worker.settings import DirectorySettings, OriginSettings
 
 SHM = Path("/dev/shm")
 SOON = timedelta(days=14)
@@ -48,6 +49,7 @@ def findings(settings: ClusterSettings) -> Iterator[Finding]:
     yield from addresses(settings, running)
     yield memory(settings, running)
     yield access_log(settings)
+    yield from geo(settings)
     yield from origins(settings)
 
 
@@ -185,10 +187,31 @@ def _as_worker(settings: ClusterSettings) -> Iterator[str]:
         os.setgroups(groups)
 
 
+def geo(settings: ClusterSettings) -> Iterator[Finding]:
+    """The files that tell where clients are."""
+    path = settings.worker.geo.country
+    if not path:
+        return
+    try:
+        database = Database(path)
+    except GeoError as error:
+        yield Finding("error", "geo", str(error))
+    else:
+        built = datetime.fromtimestamp(database.built_s, UTC)
+        yield Finding("ok", "geo", f"{path}: {database.title} of {built:%Y-%m-%d}")
+
+
 def origins(settings: ClusterSettings) -> Iterator[Finding]:
-    """Each origin's name resolves (only a warning if not: it may when it is asked) and its CA file loads."""
+    """Each origin's name resolves (only a warning if not: it may when it is asked) and its CA file loads.
+
+    A directory can be read.
+    """
     routes = [route for site in settings.worker.sites for route in site.routes]
-    different = list(dict.fromkeys(route.origin for route in routes))
+    every = list(dict.fromkeys(route.origin for route in routes))
+    for origin in every:
+        if isinstance(origin, DirectorySettings):
+            yield directory(origin, settings)
+    different = [origin for origin in every if isinstance(origin, OriginSettings)]
     for origin in different:
         if origin.ca_file is not None:
             try:
@@ -209,6 +232,17 @@ def origins(settings: ClusterSettings) -> Iterator[Finding]:
                 yield Finding("warning", "origin", f"{origin.url}: the name does not resolve now: {reason}")
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def directory(origin: DirectorySettings, settings: ClusterSettings) -> Finding:
+    """It is there, and the workers may read it."""
+    with _as_worker(settings) as who:
+        readable = os.access(origin.path, os.R_OK | os.X_OK, effective_ids=True)
+    if not os.path.isdir(origin.path):
+        return Finding("error", "origin", f"there is no directory {origin.path}; make it or name another")
+    if not readable:
+        return Finding("error", "origin", f"{origin.path} cannot be read by {who}: check its permissions")
+    return Finding("ok", "origin", f"{origin.path} is a directory")
 
 
 def resolve(origin: OriginSettings) -> list[str]:

@@ -11,7 +11,8 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import ValidationError
 
 from cluster.config.document import Document, Location, Problem
-from cluster.config.models import Config, Expects, Section
+from cluster.config.models import Config
+from cluster.config.values import Expects, Section
 from cluster.errors import UsageError
 
 _REASONS = {

@@ -1,28 +1,47 @@
 """The shape of the configuration file: every key, what it means, what it expects, its default.
 
 One pydantic model per mapping, strict, no key beyond the declared ones. `Field(description=...)` is
-what an editor shows, `Expects` is the phrase that ends an error message. Defaults that the settings
-of the layers below know are taken from there, so that they are written once.
+what an editor shows. Defaults that the settings of the layers below know are taken from there, so that they
+are written once.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    WithJsonSchema,
-    model_validator,
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+
+from cluster.config.rewriting import Headers, Hsts, Redirect, Rewrite
+from cluster.config.values import (
+    Block,
+    CacheSize,
+    Count,
+    CountOrZero,
+    Duration,
+    DurationOrZero,
+    Expects,
+    FileName,
+    FilePath,
+    Flag,
+    HostName,
+    HostPattern,
+    Listener,
+    Many,
+    OneOrMany,
+    OriginAddress,
+    ProtocolName,
+    Rate,
+    Section,
+    Size,
+    SizeOrZero,
+    Statuses,
+    Token,
+    WholeSeconds,
+    WholeSecondsOrZero,
+    Word,
 )
-from pydantic_core import CoreSchema, core_schema
-
-from cluster.config import units
 from worker.settings import (
     CacheSettings,
     CompressionSettings,
+    DirectorySettings,
     Limits,
     ListenerSettings,
     LogSettings,
@@ -30,155 +49,13 @@ from worker.settings import (
     WorkerSettings,
 )
 
-MIN_CACHE_BYTES = 4 * 1024**2  # below, the segment's own tables leave no room for responses
 MAX_WORKERS = 30  # the segment has 64 places; a reload has two generations side by side
-
-
-class Expects:
-    """What a value has to look like, in the words of an error message."""
-
-    def __init__(self, phrase: str) -> None:
-        self.phrase = phrase
-
-
-def _text_schema(*examples: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "examples": list(examples)})
-
-
-def _positive(value: float) -> float:
-    if value <= 0:
-        raise ValueError("must be more than 0")
-    return value
-
-
-def _whole(seconds: float) -> int:
-    if seconds != int(seconds):
-        raise ValueError("must be whole seconds")
-    return int(seconds)
-
-
-def _memory(value: object) -> int:
-    size_bytes = units.size(value)
-    if size_bytes < MIN_CACHE_BYTES:
-        raise ValueError(f"must be at least {units.show_size(MIN_CACHE_BYTES)}")
-    return size_bytes
-
-
-Size = Annotated[
-    int, BeforeValidator(lambda value: _positive(units.size(value))),
-    Expects("a size such as 512MiB or 64KB"), _text_schema("512MiB", "64KB"),
-]  # fmt: skip
-CacheSize = Annotated[
-    int, BeforeValidator(_memory),
-    Expects("a size such as 512MiB or 2GiB"), _text_schema("512MiB", "2GiB"),
-]  # fmt: skip
-SizeOrZero = Annotated[
-    int, BeforeValidator(units.size),
-    Expects("a size such as 512B or 4KiB, or 0"), _text_schema("512B", "4KiB"),
-]  # fmt: skip
-Duration = Annotated[
-    float, BeforeValidator(lambda value: _positive(units.duration(value))),
-    Expects("a duration such as 30s, 5m or 250ms"), _text_schema("30s", "5m", "250ms"),
-]  # fmt: skip
-DurationOrZero = Annotated[
-    float, BeforeValidator(units.duration),
-    Expects("a duration such as 30s, 5m or 250ms, or 0"), _text_schema("30s", "0s"),
-]  # fmt: skip
-WholeSeconds = Annotated[
-    int, BeforeValidator(lambda value: _whole(_positive(units.duration(value)))),
-    Expects("a duration of whole seconds such as 30s, 5m or 1d"), _text_schema("30s", "5m", "1d"),
-]  # fmt: skip
-WholeSecondsOrZero = Annotated[
-    int, BeforeValidator(lambda value: _whole(units.duration(value))),
-    Expects("a duration of whole seconds such as 30s or 5m, or 0"), _text_schema("30s", "0s"),
-]  # fmt: skip
-Statuses = Annotated[
-    str, BeforeValidator(units.statuses),
-    Expects("a status such as 404, or a class of them such as 5xx"), _text_schema("404", "5xx"),
-]  # fmt: skip
-Rate = Annotated[
-    float, BeforeValidator(units.rate),
-    Expects("a rate such as 10/s or 600/m"), _text_schema("10/s", "600/m"),
-]  # fmt: skip
-Count = Annotated[int, Field(ge=1), Expects("a whole number of at least 1")]
-CountOrZero = Annotated[int, Field(ge=0), Expects("a whole number of at least 0")]
-Flag = Annotated[bool, Expects("true or false")]
-Word = Annotated[str, Field(min_length=1), Expects("a word")]
-Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$"), Expects("a word of letters, digits, . _ and -")]
-FilePath = Annotated[str, Field(min_length=1), Expects("the path of a file")]
-Block = Annotated[
-    Any, BeforeValidator(units.network),
-    Expects("an address or CIDR block such as 192.0.2.0/24 or 2001:db8::/32"), _text_schema("192.0.2.0/24"),
-]  # fmt: skip
-HostName = Annotated[
-    str, BeforeValidator(units.host_name),
-    Expects("a host name such as example.org"), _text_schema("example.org"),
-]  # fmt: skip
-HostPattern = Annotated[
-    str, BeforeValidator(units.host_pattern),
-    Expects("a host name such as example.org or *.example.org, or * for any"),
-    _text_schema("example.org", "*.example.org", "*"),
-]  # fmt: skip
-Listener = Annotated[
-    Any, BeforeValidator(units.listener),
-    Expects("a URL with a numeric address such as http://127.0.0.1:8080 or https://[::]:443"),
-    _text_schema("http://127.0.0.1:8080", "https://[::]:443"),
-]  # fmt: skip
-OriginAddress = Annotated[
-    Any, BeforeValidator(units.origin_address),
-    Expects("the origin's URL such as http://127.0.0.1:8000"), _text_schema("http://127.0.0.1:8000"),
-]  # fmt: skip
-
-
-class OneOrMany:
-    """Marks a list in whose place a single item may stand."""
-
-    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(
-            lambda value: value if isinstance(value, list) else [value], handler(source)
-        )
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        many = handler(schema)
-        return {"anyOf": [many["items"], many]}
-
-
-Item = TypeVar("Item")
-Many = Annotated[list[Item], OneOrMany()]
 
 
 def _workers(value: object) -> object:
     if value == "auto" or (type(value) is int and 1 <= value <= MAX_WORKERS):
         return value
     raise ValueError("")
-
-
-class Section(BaseModel):
-    """A mapping of the configuration file."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    short_hand: ClassVar[dict[str, Any] | None] = None  # JSON Schema of what may stand for the mapping
-    short_words: ClassVar[str] = ""  # the same for an error message
-
-    @model_validator(mode="before")
-    @classmethod
-    def _expand(cls, value: object) -> object:
-        return value if value is None or isinstance(value, dict) else cls.expand(value)
-
-    @classmethod
-    def expand(cls, value: object) -> object:
-        """The mapping that a short-hand value stands for; other values come back as they are."""
-        return value
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        full = handler(schema)
-        return {"anyOf": [cls.short_hand, full]} if cls.short_hand else full
 
 
 class Memory(Section):
@@ -212,6 +89,14 @@ class Log(Section):
     )
     format: Annotated[Literal["json", "combined"], Expects("json or combined")] = Field(
         default="json", description="One JSON object per line, or the combined format of Apache and nginx."
+    )
+
+
+class GeoSection(Section):
+    """Files in the MaxMind DB format (.mmdb) that tell of addresses."""
+
+    country: Annotated[FilePath | None, Expects("the path of a .mmdb file")] = Field(
+        default=None, description="File that tells the countries of addresses; read again at every reload."
     )
 
 
@@ -253,9 +138,11 @@ _origin = OriginSettings("http", "-", 80)
 
 
 class Origin(Section):
-    """The server that has the content. A URL alone is short for `{url: URL}`."""
+    """What has the content: a server or a directory. A URL alone is short for `{url: URL}`."""
 
-    url: OriginAddress = Field(description="Scheme, host and port of the origin.")
+    url: OriginAddress = Field(
+        description="Scheme, host and port of a server, or a directory as file:///var/www/site or ./public."
+    )
     host_header: HostName | None = Field(
         default=None, description="Host to send; the client's own when not given."
     )
@@ -284,8 +171,22 @@ class Origin(Section):
     retries: CountOrZero = Field(
         default=_origin.retries, description="Further attempts, where another one is safe."
     )
+    index: Annotated[Many[FileName] | None, Expects("the name of a file such as index.html")] = Field(
+        default=None,
+        description="Files that stand for a directory, the first there is; else index.html.",
+    )
 
-    short_hand: ClassVar = {"type": "string", "examples": ["http://127.0.0.1:8000"]}
+    @model_validator(mode="after")
+    def _fits(self) -> "Origin":
+        is_directory = isinstance(self.url, DirectorySettings)
+        if self.index is not None and not is_directory:
+            raise ValueError("'index' is for a directory, and the URL is that of a server")
+        others = sorted(self.model_fields_set - {"url", "index"})
+        if is_directory and others:
+            raise ValueError(f"'{others[0]}' is for a server, and the URL is that of a directory")
+        return self
+
+    short_hand: ClassVar = {"type": "string", "examples": ["http://127.0.0.1:8000", "file:///var/www/site"]}
     short_words: ClassVar = "a URL such as http://127.0.0.1:8000"
 
     @classmethod
@@ -293,6 +194,9 @@ class Origin(Section):
         return {"url": value} if isinstance(value, str) else value
 
 
+_LANGUAGE = Annotated[
+    str, Field(pattern=r"^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*$"), Expects("a language tag such as en or pt-BR")
+]
 _PATTERN = Annotated[str, Field(pattern=r"^[!-%'-:<>-~]+$"), Expects("a parameter's name such as utm_*")]
 _FIELD_NAME = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"), Expects("a field's name")]
 _COOKIE_NAME = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"), Expects("a cookie's name")]
@@ -314,6 +218,9 @@ class Key(Section):
     headers: Many[_FIELD_NAME] = Field(default=[], description="Request fields whose values count.")
     cookies: Many[_COOKIE_NAME] = Field(default=[], description="Cookies whose values count.")
     device: Flag = Field(default=False, description="Whether mobile, tablet and desktop are told apart.")
+    country: Flag = Field(
+        default=False, description="Whether the countries of the clients' addresses are told apart."
+    )
 
 
 _cache = CacheSettings()
@@ -366,6 +273,10 @@ class Cache(Section):
         description="Take Set-Cookie out of answers that may be stored without it; nobody gets the cookie.",
     )
     key: Key = Field(default=Key(), description="Which requests share a stored response.")
+    languages: Many[_LANGUAGE] = Field(
+        default=[],
+        description="Languages the origin serves: Accept-Language counts, and is sent, as the best of these.",
+    )
 
     short_hand: ClassVar = {"type": "boolean"}
     short_words: ClassVar = "true, false"
@@ -441,6 +352,23 @@ class Rules(Section):
     rate_limits: list[RateLimit] | None = Field(
         default=None, description="Rate limits, each of which must grant."
     )
+    upgrade: Many[ProtocolName] | None = Field(
+        default=None,
+        description="Protocols that a client may switch its connection to; websocket when not given, "
+        "[] for none.",
+    )
+    rewrite: Rewrite | None = Field(default=None, description="What the origin is asked for instead.")
+    redirects: Many[Redirect] | None = Field(
+        default=None, description="Paths that have moved; whole ones first, then the first that matches."
+    )
+    https_only: Annotated[bool | None, Expects("true or false")] = Field(
+        default=None, description="Redirect http requests to https."
+    )
+    canonical_host: HostName | None = Field(
+        default=None, description="Redirect requests for any other host name to this one."
+    )
+    headers: Headers | None = Field(default=None, description="Fields to set, add or remove.")
+    hsts: Hsts | None = Field(default=None, description="Strict-Transport-Security of answers over https.")
 
 
 class Route(Rules):
@@ -505,6 +433,7 @@ class Config(Section):
         default=[], description="Networks whose X-Forwarded-* and Forwarded fields are believed."
     )
     purge: Purge = Field(default=Purge(), description="Who may send PURGE requests; nobody when not given.")
+    geo: GeoSection = Field(default=GeoSection(), description="Where addresses are.")
     limits: LimitsSection = Field(
         default=LimitsSection(), description="Bounds on what one client may send or hold."
     )

@@ -26,6 +26,8 @@ def broken_rules(config: Config) -> Broken:
     yield from access_is_decided(config)
     yield from limits_agree(config)
     yield from a_kept_cache_is_used(config)
+    yield from countries_are_known(config)
+    yield from https_is_spoken(config)
 
 
 def listeners_differ(config: Config) -> Broken:
@@ -135,3 +137,26 @@ def a_kept_cache_is_used(config: Config) -> Broken:
     """A cache that no start takes over is not worth the memory it stays in."""
     if config.cache.keep_on_stop and not config.cache.keep:
         yield ("cache", "keep_on_stop"), "keeps a cache that the next start would drop: 'keep' is false"
+
+
+def countries_are_known(config: Config) -> Broken:
+    """Who tells countries apart needs the file that knows them."""
+    if config.geo.country is not None:
+        return
+    for location, rules in _all_rules(config):
+        if rules.cache is not None and rules.cache.key.country:
+            where = *location, "cache", "key", "country"
+            yield (
+                where,
+                "nobody knows the countries of addresses: name a .mmdb file as 'geo: {country: FILE}'",
+            )
+
+
+def https_is_spoken(config: Config) -> Broken:
+    """A redirect to https needs somebody who answers there: us, or a proxy that speaks it for us."""
+    if config.trusted_proxies or any(listener.scheme == "https" for listener in config.listen):
+        return
+    for location, rules in _all_rules(config):
+        if rules.https_only:
+            message = "nothing listens on https://: add such an address to 'listen', or leave this out"
+            yield (*location, "https_only"), message

@@ -8,9 +8,10 @@ what was expected is added by whoever knows.
 import math
 import re
 from ipaddress import ip_address, ip_network
-from urllib.parse import SplitResult, urlsplit
+from typing import TypeGuard
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from worker.settings import ListenerSettings, Network, OriginSettings
+from worker.settings import DirectorySettings, ListenerSettings, Network, OriginSettings
 
 SIZE_UNITS = {
     "b": 1,
@@ -18,7 +19,9 @@ SIZE_UNITS = {
     "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4,
     "kib": 1024, "mib": 1024**2, "gib": 1024**3, "tib": 1024**4,
 }  # fmt: skip
-DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+DURATION_UNITS = {
+    "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0,
+}  # fmt: skip
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _NUMBER_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
@@ -102,8 +105,10 @@ def listener(value: object) -> ListenerSettings:
     return ListenerSettings(parts.scheme, host, port)
 
 
-def origin_address(value: object) -> OriginSettings:
-    """Scheme, host and port of an origin URL; every other setting at its default."""
+def origin_address(value: object) -> OriginSettings | DirectorySettings:
+    """Scheme, host and port of an origin URL, or a directory; every other setting at its default."""
+    if is_directory(value):
+        return DirectorySettings(directory(value))
     parts, host, port = _split(value)
     if parts.path not in ("", "/"):
         raise ValueError("paths are passed on as they come: leave the path out")
@@ -112,6 +117,30 @@ def origin_address(value: object) -> OriginSettings:
     if port == 0:
         raise ValueError("an origin needs a port")
     return OriginSettings(parts.scheme, host_name(host), port)
+
+
+def directory(value: str) -> str:
+    """The path of 'file:///var/www/site', '/var/www/site', './public' or '~/public'; it may be relative."""
+    if not value.startswith("file:"):
+        return value
+    parts = urlsplit(value)
+    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+        raise ValueError("a file URL names no host and an absolute path: write it like file:///var/www/site")
+    if parts.query or parts.fragment:
+        raise ValueError("takes no query or fragment: write ? as %3F and # as %23")
+    return unquote(parts.path)
+
+
+def is_directory(value: object) -> TypeGuard[str]:
+    """Does an origin written like this mean files of this machine?"""
+    return isinstance(value, str) and (value == "." or value.startswith(("file:", "/", "./", "../", "~")))
+
+
+def file_name(value: object) -> str:
+    """The name of a file within a directory."""
+    if not isinstance(value, str) or not value or "/" in value or value.startswith("."):
+        raise ValueError("not the name of a file that is served: no slash, no dot at its beginning")
+    return value
 
 
 def host_name(value: object) -> str:

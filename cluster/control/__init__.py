@@ -1,4 +1,4 @@
-"""The control process: admin API on a Unix socket, metrics and probes on a loopback address.
+"""The control process: admin API on a Unix socket, metrics on a loopback address, checks of the origins.
 
 Forked by the supervisor beside the workers. It may die at any time without effect on traffic: it keeps
 nothing, reads the segment, and asks the supervisor over its socket.
@@ -16,6 +16,7 @@ from aiohttp import web
 
 from cluster.control.api import admin_application, public_application
 from cluster.control.edge import Edge
+from cluster.control.probes import Prober
 from cluster.process import ControlStart, Exit, tell_failure, tell_ready
 
 __all__ = ["run"]
@@ -43,6 +44,7 @@ async def _serve(start: ControlStart) -> int:
         return Exit.COULD_NOT_BOOT
     mine = os.stat(start.admin_socket)
     beating = asyncio.create_task(_beat(start))
+    probing = asyncio.create_task(Prober(edge.origins.groups).run())
     runners: list[web.AppRunner] = []
     try:
         runners.append(await _open(admin_application(edge), listening))
@@ -52,7 +54,9 @@ async def _serve(start: ControlStart) -> int:
         await ended.wait()
     finally:
         beating.cancel()
+        probing.cancel()
         await asyncio.gather(*(runner.cleanup() for runner in runners))
+        await asyncio.wait([probing])
         _remove(start.admin_socket, mine)
     return Exit.DRAINED
 

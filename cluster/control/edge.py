@@ -10,21 +10,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cluster import wire
+from cluster.control.origins import Origins
 from cluster.control.stored import listed, of_url
 from shmcache.core import Segment
-from worker.cache.key import cache_key, key_maker
+from worker.cache.key import KeyMaker, cache_key, key_maker
 from worker.cache.purge import Purge, Purged
 from worker.errors import EdgeError
 from worker.message import Request
 from worker.observe.counters import STALL_MAX_US
 from worker.observe.metrics import prometheus, summary
-from worker.routing import find_route
+from worker.observe.purges import Purges
+from worker.reasons import PurgeKind
+from worker.routing import Routes
 from worker.security.normalize import Normalizer
 from worker.settings import SiteSettings
 
 T = TypeVar("T")
 
 ASK_S = 10.0
+PURGED_BY = "the admin API"
 RELOAD_S = 300.0  # a new generation has to start, or to fail at it
 
 
@@ -34,7 +38,9 @@ class Edge:
     def __init__(self, segment: Segment, supervisor_socket: Path, sites: Sequence[SiteSettings]) -> None:
         self.segment = segment
         self.supervisor_socket = supervisor_socket
-        self.sites = sites
+        self.keys = Routes(sites, lambda route: key_maker(route.cache.key), cache_key)
+        self.note_purge = Purges(segment.statistics)
+        self.origins = Origins(segment.scoreboard, sites)
         # Keys and spellings as the workers make them.
         self.purge = Purge(segment.cache, self._key_of, Normalizer())
 
@@ -47,8 +53,12 @@ class Edge:
         return await self._ask("reload", RELOAD_S)
 
     def stats(self) -> dict[str, Any]:
-        """Totals over all workers, living and gone, and what the cache holds."""
-        return {"totals": summary(self.segment.statistics.totals()), "cache": self.segment.occupancy()}
+        """Totals over all workers, living and gone, what the cache holds, and how the origins are."""
+        return {
+            "totals": summary(self.segment.statistics.totals()),
+            "cache": self.segment.occupancy(),
+            "groups": self.origins.report(),
+        }
 
     def cache_stats(self) -> dict[str, Any]:
         """What the shared cache holds, and what it has done so far."""
@@ -71,7 +81,8 @@ class Edge:
             cluster = self._in_numbers(await self.cluster())
         except wire.WireError:
             cluster = {}
-        return prometheus(self.segment.statistics.totals(), self.segment.occupancy(), cluster)
+        segment = self.segment
+        return prometheus(segment.statistics.totals(), segment.occupancy(), cluster, self.origins.report())
 
     async def not_ready(self) -> str:
         """Why the edge is not ready to take its traffic; "" when it is."""
@@ -87,7 +98,9 @@ class Edge:
         """
         purge = self.purge
         if kind == "all":
-            return [purge.everything(soft=soft)]
+            done = [purge.everything(soft=soft)]
+            self.note_purge(PurgeKind.ALL, [], soft=soft, by=PURGED_BY)
+            return done
         checks: dict[str, Callable[[str], object]] = {
             "url": purge.key, "prefix": purge.beginning, "host": purge.beginnings, "tag": purge.label,
         }  # fmt: skip
@@ -96,7 +109,9 @@ class Edge:
         }  # fmt: skip
         for target in targets:
             self._checked(checks[kind], target)
-        return [verbs[kind](target, soft=soft) for target in targets]
+        done = [verbs[kind](target, soft=soft) for target in targets]
+        self.note_purge(PurgeKind(kind), targets, soft=soft, by=PURGED_BY)
+        return done
 
     @staticmethod
     def _checked(check: Callable[[str], T], target: str) -> T:
@@ -108,8 +123,9 @@ class Edge:
 
     def _key_of(self, request: Request) -> bytes:
         """The primary key that the request's route gives it."""
-        route = find_route(self.sites, request)
-        return (cache_key if route is None else key_maker(route.cache.key))(request)
+        key: KeyMaker
+        _, key = self.keys.find(request)
+        return key(request)
 
     async def _ask(self, verb: str, timeout_s: float) -> dict[str, Any]:
         # The socket client waits; the loop must go on beating meanwhile.

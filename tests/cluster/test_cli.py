@@ -29,6 +29,7 @@ from cluster.lock import supervisor_socket
 from cluster.settings import ClusterSettings
 from cluster.version import VERSION
 from tests.support.answering_supervisor import STATUS, answering
+from tests.support.mmdb import country, write_mmdb
 
 VERBS = ("start", "run-demo", "check", "reload", "stop", "status", "purge", "version")
 
@@ -210,6 +211,20 @@ class TestCheck:
         assert level == "warning"
         assert message.startswith("https://nowhere.invalid:443: the name does not resolve now: ")
 
+    def test_a_file_of_countries(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        file, path = tmp_path / "edge.yaml", tmp_path / "country.mmdb"
+        file.write_text(
+            "listen: http://127.0.0.1:0\nstate_dir: state\ngeo: {country: country.mmdb}\n"
+            "sites: [{origin: http://127.0.0.1:9, cache: {key: {country: true}}}]\n"
+        )
+        code, found = self.check(capsys, "--config", str(file))
+        assert (code, found["geo"]) == (1, [("error", f"cannot read {path}: No such file or directory")])
+        write_mmdb(path, {"192.0.2.0/24": country("DE")})
+        code, found = self.check(capsys, "--config", str(file))
+        [(level, message)] = found["geo"]
+        assert (code, level) == (0, "ok")
+        assert message.startswith(f"{path}: Test-Country of 20")
+
     def test_a_certificate_for_other_names(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         certificate, key = local_certificate(tmp_path, ["*.example.org"])
         file = tmp_path / "edge.yaml"
@@ -363,7 +378,20 @@ class TestRunning:
             "connections_open": 7, "bytes_out": 5 * 1024**2,
         }  # fmt: skip
         cache = {"objects": 340, "bytes_stored": 3 * 1024**2}
-        assert report(CLUSTER, {"totals": totals, "cache": cache}).splitlines() == [
+        groups = [
+            {"name": "app", "breaker": None, "servers": [
+                {"url": "http://10.0.0.1", "backup": False, "state": "healthy", "reason": "", "for_s": None,
+                 "back_in_s": None},
+                {"url": "http://10.0.0.2", "backup": False, "state": "ejected", "for_s": 3.2, "back_in_s": 6.8,
+                 "reason": "5 requests failed in a row"},
+                {"url": "http://10.0.0.3", "backup": True, "state": "unhealthy", "reason": "status 503",
+                 "for_s": 125.0, "back_in_s": None},
+            ]},
+            {"name": "api", "breaker": {"state": "half-open", "for_s": 61.0}, "servers": []},
+            {"name": "img", "breaker": {"state": "closed", "for_s": None}, "servers": []},
+        ]  # fmt: skip
+        stats = {"totals": totals, "cache": cache, "groups": groups}
+        assert report(CLUSTER, stats).splitlines() == [
             "edgecluster 1.2.3 is running for 1d 2h (pid 4711)",
             "listening   http://127.0.0.1:8080  https://127.0.0.1:8443",
             "admin       on the Unix socket only",
@@ -375,6 +403,12 @@ class TestRunning:
             "refused     3 blocked, 2 failed",
             "clients     7 connected, 5MiB sent",
             "cache       340 objects, 3MiB stored in 64MiB",
+            "group       app: 1 of 3 servers available",
+            "            http://10.0.0.1 healthy",
+            "            http://10.0.0.2 ejected for 3s, for 6s more: 5 requests failed in a row",
+            "            http://10.0.0.3 (backup) unhealthy for 2m 5s: status 503",
+            "group       api: 0 of 0 servers available, breaker half-open for 1m 1s",
+            "group       img: 0 of 0 servers available",
         ]
 
 

@@ -18,6 +18,7 @@ from worker.settings import (
     AccessSettings,
     CacheSettings,
     CompressionSettings,
+    GeoSettings,
     KeySettings,
     Limits,
     ListenerSettings,
@@ -186,6 +187,21 @@ class TestMeaning:
             ),
         }
 
+    def test_languages_and_countries(self, tmp_path: Path) -> None:
+        settings = settings_of(
+            tmp_path,
+            """
+            geo: {country: country.mmdb}
+            sites:
+              - origin: http://127.0.0.1:8000
+                cache: {languages: [en, pt-BR], key: {country: true}}
+            """,
+        )
+        [route] = settings.worker.sites[0].routes
+        assert route.cache.languages == ("en", "pt-BR")
+        assert route.cache.key == KeySettings(country=True)
+        assert settings.worker.geo == GeoSettings(country=str(tmp_path / "country.mmdb"))
+
     def test_who_may_send_purge_requests(self, tmp_path: Path) -> None:
         settings = settings_of(
             tmp_path,
@@ -279,6 +295,30 @@ class TestMeaning:
         assert settings.state_dir == tmp_path / "state"
         assert settings.config_path == tmp_path / "edge.yaml"
         assert settings.local_names == ("localhost", "127.0.0.1", "::1", "shop.example", "*.shop.example")
+
+    def test_the_protocols_a_connection_may_be_switched_to(self, tmp_path: Path) -> None:
+        settings = settings_of(
+            tmp_path,
+            """
+            sites:
+              - {hosts: a.example, origin: http://127.0.0.1:8000}
+              - {hosts: b.example, origin: http://127.0.0.1:8000, upgrade: []}
+              - hosts: c.example
+                origin: http://127.0.0.1:8000
+                upgrade: [WebSocket, stomp]
+                routes: [{prefix: /irc/, upgrade: irc}]
+            """,
+        )
+        assert [[route.upgrade for route in site.routes] for site in settings.worker.sites] == [
+            [(b"websocket",)], [()], [(b"irc",), (b"websocket", b"stomp")],
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("name", ["h2c", "H2C", "http", "tls", "web socket", "http/2"])
+    def test_protocols_that_are_never_let_through(self, tmp_path: Path, name: str) -> None:
+        text = f"sites: [{{origin: 'http://127.0.0.1:8000', upgrade: '{name}'}}]"
+        (error,) = errors_of(tmp_path, text)
+        assert f"bad value '{name}' for 'sites[0].upgrade'" in error
+        assert "a protocol's name such as websocket" in error
 
     def test_the_rules_of_a_cache(self, tmp_path: Path) -> None:
         settings = settings_of(
@@ -494,6 +534,10 @@ class TestErrors:
              "1:64: another rate limit is named 'x' and differs: name this one anew"),
             ("{origin: http://a, compression: {quality: 10}}",
              "1:51: bad value 10 for 'sites[0].compression.quality': must be at most 9 (expects a whole number from 1 to 9)"),
+            ("{origin: http://a, cache: {key: {country: true}}}",
+             "1:51: nobody knows the countries of addresses: name a .mmdb file as 'geo: {country: FILE}'"),
+            ("{origin: http://a, cache: {languages: [en_GB]}}",
+             "1:48: bad value 'en_GB' for 'sites[0].cache.languages[0]' (expects a language tag such as en or pt-BR)"),
             ("{origin: http://a, cache: {key: {query: some}}}",
              "1:49: bad value 'some' for 'sites[0].cache.key.query' (expects all or none)"),
             ("{origin: http://a, cache: {key: {drop: [a&b]}}}",
@@ -594,7 +638,8 @@ class TestSchema:
         schema = json.loads(json.dumps(json_schema()))
         assert schema["additionalProperties"] is False
         assert {"type": "boolean"} in schema["$defs"]["Cache"]["anyOf"]
-        assert {"type": "string", "examples": ["http://127.0.0.1:8000"]} in schema["$defs"]["Origin"]["anyOf"]
+        origin = {"type": "string", "examples": ["http://127.0.0.1:8000", "file:///var/www/site"]}
+        assert origin in schema["$defs"]["Origin"]["anyOf"]
         one, many = schema["properties"]["listen"]["anyOf"]
         assert (one["type"], many["type"]) == ("string", "array")
 

@@ -25,7 +25,8 @@ from cluster.process import ControlStart, fork
 from shmcache.core import EXPIRED, FRESH, Segment
 from tests.support.answering_supervisor import STATUS, Answer, answering
 from tests.support.cache_room import CLIENT, make_request, ok
-from worker.cache.key import Codings, cache_key, request_of_url
+from worker.cache.key import cache_key, request_of_url
+from worker.cache.negotiation import Negotiation
 from worker.cache.store import Arrival, Plan, Store
 from worker.context import Context
 from worker.observe.counters import BYTES_OUT
@@ -224,6 +225,7 @@ class TestAdmin:
             {"ok": True, "kind": "all", "soft": False, "generation": 2},
         )
         assert not control.has()
+        assert 'edgecluster_purges_total{kind="all"} 1\n' in control.public("/metrics")[2]
 
     @pytest.mark.parametrize(
         ("kind", "target", "generation"),
@@ -393,7 +395,7 @@ class TestVerbs:
 def store(control: Control, path: str = "/a", *, vary: str = "", **fields: str) -> None:
     """A response as a worker would store it."""
     settings = CacheSettings()
-    store = Store(control.segment.cache, settings, Codings(("gzip",)))
+    store = Store(control.segment.cache, settings, Negotiation(("gzip",)))
     request = make_request(path, [(b"X", b"1")], host=b"example.org")
     now_ns = time.monotonic_ns()
     ctx = Context(request, CLIENT, b"0" * 32, now_ns, time.time())
@@ -402,7 +404,7 @@ def store(control: Control, path: str = "/a", *, vary: str = "", **fields: str) 
     arrival = Arrival(now_ns, now_ns, time.time(), control.segment.cache.generation())
     plan = store.plan(ctx, 200, response.fields, 5, arrival)
     assert isinstance(plan, Plan)
-    assert store.put(ctx, plan, response, b"hello", now_ns)
+    assert store.put(ctx, plan, response, b"hello", now_ns) is None
 
 
 class TestLooking:

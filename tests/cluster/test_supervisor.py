@@ -484,6 +484,21 @@ def test_the_state_directory_cannot_change_by_reload(edge: Cluster, tmp_path: Pa
     assert "state directory" in answer["error"]
 
 
+def test_the_oldest_drains_end_early_where_a_new_generation_has_no_place(tmp_path: Path) -> None:
+    """Places are 62: three generations of 20 fit beside one another, of a fourth only two workers."""
+    lingering = settings(tmp_path, workers=20, name="lingers", drain_timeout_s=3600.0)
+    with Cluster(lingering, mains=BARE) as edge:
+        for generation in (2, 3, 4):
+            answer = edge.reload(lingering if generation < 4 else with_worker(lingering, name="last"))
+            assert (answer["ok"], answer["generation"]) == (True, generation)
+        draining = [worker for worker in edge.workers if worker["state"] == "draining"]
+        assert [worker["generation"] for worker in draining] == [1] * 2 + [2] * 20 + [3] * 20
+        assert len(edge.pids) == 20
+        assert edge.output.count("must end its drain early") == 18
+        for worker in draining:
+            os.kill(worker["pid"], signal.SIGUSR2)
+
+
 def test_reloads_asked_for_at_once_are_all_answered(edge: Cluster) -> None:
     answers: list[wire.Answer] = []
     threads = [threading.Thread(target=lambda: answers.append(edge.call("reload"))) for _ in range(6)]

@@ -2,6 +2,7 @@
  *
  *     hammer bucket ROUNDS    every key gets exactly its burst, also while it is just being given a cell
  *     hammer window ROUNDS    the same of sliding windows
+ *     hammer score ROUNDS     a key has one cell of the scoreboard, whoever else claims, and no count is lost
  *     hammer lease ROUNDS     a key has one owner at a time, every waiter's bell rings at progress and at the end,
  *                             nobody reads another lease's note, and every claim is counted with its ending
  *
@@ -22,6 +23,7 @@
 #include "cell.h"
 #include "counter.h"
 #include "lease.h"
+#include "score.h"
 #include "window.h"
 
 enum { THREADS = 4, KEYS = 3, PATIENCE_MS = 60000 };
@@ -115,6 +117,46 @@ static void *hammer_rate(void *argument)
     return NULL;
 }
 
+/* --- scores: as many keys as there are cells, claimed at once, and one more --- */
+
+enum { SCORES = 8 };
+
+static void check_scores(long round)
+{
+    for (int key = 0; key < SCORES; key++) {
+        struct score *score = score_claim(region, SCORES, (uint64_t)round * SCORES + key);
+        if (!score)
+            fail("cells of a key", 0, 1);
+        for (unsigned word = 0; word < 2; word++)
+            if (score_load(score, word) != THREADS)
+                fail("counts in a key's cell", score_load(score, word), THREADS);
+    }
+    if (score_claim(region, SCORES, UINT64_MAX))
+        fail("cells beyond the last", 1, 0);
+    score_init(region, SCORES);
+}
+
+static void *hammer_score(void *argument)
+{
+    uint64_t first = (uint64_t)(uintptr_t)argument, seen;
+
+    for (long round = 1; round <= rounds; round++) {
+        pthread_barrier_wait(&barrier);
+        for (uint64_t i = 0; i < SCORES; i++) {
+            struct score *score = score_claim(region, SCORES, round * SCORES + (first + i * 3) % SCORES);
+            if (!score)
+                fail("cells of a key", 0, 1);
+            score_add(score, 0, 1);
+            do
+                seen = score_load(score, 1);
+            while (!score_swap(score, 1, seen, seen + 1));
+        }
+        if (pthread_barrier_wait(&barrier) == PTHREAD_BARRIER_SERIAL_THREAD)
+            check_scores(round);
+    }
+    return NULL;
+}
+
 /* --- leases: more keys than usual for the cells there are --- */
 
 enum { STEPS = 2 };
@@ -194,7 +236,9 @@ int main(int count, char **arguments)
 
     if (count != 3)
         return 2;
-    if (strcmp(arguments[1], "lease")) {
+    if (!strcmp(arguments[1], "score")) {
+        hammer = hammer_score;
+    } else if (strcmp(arguments[1], "lease")) {
         hammer = hammer_rate;
         rate = strcmp(arguments[1], "bucket") ? window_rate : bucket_rate;
     }

@@ -137,6 +137,53 @@ def test_freshening_keeps_the_body(segment: Segment, size: int) -> None:
     assert not cache.freshen(b"aged", b"m", now_ns=20, fresh_until_ns=500, keep_until_ns=2_000)
 
 
+@pytest.mark.parametrize("size", [10, 20_000, 100_000])
+@pytest.mark.parametrize("tags", [(), (b"new",), (b"new", b"newer", b"u")], ids=len)
+def test_freshening_may_bring_new_tags(segment: Segment, size: int, tags: tuple[bytes, ...]) -> None:
+    cache = segment.cache
+    body = sealed(1, size)
+    cache.put(b"aged", b"old", body, now_ns=0, fresh_until_ns=10, keep_until_ns=1_000, tags=(b"t", b"u"))
+    assert cache.freshen(b"aged", b"m", now_ns=20, fresh_until_ns=500, keep_until_ns=2_000, tags=tags)
+    cache.purge_tag(b"t")
+    hit = cache.get(b"aged", 400)
+    assert hit is not None
+    assert (hit.meta, whole(hit.body)) == (b"m", body)
+    del hit
+    assert segment.audit() == []
+    for tag in tags:
+        assert cache.freshen(b"aged", b"m", now_ns=20, fresh_until_ns=500, keep_until_ns=2_000, tags=tags)
+        cache.purge_tag(tag)
+        assert cache.get(b"aged", 400) is None
+        cache.put(b"aged", b"old", body, now_ns=0, fresh_until_ns=10, keep_until_ns=1_000)
+
+
+@pytest.mark.parametrize("tag", [b"old", b"new"])
+def test_a_purge_since_the_question_refuses_new_tags_as_well(segment: Segment, tag: bytes) -> None:
+    cache = segment.cache
+    cache.put(b"aged", b"", b"x", now_ns=0, fresh_until_ns=10, keep_until_ns=1_000, tags=(b"old",))
+    born = cache.generation()
+    cache.purge_tag(tag)
+    assert not cache.freshen(
+        b"aged", b"m", now_ns=20, fresh_until_ns=500, keep_until_ns=2_000, tags=(b"new",), born=born
+    )
+
+
+def test_what_a_fetch_brings_is_refused_after_a_purge_that_hits_it(segment: Segment) -> None:
+    cache = segment.cache
+    born = cache.generation()
+    cache.delete(b"other")
+    cache.purge_tag(b"u")
+    cache.purge_tag(b"t", 10)
+    assert not cache.purged_since(b"http://a/b", born, (b"t",))
+    assert cache.purged_since(b"http://a/b", born, (b"t", b"u"))
+    cache.purge_prefix(b"http://a/")
+    assert cache.purged_since(b"http://a/b", born)
+    assert not cache.purged_since(b"http://a/b", cache.generation())
+    born = cache.generation()
+    cache.delete(b"http://a/b")
+    assert cache.purged_since(b"http://a/b", born)
+
+
 def test_what_is_not_there_can_be_neither_freshened_nor_deleted(segment: Segment) -> None:
     assert not segment.cache.freshen(b"nowhere", b"m", now_ns=0, fresh_until_ns=1, keep_until_ns=1)
     assert not segment.cache.delete(b"nowhere")

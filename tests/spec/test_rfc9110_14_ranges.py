@@ -15,7 +15,9 @@ ONE = [  # request -> status, Content-Range, body
     pytest.param(["Range: bytes=-2"], 206, "bytes 998-999/1000", BODY[-2:], id="a suffix"),
     pytest.param(["Range: bytes=2-4,3-9"], 206, "bytes 2-9/1000", BODY[2:10], id="two that are one"),
     pytest.param(["Range: bytes=1000-"], 416, "bytes */1000", b"", id="behind the end"),
-    pytest.param(["Range: bytes=4-2"], 200, None, BODY, id="malformed"),
+    pytest.param(["Range: bytes=4-2"], 416, "bytes */1000", b"", id="backwards"),
+    pytest.param(["Range: bytes=2-%s" % ("9" * 50)], 206, "bytes 2-999/1000", BODY[2:], id="a large number"),
+    pytest.param(["Range: bytes=4"], 200, None, BODY, id="malformed"),
     pytest.param(["Range: lines=1-2"], 200, None, BODY, id="another unit"),
     pytest.param(["Range: bytes=0-1", 'If-Range: "a"'], 206, "bytes 0-1/1000", BODY[:2], id="the same tag"),
     pytest.param(["Range: bytes=0-1", 'If-Range: "b"'], 200, None, BODY, id="another tag"),
@@ -37,6 +39,10 @@ def test_one_part(
     assert (found.status, found.fields.get("content-range"), found.body) == (status, content_range, body)
     assert is_hit(found)
     assert len(edge.asked(path)) == 1
+    if status == 206:
+        whole = edge.ask(path).fields
+        kept = ("date", "cache-control", "etag", "last-modified", "content-type")
+        assert [found.fields[name] for name in kept] == [whole[name] for name in kept]
 
 
 @pytest.mark.parametrize("size", [1000, 200_000])
@@ -77,3 +83,11 @@ def test_a_range_says_nothing_to_head(edge: CachingEdge) -> None:
     path = edge.serve(*STORED)
     edge.ask(path)
     assert edge.ask(path, "Range: bytes=0-1", method="HEAD").status == 200
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-", "bytes=-5"])
+def test_a_range_of_nothing_is_ignored(edge: CachingEdge, asked: str) -> None:
+    path = edge.serve(*STORED, body=b"")
+    edge.ask(path)
+    found = edge.ask(path, f"Range: {asked}")
+    assert (found.status, found.body, is_hit(found)) == (200, b"", True)

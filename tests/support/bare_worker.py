@@ -2,7 +2,8 @@
 
 Every connection is one HTTP request; the answer is JSON with pid, lane, member and name. Paths: `/hang`
 blocks the loop for ever, `/slow` answers after a second. Settings names: `cannot-boot` exits as a worker
-that cannot boot, `crashes` dies before it serves, `cannot-boot-1` is lane 1 failing alone.
+that cannot boot, `crashes` dies before it serves, `cannot-boot-1` is lane 1 failing alone, `lingers` drains
+until it is told that its drain is over.
 """
 
 import asyncio
@@ -33,8 +34,9 @@ def main(start: WorkerStart) -> int:
 
 async def _live(start: WorkerStart) -> int:
     loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
+    stopping, hurried = asyncio.Event(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    loop.add_signal_handler(signal.SIGUSR2, hurried.set)
     loop.add_signal_handler(signal.SIGUSR1, lambda: os.write(1, b"reopened by %d\n" % os.getpid()))
     running: set[asyncio.Task[None]] = set()
 
@@ -54,6 +56,8 @@ async def _live(start: WorkerStart) -> int:
         one.socket.close()
     while running:
         await asyncio.wait(running)
+    if start.settings.name == "lingers":
+        await hurried.wait()
     pulse.cancel()
     return Exit.DRAINED
 

@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar, cast
 
 from shmcache.core import MEMBERS, Segment
 from worker.cache.fill import Fill
+from worker.cache.key import key_maker
 from worker.cache.lookup import Lookup
 from worker.context import Client, Context
 from worker.errors import EdgeError
@@ -143,7 +144,7 @@ class CacheRoom:
         self.segment.join(0, self.clock())
         self.loop = asyncio.new_event_loop()
         self.tasks: set[asyncio.Task[None]] = set()
-        self.lookup = Lookup(self.segment.cache, self.settings, CODINGS)
+        self.lookup = Lookup(self.segment.cache, self.settings, CODINGS, key_maker(self.settings.key))
         self.fill = Fill(
             self.fetch, self.segment.cache, self.segment.leases, self.settings, CODINGS, self.spawn,
             store_filters=self.store_filters, clock=self.clock, wall=self.clock.wall,

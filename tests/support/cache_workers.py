@@ -21,6 +21,7 @@ from typing import Any, Self, cast
 from shmcache.core import MEMBERS
 from tests.support.cache_room import CLIENT, CODINGS, make_request, make_segment, read_body
 from worker.cache.fill import Fill
+from worker.cache.key import key_maker
 from worker.cache.lookup import Lookup
 from worker.cache.purge import Purge
 from worker.context import Context
@@ -155,7 +156,7 @@ class _Worker:
         self.bell = workers.bells[member]
         self.loop = asyncio.get_running_loop()
         self.origin = OriginFetch(OriginSettings("http", "127.0.0.1", port, retries=0))
-        self.lookup = Lookup(segment.cache, settings, CODINGS)
+        self.lookup = Lookup(segment.cache, settings, CODINGS, key_maker(settings.key))
         self.fill = Fill(self.origin, segment.cache, segment.leases, settings, CODINGS, self.loop.create_task)
         self.loop.add_reader(self.bell, self.ring)
         self.sweeper = self.loop.create_task(self.sweep())

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from tests.support.client import Answer, ask
 from tests.support.cluster import Cluster, settings
-from tests.support.scripted_origin import Recorded, ScriptedOrigin, answer
+from tests.support.scripted_origin import Recorded, ScriptedOrigin, Step, answer
 from worker.settings import CacheSettings
 
 BODY = b"0123456789" * 100
@@ -28,7 +28,7 @@ class CachingEdge:
     def __init__(self, state_dir: Path, cache: CacheSettings | None = None) -> None:
         self._state_dir = state_dir
         self._cache = cache
-        self._answers: dict[str, Callable[[Recorded], bytes]] = {}
+        self._answers: dict[str, Callable[[Recorded], Step]] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -36,7 +36,7 @@ class CachingEdge:
         made = settings(self._state_dir, origin=origin.url, workers=2, cache=self._cache)
         port = urlsplit(self._stack.enter_context(Cluster(made)).url).port
         assert port is not None
-        self._origin, self._port = origin, port
+        self.origin, self.port = origin, port
         return self
 
     def __exit__(
@@ -48,7 +48,7 @@ class CachingEdge:
         """A new path that is answered like this."""
         return self.script(lambda request: answer(body, status, headers))
 
-    def script(self, handler: Callable[[Recorded], bytes]) -> str:
+    def script(self, handler: Callable[[Recorded], Step]) -> str:
         """A new path whose requests `handler` answers."""
         path = f"/{len(self._answers)}"
         self._answers[path] = handler
@@ -57,19 +57,20 @@ class CachingEdge:
     def ask(self, path: str, *fields: str, method: str = "GET") -> Answer:
         """One request with these field lines."""
         lines = "".join(f"{line}\r\n" for line in fields)
-        return asyncio.run(ask(self._port, path, fields=lines, method=method))
+        return asyncio.run(ask(self.port, path, fields=lines, method=method))
 
     def asked(self, path: str) -> list[Recorded]:
         """The requests for `path` that reached the origin."""
-        return [request for request in self._origin.requests if request.target == path]
+        return [request for request in self.origin.requests if request.target == path]
 
-    def _answer(self, request: Recorded) -> bytes:
+    def _answer(self, request: Recorded) -> Step:
         return self._answers[request.target](request)
 
 
 def cache_status(answer: Answer) -> list[str]:
     """The parameters of our Cache-Status member, in order."""
-    name, *parameters = answer.fields["cache-status"].split("; ")
+    ours = answer.fields["cache-status"].rpartition(", ")[2]
+    name, *parameters = ours.split("; ")
     assert name == "edgecluster"
     return parameters
 

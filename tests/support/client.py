@@ -11,36 +11,52 @@ class Answer:
     """One answer as it arrived."""
 
     status: int
-    fields: dict[str, str] = field(default_factory=dict)  # names in lower case
+    fields: dict[str, str] = field(
+        default_factory=dict
+    )  # names in lower case; repeated lines joined with ", "
     body: bytes = b""
     whole: bool = True  # False: the connection ended before the announced end of the body
 
 
 async def ask(
-    port: int, path: str, *, fields: str = "", method: str = "GET", host: str = "127.0.0.1"
+    port: int,
+    path: str,
+    *,
+    fields: str = "",
+    method: str = "GET",
+    host: str = "127.0.0.1",
+    name: str = "edge.test",
 ) -> Answer:
-    """One request on a connection of its own. `fields`: ready-made lines, each ended by CRLF."""
+    """One request on a connection of its own to `host`, for the site `name`.
+
+    `fields`: ready-made lines, each ended by CRLF.
+    """
     async with asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection(host, port)
         try:
             writer.write(
-                f"{method} {path} HTTP/1.1\r\nHost: edge.test\r\nConnection: close\r\n{fields}\r\n".encode()
+                f"{method} {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n{fields}\r\n".encode()
             )
             return await _read(reader, method)
         finally:
             writer.close()
 
 
-async def ask_many(port: int, path: str, count: int, *, fields: str = "") -> list[Answer]:
+async def ask_many(
+    port: int, path: str, count: int, *, fields: str = "", name: str = "edge.test"
+) -> list[Answer]:
     """`count` requests for the same path at the same time, each on its own connection."""
-    return await asyncio.gather(*(ask(port, path, fields=fields) for _ in range(count)))
+    return await asyncio.gather(*(ask(port, path, fields=fields, name=name) for _ in range(count)))
 
 
 async def _read(reader: asyncio.StreamReader, method: str) -> Answer:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     status, *lines = head.rstrip().split("\r\n")
-    named = (line.partition(":") for line in lines)
-    answer = Answer(int(status.split(" ")[1]), {name.lower(): value.strip() for name, _, value in named})
+    answer = Answer(int(status.split(" ")[1]))
+    for line in lines:
+        name, _, value = line.partition(":")
+        name, value = name.lower(), value.strip()
+        answer.fields[name] = f"{answer.fields[name]}, {value}" if name in answer.fields else value
     if method == "HEAD" or answer.status in (204, 304):
         return answer
     if answer.fields.get("transfer-encoding") == "chunked":

@@ -158,7 +158,7 @@ class H1Edge:
             spawn=self.spawn,
         )
         listener = ListenerSettings("https" if self.tls else "http", "127.0.0.1", self.port)
-        edge = Edge(self.normalize, lambda ctx: pipeline, pipeline)
+        edge = Edge(self.normalize, lambda request: (None, pipeline), pipeline)
         self.server = H1Server(edge, self.limits, listener, trusted=self.trusted, tally=self.tally)
         self.acceptor = await serve(loop, sock, self.tls, self.server.factory, self.tally)
         return self

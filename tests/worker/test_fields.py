@@ -263,9 +263,8 @@ def test_changes_and_look_ups_agree_with_a_list_of_pairs(
                 fields.append_lines(b"".join(b"%b: %b\r\n" % pair for pair in more))
                 model += more
             case ("set", bytes(name), bytes(value)):
-                # Names given to `set` and `remove` are looked up in lower case.
-                fields.set(name.lower(), value)
-                model = naive_set(model, name.lower(), value)
+                fields.set(name, value)
+                model = naive_set(model, name, value)
             case ("remove", list(names)):
                 lower = [name.lower() for name in names]
                 fields.remove(*lower)
@@ -405,3 +404,12 @@ PLAIN = re.compile(rb"/|(?:/(?![.])[^\x00-\x20\x7f-\xff%#?\\/]+)+/?")
 @example(b"/a//")
 def test_a_plain_path_needs_no_closer_look(path: bytes) -> None:
     assert is_plain_path(path) is (PLAIN.fullmatch(path) is not None)
+
+
+def test_set_replaces_whatever_the_case_of_the_name_and_keeps_the_spelling_it_is_given():
+    fields = Fields.of([(b"x-a", b"1"), (b"X-B", b"2"), (b"X-A", b"3")])
+    fields.set(b"X-a", b"4")
+    assert fields.items() == [(b"X-a", b"4"), (b"X-B", b"2")]
+    fields.set(b"X-C", b"5")
+    fields.set(b"X-C", b"6")
+    assert fields.items() == [(b"X-a", b"4"), (b"X-B", b"2"), (b"X-C", b"6")]

@@ -1,11 +1,9 @@
-"""Finding a route without a running router gives the route that the router gives."""
+"""Which route takes a request: exact host names, then wildcards, then any host; the longest prefix."""
 
 import pytest
 
-from tests.support.cache_room import CLIENT, make_request
-from worker.context import Context
-from worker.pipeline import Pipeline
-from worker.routing import Router, find_route
+from tests.support.cache_room import make_request
+from worker.routing import MEMO_LIMIT, Routes
 from worker.settings import OriginSettings, RouteSettings, SiteSettings
 
 ORIGIN = OriginSettings("http", "127.0.0.1", 9)
@@ -16,33 +14,42 @@ def site(name: str, hosts: tuple[bytes, ...], *prefixes: bytes) -> SiteSettings:
     return SiteSettings(name, hosts, routes)
 
 
-def pipeline() -> Pipeline:
-    async def fetch(ctx: Context) -> object:
-        raise AssertionError
-
-    return Pipeline(
-        gates=(),
-        fetch=fetch,
-        send_filters=(),
-        observers=(),
-        error_page=fetch,
-        spawn=fetch,  # type: ignore[arg-type]
-    )
-
-
 NAMED = (
-    site("one", (b"a.example", b"*.b.example"), b"/", b"/img/"),
-    site("two", (b"c.example",), b"/only/"),
+    site("one", (b"a.example", b"*.b.example", b"[::1]"), b"/", b"/img/"),
+    site("two", (b"c.example", b"x.b.example"), b"/only/"),
 )
 SITES = (*NAMED, site("any", (), b"/", b"/img/big/"))
 
+FOUND = [  # sites, host, path -> name of the route
+    (NAMED, b"a.example", "/", "one /"),
+    (NAMED, b"a.example:81", "/img/x", "one /img/"),
+    (NAMED, b"a.example", "/img", "one /"),
+    (NAMED, b"y.b.example", "/x", "one /"),
+    (NAMED, b"x.b.example", "/only/x", "two /only/"),
+    (NAMED, b"x.b.example", "/x", ""),
+    (NAMED, b"z.y.b.example", "/", ""),
+    (NAMED, b"b.example", "/", ""),
+    (NAMED, b"[::1]:80", "/", "one /"),
+    (NAMED, b"[::1]", "/", "one /"),
+    (NAMED, b"c.example", "/", ""),
+    (NAMED, b"other.example", "/", ""),
+    (SITES, b"c.example", "/", ""),
+    (SITES, b"other.example", "/", "any /"),
+    (SITES, b"z.y.b.example:8080", "/img/big/x", "any /img/big/"),
+]
 
-@pytest.mark.parametrize("sites", [NAMED, SITES])
-@pytest.mark.parametrize(
-    "host", [b"a.example", b"a.example:81", b"x.b.example", b"b.example", b"c.example", b"[::1]:80", b"d"]
-)
-@pytest.mark.parametrize("path", ["/", "/img/", "/img/big/x", "/only/x"])
-def test_the_same_route_as_the_router(sites: tuple[SiteSettings, ...], host: bytes, path: str) -> None:
-    ctx = Context(make_request(path, host=host), CLIENT, b"0" * 32, 0, 0.0)
-    Router(sites, lambda route: pipeline(), pipeline())(ctx)
-    assert find_route(sites, ctx.request) is ctx.route
+
+@pytest.mark.parametrize(("sites", "host", "path", "name"), FOUND)
+def test_the_route_of_a_request(sites: tuple[SiteSettings, ...], host: bytes, path: str, name: str) -> None:
+    routes = Routes(sites, lambda route: route.name, "")
+    request = make_request(path, host=host)
+    for _ in range(2):  # the second time from memory
+        route, made = routes.find(request)
+        assert (made, "" if route is None else route.name) == (name, name)
+
+
+def test_memory_of_hosts_is_bounded() -> None:
+    routes = Routes(SITES, lambda route: route.name, "")
+    for number in range(2 * MEMO_LIMIT):
+        routes.find(make_request("/", host=b"h%d" % number))
+    assert len(routes._memo) <= MEMO_LIMIT

@@ -17,7 +17,8 @@ MAX_RANGES = 16  # asked for at once; more get the whole body (RFC 9110 14.2 cal
 _PART_OVERHEAD_BYTES = 100  # about what a part costs beside its bytes: smaller gaps are sent (15.3.7.2)
 
 _RANGES = re.compile(rb"bytes=(.*)", re.IGNORECASE)
-_RANGE = re.compile(rb"(\d{1,18})-(\d{0,18})|-(\d{1,18})")
+_RANGE = re.compile(rb"(\d+)-(\d*)|-(\d+)")
+_FAR = 10**18  # past the end of every body: numbers may have any length (RFC 9110 14.1.2)
 
 Range = tuple[int, int]  # start, and stop past the last byte
 
@@ -94,6 +95,9 @@ class StreamRange:
         self._whole = whole
         self._skip = start
         self._left = stop - start
+        if hasattr(whole, "skip"):  # a file: what is not wanted need not be read
+            whole.skip(start)
+            self._skip = 0
 
     async def read(self) -> bytes:
         while self._left:
@@ -118,38 +122,42 @@ def byte_ranges(value: bytes, size: int) -> list[Range] | None:
     """The parts of a body of `size` bytes that a Range field asks for, in its order (RFC 9110 14.1.2).
 
     Those that overlap or nearly touch are one. None: to be ignored, because it is malformed, of another unit,
-    or asks for more than MAX_RANGES. Empty: nothing of it can be satisfied (416).
+    asks for more than MAX_RANGES, or there is no body. Empty: nothing of it can be satisfied, or one of them
+    ends before it begins (416).
     """
     match = _RANGES.fullmatch(value)
-    if match is None:
+    if match is None or not size:
         return None
     asked = [spec for part in match[1].split(b",") if (spec := part.strip(b" \t"))]
     if not asked or len(asked) > MAX_RANGES:
         return None
-    ranges: list[Range] = []
-    for spec in asked:
-        found = _range(spec, size)
-        if found is None:
-            return None
-        if found[0] < found[1]:
-            ranges.append(found)
-    return _coalesced(ranges)
+    found = [_range(spec, size) for spec in asked]
+    ranges = [one for one in found if one is not None]
+    if len(ranges) < len(found):
+        return None
+    if any(stop < start for start, stop in ranges):
+        return []
+    return _coalesced([one for one in ranges if one[0] < one[1]])
 
 
 def _range(spec: bytes, size: int) -> Range | None:
-    """One range-spec; an empty range past the end if it cannot be satisfied, None if it is malformed."""
+    """One range-spec; empty if it cannot be satisfied, backward if it is asked for so, None if malformed."""
     match = _RANGE.fullmatch(spec)
     if match is None:
         return None
     first, last, suffix = match.groups()
     if suffix is not None:
-        return max(size - int(suffix), 0), size
-    start = int(first)
-    if last and int(last) < start:
-        return None
-    if start >= size:
-        return size, size
-    return start, min(int(last) + 1, size) if last else size
+        return max(size - _number(suffix), 0), size
+    start, stop = _number(first), _number(last) + 1 if last else _FAR + 1
+    if stop <= start:
+        return start, start - 1
+    return min(start, size), min(stop, size)
+
+
+def _number(digits: bytes) -> int:
+    """Their value, at most _FAR; digits in any number, which `int` alone would refuse."""
+    significant = digits.lstrip(b"0")
+    return _FAR if len(significant) > 18 else int(significant or b"0")
 
 
 def _coalesced(ranges: list[Range]) -> list[Range]:
@@ -172,7 +180,7 @@ def range_applies(request_fields: Fields, fields: Fields, now_s: float) -> bool:
     """
     if not request_fields.mask & IF_RANGE:
         return True
-    validator = request_fields.get(b"if-range") or b""
+    validator = request_fields.joined(b"if-range") or b""
     if validator.startswith(b'"'):
         return validator == fields.get(b"etag")
     if validator.startswith(b"W/") or validator != fields.get(b"last-modified"):
@@ -196,7 +204,7 @@ def ranged(request_fields: Fields, response: Response, now_s: float) -> Response
         give_back(body)
         partial = Response(416, Fields.of([(b"Content-Range", b"bytes */%d" % size)]), None, 0)
     elif len(ranges) == 1:
-        partial = _one_part(response.fields.copy(), body, size, *ranges[0])
+        partial = _one_part(response.fields.copy(), cast(bytes | Pinned | Stream, body), size, *ranges[0])
     elif isinstance(body, bytes) or hasattr(body, "views"):
         partial = _parts(response.fields.copy(), cast(bytes | Pinned, body), ranges)
     else:

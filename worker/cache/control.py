@@ -52,7 +52,7 @@ class ResponseControl:
 
 @dataclass(frozen=True, slots=True)
 class RequestControl:
-    """Request directives (RFC 9111 5.2.1). Seconds; None: not named."""
+    """Request directives (RFC 9111 5.2.1, RFC 5861 4). Seconds; None: not named."""
 
     no_store: bool = False
     no_cache: bool = False
@@ -60,6 +60,7 @@ class RequestControl:
     max_age: int | None = None
     min_fresh: int | None = None
     max_stale: int | None = None  # DELTA_MAX when named without a value
+    stale_if_error: int | None = None
 
 
 NO_RESPONSE_CONTROL = ResponseControl()
@@ -167,6 +168,7 @@ def _parse_request(value: bytes) -> RequestControl:
         no_cache=b"no-cache" in names,
         only_if_cached=b"only-if-cached" in names,
         max_age=_shortest(value, b"max-age"),
+        stale_if_error=_shortest(value, b"stale-if-error"),
     )
     for name, text in named:
         if name == b"min-fresh":  # unreadable: nothing is fresh enough

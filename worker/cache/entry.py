@@ -11,6 +11,7 @@ from struct import Struct
 import msgpack
 
 from worker.cache.key import SERIAL_BYTES
+from worker.cache.tags import FIELDS as TAG_FIELDS
 from worker.fields import Fields
 
 # Bits of an entry's flags in the segment. The first two are marks: no response lies there.
@@ -31,12 +32,12 @@ SECOND_NS = 1_000_000_000
 PREFIX = Struct("<qHI")
 PREFIX_BYTES = PREFIX.size
 
-# Never stored: fields of one hop (RFC 9110 7.6.1, RFC 9111 3.1), of one message's framing, and those that
-# describe one passage through a cache and are written anew for each answer.
+# Never stored: fields of one hop (RFC 9110 7.6.1, RFC 9111 3.1), of one message's framing, Age, which is
+# written anew for each answer, and what is meant for the edge alone.
 _NOT_STORED = (
     b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authentication-info",
     b"proxy-authorization", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"content-length",
-    b"age", b"cache-status", b"edgecluster-cache-control",
+    b"age", b"edgecluster-cache-control", *TAG_FIELDS,
 )  # fmt: skip
 
 

@@ -23,21 +23,32 @@ from shmcache.core import (
     Following,
     Leases,
 )
+from worker.cache.byte_range import StreamRange
 from worker.cache.collapse import Flight, Flights, give_back
 from worker.cache.control import OWN_FIELD
-from worker.cache.entry import NO_CACHE, SECOND_NS, SETTLED, Stored, decode, stored_block
-from worker.cache.follow import FollowedBody
-from worker.cache.key import Codings, cache_key
+from worker.cache.entry import (
+    MUST_REVALIDATE,
+    NO_CACHE,
+    SECOND_NS,
+    SETTLED,
+    Stored,
+    decode,
+    stored_block,
+)
+from worker.cache.follow import FollowedBody, Rest
+from worker.cache.key import cache_key
 from worker.cache.lookup import Lookup, Place, answer, conditioned
+from worker.cache.negotiation import Negotiation
 from worker.cache.purge import KeyOf, invalidate
+from worker.cache.rules import Rules
 from worker.cache.storable import OF_REQUEST
 from worker.cache.store import Arrival, Filling, Plan, Store
+from worker.cache.tags import tag_lines
 from worker.cache.tee import Tee
 from worker.cache.validate import CONDITIONS, freshened, is_same, selects, validation_fields, varies_further
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import (
-    ACCEPT_ENCODING,
     IF_MATCH,
     IF_MODIFIED_SINCE,
     IF_NONE_MATCH,
@@ -54,6 +65,7 @@ from worker.settings import CacheSettings
 _ROUNDS = 4  # elections a request takes part in before it goes alone
 _SHARE_BYTES = 32 * 1024  # what is larger lies in pages anyway
 _SHARE_AFTER_NS = 100_000_000
+MAX_BODY_BYTES = 2**63  # more than any body has
 _FAILURES = frozenset({500, 502, 503, 504})  # RFC 5861 4
 
 
@@ -111,9 +123,10 @@ class Fill:
         self._enabled = settings.enabled
         self._collapse = settings.collapse
         self._max_bytes = settings.max_object_bytes
-        self._codings = Codings(codings)
+        self._negotiation = Negotiation(codings, settings.languages)
         self._lookup = Lookup(cache, settings, codings)
-        self._store = Store(cache, settings, self._codings)
+        self._store = Store(cache, settings, self._negotiation)
+        self._rules = Rules(settings)
         self._flights = Flights(leases, int(settings.lease_s * SECOND_NS), clock)
         self._spawn = spawn
         self._store_filters = tuple(store_filters)
@@ -173,7 +186,7 @@ class Fill:
     async def _head(self, ctx: Context, place: Place) -> Response:
         """HEAD that the cache could not answer: forwarded as it is; it freshens what is stored (4.3.5)."""
         ctx.not_storable = NotStorable.METHOD
-        stale = self._stale_if_error(place)
+        stale = self._stale_if_error(ctx, place)
         generation, asked_ns = self._cache.generation(), self._clock()
         try:
             response = await self._fetch(ctx)
@@ -215,8 +228,7 @@ class Fill:
 
         This is the way of everything that is never stored, so it asks nothing that cannot matter here.
         """
-        fields = ctx.request.fields
-        extra, drop = self._adapt(fields) if fields.mask & ACCEPT_ENCODING else (None, ())
+        extra, drop = self._negotiation.asked(ctx.request.fields)
         generation, asked_ns = self._cache.generation(), self._clock()
         response = await self._fetch(ctx, extra, drop)
         reason = self._store.refusal(ctx, response.status, response.fields)
@@ -242,8 +254,11 @@ class Fill:
 
     async def _together(self, ctx: Context, place: Place) -> Response:
         """Fetch for everyone who wants the same, or wait for who does."""
+        waited = False
         for _ in range(_ROUNDS):
             flight, leads = self._flights.join(place.key)
+            waited = waited or not leads
+            ctx.collapsed = True if waited else None
             ending = PUBLISHED if leads else await flight.wait_shared()
             if ending == PENDING:
                 response = self._follow(ctx, place, flight)
@@ -259,13 +274,16 @@ class Fill:
             response = self._lookup.shared(ctx, place, self._clock())
             if leads:
                 if response is None and not place.alone and place.key == flight.key:
+                    ctx.collapsed = False if waited else None
                     self._spawn(self._fly(ctx, place, flight))
                     return await flight.wait_head()
                 self._flights.land(flight, PUBLISHED)
             if response is not None:
+                ctx.collapsed = True
                 return response
             if place.alone:
                 break
+        ctx.collapsed = False if waited else None
         return await (self._alone(ctx, place) if place.hit is None else self._alone_again(ctx, place))
 
     def _follow(self, ctx: Context, place: Place, flight: Flight) -> Response | None:
@@ -274,11 +292,34 @@ class Fill:
         following = self._following(flight) if flight.key == place.key else None
         if following is None:
             return None
-        body = FollowedBody(following, flight)
+        etag = decode(following.meta).etag
+        # Only a strong tag tells that what an origin sends later goes with what it sent before.
+        rest = None if etag is None or etag.startswith(b"W/") else self._rest_of(ctx, etag)
+        body = FollowedBody(following, flight, rest=rest)
         response = self._lookup.followed(ctx, following, body, now_ns)
         if response is None:
             body.close()
         return response
+
+    def _rest_of(self, ctx: Context, etag: bytes) -> Rest:
+        """What fetches the rest of a body of that tag, for this request only."""
+
+        async def rest(at: int) -> Stream | None:
+            extra, drop = self._negotiation.asked(ctx.request.fields)
+            lines = [] if extra is None else extra.items()
+            lines += [(b"Range", b"bytes=%d-" % at), (b"If-Range", etag)]
+            response = await self._fetch(ctx, Fields.of(lines), (*_CLIENTS_OWN, *drop), b"GET")
+            body, fields = response.body, response.fields
+            same = fields.get(b"etag") == etag and hasattr(body, "read")
+            if same and response.status == 200:
+                return StreamRange(cast(Stream, body), at, MAX_BODY_BYTES)
+            begins = b"bytes %d-" % at
+            if same and response.status == 206 and (fields.get(b"content-range") or b"").startswith(begins):
+                return cast(Stream, body)
+            give_back(body)
+            return None
+
+        return rest
 
     def _following(self, flight: Flight) -> Following | None:
         if flight.ticket is None:
@@ -322,7 +363,7 @@ class Fill:
         `whole`: ask without the client's own conditions and ranges, so that what comes suits everybody.
         """
         stored = None if place.hit is None else decode(place.hit.meta)
-        stale = self._stale_if_error(place)
+        stale = self._stale_if_error(ctx, place)
         try:
             response, arrival = await self._ask(ctx, stored, whole=whole)
             if response.status == 304 and stored is not None:
@@ -356,11 +397,9 @@ class Fill:
         fields = request.fields
         mask = fields.mask
         drop: tuple[bytes, ...] = _CLIENTS_OWN if whole and mask & _ASKS_FOR_LESS else ()
-        extra: list[tuple[bytes, bytes]] = []
-        if mask & ACCEPT_ENCODING:
-            adapted, dropped = self._adapt(fields)
-            drop += dropped
-            extra += adapted.items() if adapted is not None else ()
+        adapted, dropped = self._negotiation.asked(fields)
+        drop += dropped
+        extra = adapted.items() if adapted is not None else []
         if stored is not None:
             extra += validation_fields(stored.etag, stored.last_modified)
         generation, asked_ns = self._cache.generation(), self._clock()
@@ -368,15 +407,6 @@ class Fill:
             ctx, Fields.of(extra) if extra else None, drop, None if request.method == b"GET" else b"GET"
         )
         return response, self._receive(response, generation, asked_ns)
-
-    def _adapt(self, fields: Fields) -> tuple[Fields | None, tuple[bytes, ...]]:
-        """What to ask in place of the client's Accept-Encoding: the variant is filed by it."""
-        reduced = self._codings.reduce(fields)
-        if reduced == fields.joined(b"accept-encoding"):
-            return None, ()
-        if not reduced:
-            return None, (b"accept-encoding",)
-        return Fields.trusted(b"Accept-Encoding: %b\r\n" % reduced), (b"accept-encoding",)
 
     def _receive(self, response: Response, generation: int, asked_ns: int) -> Arrival:
         """Note when an answer came; give it a Date if it has none (RFC 9110 6.6.1)."""
@@ -393,9 +423,12 @@ class Fill:
         assert hit is not None
         give_back(not_modified.body)
         own_control = not_modified.fields.joined(OWN_FIELD) or stored.own_control
+        tags = tag_lines(not_modified.fields)
         self._filter(ctx, not_modified)
         fields = freshened(Fields.trusted(stored.block), not_modified.fields)
         _keep_own_control(fields, own_control)
+        for name, value in tags:
+            fields.append(name, value)
         ctx.outcome = Outcome.REVALIDATED
         ctx.age_s = 0
         plan = self._store.plan(ctx, stored.status, fields, hit.size, arrival)
@@ -424,12 +457,14 @@ class Fill:
         body = response.body
         filling: Filling | None = None
         if body is None or isinstance(body, bytes):
-            ctx.stored = self._store.put(ctx, plan, response, body or b"", self._clock())
-        elif hasattr(body, "read"):
-            filling = self._store.begin(ctx, plan, response, self._clock())
-            ctx.stored = filling is not None
-        if not ctx.stored:
-            ctx.not_storable = NotStorable.NO_ROOM
+            ctx.not_storable = self._store.put(ctx, plan, response, body or b"", self._clock())
+        else:
+            begun = self._store.begin(ctx, plan, response, self._clock())
+            if isinstance(begun, NotStorable):
+                ctx.not_storable = begun
+            else:
+                filling = begun
+        ctx.stored = ctx.not_storable is None
         return filling
 
     def _ending(self, ctx: Context, obtained: _Obtained) -> int:
@@ -478,13 +513,15 @@ class Fill:
                 if storing and not (filling.write(piece) and share(size)):
                     storing = False
                     too_large = size > self._max_bytes
-                    self._refuse(ctx, flight, NotStorable.TOO_LARGE if too_large else NotStorable.NO_ROOM)
+                    self._refuse(ctx, flight, NotStorable.TOO_LARGE if too_large else filling.obstacle)
                 if tee is not None and not (storing and self._reads_along(tee, flight, at)):
                     tee = tee if await tee.offer(piece, at) else None
                 if tee is None and not storing:
                     return
             if storing:
-                filling.publish(self._clock())
+                whole = obtained.response.length in (None, size)
+                ctx.not_storable = filling.publish(self._clock()) if whole else NotStorable.INCOMPLETE
+                ctx.stored = ctx.not_storable is None
             if flight is not None:
                 self._flights.land(flight, PUBLISHED)
             if tee is not None:
@@ -529,7 +566,7 @@ class Fill:
 
     def _answer_failure(self, ctx: Context, place: Place, flight: Flight) -> Response:
         """The fetch this request waited for failed: fail the same way, without asking the origin again."""
-        stale = self._stale_if_error(place)
+        stale = self._stale_if_error(ctx, place)
         if stale is not None:
             return self._answer_stale(ctx, place, stale)
         error = flight.error
@@ -537,12 +574,17 @@ class Fill:
             raise EdgeError(502, Side.ORIGIN, Fault.UNAVAILABLE, "the fetch failed in another worker")
         raise EdgeError(error.status, error.side, error.fault, f"collapsed: {error.detail}")
 
-    def _stale_if_error(self, place: Place) -> Stored | None:
-        """What may be served if the origin fails now (RFC 5861 4): never what is marked no-cache, fresh or not."""
-        if place.hit is None or place.hit.flags & NO_CACHE:
+    def _stale_if_error(self, ctx: Context, place: Place) -> Stored | None:
+        """What may be served if the origin fails now (RFC 5861 4), by the request's own word if any; no-cache never."""
+        hit = place.hit
+        if hit is None or hit.flags & NO_CACHE:
             return None
-        stored = decode(place.hit.meta)
-        return stored if self._clock() < place.hit.fresh_until_ns + stored.stale_if_error_ns else None
+        stored = decode(hit.meta)
+        window_ns = stored.stale_if_error_ns
+        asked = self._rules.request_control(ctx.request.fields).stale_if_error
+        if asked is not None and not hit.flags & MUST_REVALIDATE:
+            window_ns = asked * SECOND_NS
+        return stored if self._clock() < hit.fresh_until_ns + window_ns else None
 
     def _answer_stale(self, ctx: Context, place: Place, stored: Stored) -> Response:
         assert place.hit is not None

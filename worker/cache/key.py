@@ -9,33 +9,42 @@ no valid target or field value can contain, and what precedes the first is the U
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from hashlib import blake2b
+from typing import Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from worker.cache.negotiation import Negotiation
+from worker.context import Client
 from worker.fields import Fields
 from worker.message import Request
 from worker.settings import KeySettings
 
 SERIAL_BYTES = 8
 _LONGEST_VARIANT = 256  # a longer extension is replaced by its cryptographic digest
-_REMEMBERED = 4096  # Accept-Encoding values whose reduction is remembered
 _HOST = re.compile(rb"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]+)?")
 _TABLET = re.compile(rb"iPad|Tablet|Kindle|Silk|PlayBook")
 _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
-def cache_key(request: Request) -> bytes:
+class KeyMaker(Protocol):
+    """Makes the primary keys of one route; without a client for what concerns a URL whoever asks for it."""
+
+    def __call__(self, request: Request, client: Client | None = None) -> bytes: ...
+
+
+def cache_key(request: Request, client: Client | None = None) -> bytes:
     """The primary key of the request's target; the same for GET and HEAD."""
     if request.query is None:
         return request.scheme + b"://" + request.host + request.path
     return request.scheme + b"://" + request.host + request.path + b"?" + request.query
 
 
-@lru_cache
-def key_maker(rules: KeySettings) -> Callable[[Request], bytes]:
-    """What makes the primary keys of a route with these rules; `cache_key` itself where there are none."""
-    return cache_key if rules == KeySettings() else _RuledKey(rules)
+def key_maker(rules: KeySettings, country: Callable[[Client], bytes] | None = None) -> KeyMaker:
+    """What makes the primary keys of a route with these rules; `cache_key` itself where there are none.
+
+    `country` tells where a client is; without it, or without a client, nobody knows.
+    """
+    return cache_key if rules == KeySettings() else _RuledKey(rules, country)
 
 
 class _RuledKey:
@@ -46,21 +55,22 @@ class _RuledKey:
     as it is. Without parameters that count there is no "?" in the key.
     """
 
-    def __init__(self, rules: KeySettings) -> None:
+    def __init__(self, rules: KeySettings, country: Callable[[Client], bytes] | None) -> None:
         self._query = rules.query == "all"
         self._sort = rules.sort_query
         self._drop, self._keep = _matcher(rules.drop), _matcher(rules.keep)
         self._as_sent = not (rules.sort_query or rules.drop or rules.keep)
         self._headers, self._cookies, self._device = rules.headers, rules.cookies, rules.device
+        self._by_country, self._country = rules.country, country
 
-    def __call__(self, request: Request) -> bytes:
+    def __call__(self, request: Request, client: Client | None = None) -> bytes:
         key = request.scheme + b"://" + request.host + request.path
         query = request.query if self._query else None
         if query is not None and not self._as_sent and b";" not in query:
             query = b"&".join(self._counting(query)) or None
         if query is not None:
             key += b"?" + query
-        parts = self._parts(request.fields)
+        parts = self._parts(request.fields, client)
         if len(parts) > _LONGEST_VARIANT:
             parts = b"\0#" + blake2b(parts, digest_size=32).digest()
         return key + parts
@@ -77,13 +87,16 @@ class _RuledKey:
             return False
         return self._drop is None or self._drop.fullmatch(name) is None
 
-    def _parts(self, fields: Fields) -> bytes:
+    def _parts(self, fields: Fields, client: Client | None) -> bytes:
         parts = [fields.joined(name) for name in self._headers]
         if self._cookies:
             sent = _cookies(fields)
             parts += [sent.get(name) for name in self._cookies]
         if self._device:
             parts.append(device_class(fields))
+        if self._by_country:
+            known = None if client is None or self._country is None else self._country(client)
+            parts.append(known or None)
         return b"".join(b"\0-" if part is None else b"\0=" + part for part in parts)
 
 
@@ -173,79 +186,18 @@ def new_serial() -> bytes:
     return os.urandom(SERIAL_BYTES)
 
 
-class Codings:
-    """Accept-Encoding reduced to the codings we serve, so that browsers share variants.
-
-    `served` is in our order of preference. Codings no client can get from here (deflate, compress...) do
-    not split the cache; what is reduced is also what the origin is asked, so a stored variant
-    suits everyone who has its key.
-    """
-
-    def __init__(self, served: Sequence[str]) -> None:
-        self.served = tuple(name.encode("ascii").lower() for name in served)
-        self._reduced: dict[bytes, bytes] = {}
-
-    def reduce(self, fields: Fields) -> bytes:
-        """The acceptable ones of our codings, best first, as a field value; b"" asks for identity."""
-        value = fields.joined(b"accept-encoding")
-        if value is None:
-            return b""
-        reduced = self._reduced.get(value)
-        if reduced is None:
-            if len(self._reduced) >= _REMEMBERED:  # clients choose these values: bound them
-                self._reduced.clear()
-            reduced = self._reduced[value] = self._reduce(value)
-        return reduced
-
-    def _reduce(self, value: bytes) -> bytes:
-        qualities = _qualities(value)
-        anything = qualities.get(b"*")
-        identity = qualities.get(b"identity", 0.0 if anything == 0 else None)
-        acceptable: list[tuple[float, int, bytes]] = []
-        for order, name in enumerate(self.served):
-            quality = qualities.get(name, anything)
-            # A coding the client likes less than no coding at all is not worth a variant.
-            if quality and quality >= (identity or 0):
-                acceptable.append((-quality, order, name))
-        names = [name for _, _, name in sorted(acceptable)]
-        if identity == 0:
-            names.append(b"identity;q=0")
-        return b", ".join(names)
-
-
-def _qualities(value: bytes) -> dict[bytes, float]:
-    """Coding -> q-value (RFC 9110 12.4.2, 12.5.3); an unreadable q-value counts as 0, not acceptable."""
-    qualities: dict[bytes, float] = {}
-    for part in value.lower().split(b","):
-        name, *parameters = (piece.strip() for piece in part.split(b";"))
-        if not name:
-            continue
-        quality = 1.0
-        for parameter in parameters:
-            if parameter.startswith(b"q="):
-                try:
-                    quality = min(max(float(parameter[2:]), 0.0), 1.0)
-                except ValueError:
-                    quality = 0.0
-        qualities[b"gzip" if name == b"x-gzip" else name] = quality  # RFC 9110 8.4.1.3
-    return qualities
-
-
 def variant_key(
-    primary: bytes, serial: bytes, names: Iterable[bytes], fields: Fields, codings: Codings
+    primary: bytes, serial: bytes, names: Iterable[bytes], fields: Fields, negotiation: Negotiation
 ) -> bytes:
     """The key of the variant this request selects among those whose Vary is `names`.
 
-    Accept-Encoding is reduced, every other field is taken as sent with its lines joined (RFC 9111 4.1); an
-    absent field differs from an empty one. `names` must be sorted and hold no `*`.
+    Fields that are negotiated here are reduced, every other is taken as sent with its lines joined (RFC 9111
+    4.1); an absent field differs from an empty one. `names` must be sorted and hold no `*`.
     """
     values = bytearray()
     for name in names:
-        if name == b"accept-encoding":
-            values += b"\0=" + codings.reduce(fields)
-        else:
-            value = fields.joined(name)
-            values += b"\0-" if value is None else b"\0=" + value
+        value = negotiation.value(name, fields)
+        values += b"\0-" if value is None else b"\0=" + value
     if len(values) > _LONGEST_VARIANT:
         values = bytearray(b"\0#" + blake2b(values, digest_size=32).digest())
     return primary + b"\0" + serial + values

@@ -7,5 +7,5 @@ cdef class Place:
     cdef public bint alone, varied
 
 cdef class Lookup:
-    cdef public object _get, _rules, _codings, _key
+    cdef public object _get, _rules, _codings, _negotiation, _key
     cdef public bint _enabled

@@ -24,7 +24,8 @@ from worker.cache.entry import (
     decode,
     decode_record,
 )
-from worker.cache.key import SERIAL_BYTES, Codings, encoding_variant_key, key_maker, variant_key
+from worker.cache.key import SERIAL_BYTES, KeyMaker, cache_key, encoding_variant_key, variant_key
+from worker.cache.negotiation import Negotiation
 from worker.cache.plain_hit import plain_hit
 from worker.cache.rules import Rules
 from worker.cache.validate import is_not_modified, not_modified_fields
@@ -44,11 +45,12 @@ from worker.fields import (
 from worker.message import Body, Request, Response, Stream
 from worker.reasons import Fault, Forward, NotStorable, Outcome, Side
 from worker.settings import CacheSettings
+from worker.upgrade import let_through
 
 CONDITIONAL = IF_NONE_MATCH | IF_MODIFIED_SINCE
 _FOR_THE_ORIGIN = IF_MATCH | IF_UNMODIFIED_SINCE  # not applicable to a cache (RFC 9111 4.3.2)
 _NO_PLAIN_HIT = MARKS | NO_CACHE
-_WEIGHED = CONDITIONAL | RANGE | _FOR_THE_ORIGIN | CACHE_CONTROL | PRAGMA
+_WEIGHED = CONDITIONAL | RANGE | _FOR_THE_ORIGIN | CACHE_CONTROL | PRAGMA | UPGRADE
 
 
 class Place:
@@ -64,14 +66,17 @@ class Place:
 
 
 class Lookup:
-    """The gate of one route. `codings` are those the route serves, best first."""
+    """The gate of one route. `codings` are those it serves, best first; `key` makes its primary keys."""
 
-    def __init__(self, cache: Cache, settings: CacheSettings, codings: Sequence[str]) -> None:
+    def __init__(
+        self, cache: Cache, settings: CacheSettings, codings: Sequence[str], key: KeyMaker = cache_key
+    ) -> None:
         self._get = cache.get
         self._enabled = settings.enabled
         self._rules = Rules(settings)
-        self._key = key_maker(settings.key)
-        self._codings = Codings(codings)
+        self._key = key
+        self._negotiation = Negotiation(codings, settings.languages)
+        self._codings = self._negotiation.codings
 
     def __call__(self, ctx: Context) -> Response | None:
         """A stored response if one may be used, else None with ctx told why.
@@ -87,7 +92,7 @@ class Lookup:
             return _bypass(ctx, Forward.BYPASS)
         if request.body is not None:  # a body may change the answer, and is no part of the key
             return _bypass(ctx, Forward.REQUEST)
-        key = ctx.key = self._key(request)
+        key = ctx.key = self._key(request, ctx.client)
         now_ns = ctx.now_ns
         fields = request.fields
         hit = self._get(key, now_ns)
@@ -106,7 +111,7 @@ class Lookup:
         varied = hit is not None and hit.flags & VARY != 0
         if hit is not None and varied:
             record = decode_record(hit.meta)
-            key = variant_key(key, record.serial, record.names, request.fields, self._codings)
+            key = variant_key(key, record.serial, record.names, request.fields, self._negotiation)
             hit = self._get(key, now_ns)
         if hit is None:
             return Place(key, None, alone=False, varied=varied)
@@ -118,7 +123,7 @@ class Lookup:
         """Everything but a plain fresh hit."""
         fields = ctx.request.fields
         control = self._rules.request_control(fields)
-        if fields.mask & _FOR_THE_ORIGIN:
+        if fields.mask & _FOR_THE_ORIGIN or (ctx.request.upgrade and let_through(ctx)):
             return _bypass(ctx, Forward.REQUEST)
         hit = place.hit
         reason = Forward.VARY_MISS if place.varied else Forward.URI_MISS
@@ -131,8 +136,6 @@ class Lookup:
             raise EdgeError(504, Side.CLIENT, Fault.UNAVAILABLE, "only-if-cached, and nothing is stored")
         if control.no_store:
             ctx.not_storable = NotStorable.REQUEST_NO_STORE
-            return _bypass(ctx, Forward.REQUEST)
-        if fields.mask & UPGRADE:  # the answer may turn the connection over to another protocol
             return _bypass(ctx, Forward.REQUEST)
         ctx.outcome = Outcome.MISS if hit is None else Outcome.EXPIRED
         ctx.forward = reason

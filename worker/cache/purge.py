@@ -15,7 +15,6 @@ its next hit.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import urljoin
 
 from shmcache.core import Cache
@@ -24,9 +23,9 @@ from worker.cache.key import cache_key, host_of, request_of_url
 from worker.cache.tags import url_tag
 from worker.fields import Fields
 from worker.message import Request
+from worker.reasons import PurgeKind
 
 KeyOf = Callable[[Request], bytes]
-Kind = Literal["url", "prefix", "host", "tag", "all"]
 
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})  # RFC 9110 9.2.1
 SCHEMES = (b"http", b"https")
@@ -36,7 +35,7 @@ SCHEMES = (b"http", b"https")
 class Purged:
     """What a purge did."""
 
-    kind: Kind
+    kind: PurgeKind
     target: str  # as it was asked for; "" of all
     soft: bool
     generation: int  # of the cache, after it
@@ -68,7 +67,7 @@ class Purge:
         key = self.key(url)
         now_ns = self._clock()
         found = purge_key(self._cache, key, now_ns, soft=soft)
-        return Purged("url", url, soft, self._cache.generation(), found)
+        return Purged(PurgeKind.URL, url, soft, self._cache.generation(), found)
 
     def prefix(self, prefix: str, *, soft: bool = False) -> Purged:
         """Every URL that begins like this one, which has at least a host and a slash.
@@ -76,22 +75,22 @@ class Purge:
         The path is taken in its normal form, the query as it is.
         """
         return Purged(
-            "prefix", prefix, soft, self._cache.purge_prefix(self.beginning(prefix), self._ns(soft))
+            PurgeKind.PREFIX, prefix, soft, self._cache.purge_prefix(self.beginning(prefix), self._ns(soft))
         )
 
     def host(self, host: str, *, soft: bool = False) -> Purged:
         """Every URL of a host, of both schemes; with the port that is named, or with none."""
         for beginning in self.beginnings(host):
             generation = self._cache.purge_prefix(beginning, self._ns(soft))
-        return Purged("host", host, soft, generation)
+        return Purged(PurgeKind.HOST, host, soft, generation)
 
     def tag(self, tag: str, *, soft: bool = False) -> Purged:
         """Every response that its origin gave this tag."""
-        return Purged("tag", tag, soft, self._cache.purge_tag(self.label(tag), self._ns(soft)))
+        return Purged(PurgeKind.TAG, tag, soft, self._cache.purge_tag(self.label(tag), self._ns(soft)))
 
     def everything(self, *, soft: bool = False) -> Purged:
         """All that is stored."""
-        return Purged("all", "", soft, self._cache.purge_all(self._ns(soft)))
+        return Purged(PurgeKind.ALL, "", soft, self._cache.purge_all(self._ns(soft)))
 
     def key(self, url: str) -> bytes:
         """The primary key of a request for an absolute URL that has no fields."""

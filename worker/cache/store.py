@@ -28,7 +28,8 @@ from worker.cache.entry import (
     stored_block,
 )
 from worker.cache.freshness import Deadlines, date_of, initial_age
-from worker.cache.key import Codings, new_serial, variant_key, vary_names
+from worker.cache.key import new_serial, variant_key, vary_names
+from worker.cache.negotiation import Negotiation
 from worker.cache.rules import Rules
 from worker.cache.storable import is_validatable, not_storable, refusal
 from worker.cache.tags import tags_of, url_tag
@@ -81,11 +82,11 @@ class _Filed:
 class Store:
     """The writing side of one route's cache."""
 
-    def __init__(self, cache: core.Cache, settings: CacheSettings, codings: Codings) -> None:
+    def __init__(self, cache: core.Cache, settings: CacheSettings, negotiation: Negotiation) -> None:
         self._cache = cache
         self._settings = settings
         self._rules = Rules(settings)
-        self._codings = codings
+        self._negotiation = negotiation
         self._marked: dict[bytes, int] = {}  # when this worker wrote a mark
 
     def refusal(self, ctx: Context, status: int, fields: Fields) -> NotStorable | None:
@@ -136,37 +137,46 @@ class Store:
             flags |= MUST_REVALIDATE
         return Plan(arrival, age_s, deadlines, flags, tags, fields.joined(OWN_FIELD))
 
-    def put(self, ctx: Context, plan: Plan, response: Response, body: bytes, now_ns: int) -> bool:
-        """Store a whole response; False when there is no room or it was purged while it was fetched."""
+    def put(
+        self, ctx: Context, plan: Plan, response: Response, body: bytes, now_ns: int
+    ) -> NotStorable | None:
+        """Store a whole response; why not, when there is no room or it was purged while it was fetched."""
         filed = self._file(ctx, response.fields, plan.arrival, now_ns)
-        if filed is None or not self._cache.put(
+        if filed is None:
+            return NotStorable.PURGED
+        if not self._cache.put(
             filed.key, _meta(plan, response), body, now_ns=now_ns, born=plan.arrival.generation,
             **_until(plan), flags=_flags(plan, response), tags=_tags(filed.key, plan),
         ):  # fmt: skip
-            return False
+            return self._obstacle(filed, plan)
         self._note_record(ctx.key, filed, plan, now_ns)
-        return True
+        return None
 
-    def begin(self, ctx: Context, plan: Plan, response: Response, now_ns: int) -> "Filling | None":
-        """Start storing a response whose body comes piece by piece; None as for `put`."""
+    def begin(self, ctx: Context, plan: Plan, response: Response, now_ns: int) -> "Filling | NotStorable":
+        """Start storing a response whose body comes piece by piece; why not, as for `put`."""
         filed = self._file(ctx, response.fields, plan.arrival, now_ns)
         if filed is None:
-            return None
+            return NotStorable.PURGED
         fill = self._cache.begin(
             filed.key, _meta(plan, response), response.length, now_ns=now_ns, born=plan.arrival.generation,
             **_until(plan), flags=_flags(plan, response), tags=_tags(filed.key, plan),
             max_bytes=self._settings.max_object_bytes,
         )  # fmt: skip
-        return None if fill is None else Filling(self, ctx.key, filed, plan, fill)
+        return self._obstacle(filed, plan) if fill is None else Filling(self, ctx.key, filed, plan, fill)
+
+    def _obstacle(self, filed: _Filed, plan: Plan) -> NotStorable:
+        """Why the segment did not take what is to lie there."""
+        purged = self._cache.purged_since(filed.key, plan.arrival.generation, _tags(filed.key, plan))
+        return NotStorable.PURGED if purged else NotStorable.NO_ROOM
 
     def freshen(self, key: bytes, primary: bytes, plan: Plan, response: Response, now_ns: int) -> bool:
         """New fields and deadlines for a stored body (RFC 9111 4.3.4); False when it is gone.
 
-        Its tags stay those it was stored with.
+        Its tags stay those it was stored with, unless the plan has any.
         """
         if not self._cache.freshen(
             key, _meta(plan, response), now_ns=now_ns, born=plan.arrival.generation,
-            **_until(plan), flags=_flags(plan, response),
+            **_until(plan), flags=_flags(plan, response), tags=_tags(key, plan) if plan.tags else None,
         ):  # fmt: skip
             return False
         top = self._cache.get(primary, now_ns)
@@ -221,7 +231,7 @@ class Store:
             record = VaryRecord(new_serial(), arrival.generation, tuple(sorted(names)))
         elif arrival.generation < record.generation:
             return None
-        key = variant_key(ctx.key, record.serial, record.names, ctx.request.fields, self._codings)
+        key = variant_key(ctx.key, record.serial, record.names, ctx.request.fields, self._negotiation)
         return _Filed(key, record)
 
     def _note_record(self, primary: bytes, filed: _Filed, plan: Plan, now_ns: int) -> None:
@@ -263,12 +273,17 @@ class Filling:
         """Where it will lie."""
         return self._filed.key
 
-    def publish(self, now_ns: int) -> bool:
-        """Make it visible; False when the body was not as long as announced or it was purged meanwhile."""
+    def publish(self, now_ns: int) -> NotStorable | None:
+        """Make it visible; why not, when it was purged meanwhile or there is no room."""
         if not self._fill.publish():
-            return False
+            return self.obstacle
         self._store._note_record(self._primary, self._filed, self._plan, now_ns)
-        return True
+        return None
+
+    @property
+    def obstacle(self) -> NotStorable:
+        """Why the segment does not take it any more."""
+        return self._store._obstacle(self._filed, self._plan)
 
 
 def _meta(plan: Plan, response: Response) -> bytes:

@@ -20,16 +20,20 @@ def tags_of(fields: Fields) -> tuple[bytes, ...] | None:
     What cannot keep all of its tags must not be stored: a purge by the one left out would miss it.
     """
     tags: dict[bytes, None] = {}
-    for name in FIELDS:
-        for value in fields.get_all(name):
-            if name == b"cache-tag":
-                parts = [part.strip() for part in value.split(b",")]
-            else:
-                parts = (value if name == b"surrogate-key" else value.replace(b",", b" ")).split()
-            tags.update(dict.fromkeys(filter(None, parts)))
+    for name, value in tag_lines(fields):
+        if name == b"cache-tag":
+            parts = [part.strip() for part in value.split(b",")]
+        else:
+            parts = (value if name == b"surrogate-key" else value.replace(b",", b" ")).split()
+        tags.update(dict.fromkeys(filter(None, parts)))
     if len(tags) > MAX_TAGS or sum(map(len, tags)) > MAX_TAG_BYTES:
         return None
     return tuple(tags)
+
+
+def tag_lines(fields: Fields) -> list[tuple[bytes, bytes]]:
+    """The lines that name tags, lower-case."""
+    return [(name, value) for name in FIELDS for value in fields.get_all(name)]
 
 
 def drop_tags(ctx: Context, response: Response) -> None:

@@ -48,14 +48,15 @@ def is_not_modified(
     """May a client that has a copy be told 304 (RFC 9111 4.3.2)?
 
     If-None-Match decides alone where it is present; If-Modified-Since is compared with Last-Modified, or
-    with Date where the response has none. A date we cannot read is no condition (RFC 9110 13.1.3).
+    with Date where the response has none. A date we cannot read is no condition, nor are
+    two (RFC 9110 13.1.3).
     """
     mask = request_fields.mask
     if mask & IF_NONE_MATCH:
         return matches(request_fields.joined(b"if-none-match") or b"", etag)
     if not mask & IF_MODIFIED_SINCE:
         return False
-    since = request_fields.get(b"if-modified-since") or b""
+    since = request_fields.joined(b"if-modified-since") or b""
     changed = last_modified or date
     if changed is None:
         return False

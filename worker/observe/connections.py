@@ -8,6 +8,8 @@ from worker.observe.counters import (
     CONNECTIONS_REFUSED,
     TLS_FAILURES,
     TLS_HANDSHAKES,
+    TUNNELS_CLOSED,
+    TUNNELS_OPENED,
 )
 
 if TYPE_CHECKING:
@@ -33,3 +35,7 @@ class ConnectionCounts:
     def handshake(self, succeeded: bool) -> None:
         """A TLS handshake has ended; those that succeed are opened connections as well."""
         self._add(TLS_HANDSHAKES if succeeded else TLS_FAILURES)
+
+    def tunnel(self, *, opened: bool) -> None:
+        """A connection has become a tunnel, or one that had is gone."""
+        self._add(TUNNELS_OPENED if opened else TUNNELS_CLOSED)

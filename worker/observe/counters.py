@@ -7,7 +7,7 @@ layout: an upgraded worker counts on where the old one stopped, so groups have r
 from bisect import bisect_left
 from typing import Final
 
-from worker.reasons import Block, Fault, NotStorable, Outcome
+from worker.reasons import Block, Fault, NotStorable, Outcome, PurgeKind
 
 # The core's own (shmcache/counter.h), by number: name and meaning.
 CORE: Final = (
@@ -50,6 +50,7 @@ CORE: Final = (
     ("leases_too_slow", "Leases ended because their deadline had passed."),
     ("leases_unknown", "Claims withdrawn because another request claimed the same key at the same time."),
     ("leases_renewed", "Times a long fetch lengthened its lease."),
+    ("scoreboard_full", "Origin servers and groups whose health is not kept because the table was full."),
 )
 
 USER: Final = 64  # the first number that is ours: shmcache.core.USER_STATISTICS
@@ -65,6 +66,7 @@ OTHER_STATUSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")  # none: the
 BLOCKS: Final = tuple(Block)
 FAULTS: Final = tuple(Fault)
 REASONS: Final = tuple(NotStorable)
+PURGE_KINDS: Final = tuple(PurgeKind)
 
 # Upper bounds of the duration buckets, in nanoseconds; one more bucket holds the rest.
 DURATION_BOUNDS_NS: Final = tuple(
@@ -94,6 +96,8 @@ ORIGIN_RETRIES: Final = 256
 ORIGIN_CONNECTS: Final = 257  # requests that had to open a connection
 ORIGIN_WAIT_US: Final = 258  # from request sent until the first byte of the answer
 LOG_LINES_LOST: Final = 259
+TUNNELS_OPENED: Final = 260
+TUNNELS_CLOSED: Final = 261
 
 STALL_MAX_US: Final = 263  # of one process, so only its own page means something
 STALL_US: Final = 264  # sum
@@ -101,7 +105,8 @@ STALLS: Final = 265  # STALL_BOUNDS_NS and the rest, 15
 
 FROM_EDGE: Final = 280  # duration of what the edge answered itself: sum in us, then the buckets, 32
 FROM_ORIGIN: Final = 312  # duration of what had to wait for an origin, the same way, 32
-END: Final = 344
+PURGES: Final = 344  # asked for, by kind, 8
+END: Final = 352
 
 
 def request_counter(version: bytes, outcome: Outcome) -> int:
@@ -124,3 +129,8 @@ def duration_counter(group: int, duration_ns: int) -> int:
 def open_connections(counters: list[int]) -> int:
     """Connections open, of one process or of all: a killed process never counted the end of its own."""
     return max(0, counters[CONNECTIONS_OPENED] - counters[CONNECTIONS_CLOSED])
+
+
+def open_tunnels(counters: list[int]) -> int:
+    """Of those, the ones that have switched protocols."""
+    return max(0, counters[TUNNELS_OPENED] - counters[TUNNELS_CLOSED])

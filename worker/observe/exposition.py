@@ -4,7 +4,8 @@ Pure functions over numbers: whoever can see the segment can print it. Metric na
 with `edgecluster_` and use base units (seconds, bytes).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from worker.observe.counters import (
     BLOCKED,
@@ -28,6 +29,8 @@ from worker.observe.counters import (
     OTHER_STATUSES,
     OUTCOMES,
     PROTOCOLS,
+    PURGE_KINDS,
+    PURGES,
     REASONS,
     STALL_BOUNDS_NS,
     STALL_US,
@@ -36,7 +39,9 @@ from worker.observe.counters import (
     STATUSES,
     TLS_FAILURES,
     TLS_HANDSHAKES,
+    TUNNELS_OPENED,
     open_connections,
+    open_tunnels,
     request_counter,
 )
 from worker.reasons import Outcome
@@ -50,6 +55,7 @@ _COUNTERS = (
     (BYTES_OUT, "sent_bytes", "Bytes of answers sent to clients, heads and bodies."),
     (CONNECTIONS_OPENED, "connections", "Client connections accepted."),
     (CONNECTIONS_REFUSED, "connections_refused", "Client connections refused because there were too many."),
+    (TUNNELS_OPENED, "tunnels", "Client connections that switched to another protocol, such as WebSocket."),
     (TLS_HANDSHAKES, "tls_handshakes", "TLS handshakes with clients that succeeded."),
     (TLS_FAILURES, "tls_handshake_failures", "TLS handshakes with clients that failed."),
     (ORIGIN_REQUESTS, "origin_requests", "Requests sent to origins, with retries."),
@@ -77,14 +83,20 @@ _CLUSTER = {
 }
 
 
-def prometheus(totals: list[int], occupancy: Mapping[str, int], cluster: Mapping[str, object]) -> str:
+def prometheus(
+    totals: list[int],
+    occupancy: Mapping[str, int],
+    cluster: Mapping[str, object],
+    groups: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """Prometheus text exposition format 0.0.4 of all that is known.
 
     `totals` are `Statistics.totals()`, `occupancy` is `Segment.occupancy()`. Of `cluster` the numbers under
     workers, workers_alive, respawns, generation, started_s and loop_stall_max_s are printed, and the string
-    under version; what is absent is left out.
+    under version; what is absent is left out. `groups` are the groups of origins, each with its name, its
+    breaker and its servers.
     """
-    return "".join(_families(totals, occupancy, cluster))
+    return "".join((*_families(totals, occupancy, cluster), *_of_groups(groups)))
 
 
 def _families(
@@ -110,6 +122,7 @@ def _families(
     yield _group(totals, BLOCKED, "blocked_total", "Requests refused by a security stage.", "stage", BLOCKS)
     yield _group(totals, FAILED, "errors_total", "Requests that failed, by what failed.", "fault", FAULTS)
     yield _group(totals, NOT_STORED, "not_stored_total", "Responses not stored, and why.", "reason", REASONS)
+    yield _group(totals, PURGES, "purges_total", "Purges asked for, by what they named.", "kind", PURGE_KINDS)
     yield _histogram(
         "request_duration_seconds", "From the end of a request's head until its answer was handed over.",
         DURATION_BOUNDS_NS,
@@ -124,6 +137,10 @@ def _families(
         "connections_open", "gauge", "Client connections open now.", [("", open_connections(totals))]
     )
     yield _family(
+        "tunnels_open", "gauge", "Client connections that speak another protocol now.",
+        [("", open_tunnels(totals))],
+    )  # fmt: skip
+    yield _family(
         "origin_wait_seconds_total", "counter", "Time from a request sent to an origin until its first byte.",
         [("", totals[ORIGIN_WAIT_US] / 1e6)],
     )  # fmt: skip
@@ -136,6 +153,36 @@ def _families(
     for key, (name, text) in _OCCUPANCY.items():
         if key in occupancy:
             yield _family(name, "gauge", text, [("", occupancy[key])])
+
+
+def _of_groups(groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """How the servers of origin groups are, as the control process reports it."""
+    servers = [
+        (_labels(group=group["name"], server=server["url"]), server)
+        for group in groups
+        for server in group["servers"]
+    ]
+    breakers = [
+        (_labels(group=group["name"]), group["breaker"]) for group in groups if group["breaker"] is not None
+    ]
+    if servers:
+        yield _family(
+            "origin_up", "gauge", "Whether a server of a group may be asked: neither unhealthy nor ejected.",
+            [(labels, int(server["state"] == "healthy")) for labels, server in servers],
+        )  # fmt: skip
+        yield _family(
+            "origin_ejections_total", "counter", "Times a server was left out because its requests failed.",
+            [(labels, server["ejections"]) for labels, server in servers],
+        )  # fmt: skip
+    if breakers:
+        yield _family(
+            "origin_breaker_open", "gauge", "Whether a group's circuit breaker is open or half-open.",
+            [(labels, int(breaker["state"] != "closed")) for labels, breaker in breakers],
+        )  # fmt: skip
+        yield _family(
+            "origin_breaker_openings_total", "counter", "Times a group's circuit breaker opened.",
+            [(labels, breaker["openings"]) for labels, breaker in breakers],
+        )  # fmt: skip
 
 
 def _labels(**labels: str) -> str:

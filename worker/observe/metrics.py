@@ -70,7 +70,10 @@ class Metrics:
 
     def __call__(self, ctx: Context) -> None:
         outcome = ctx.outcome
-        duration_ns = monotonic_ns() - ctx.started_ns
+        if ctx.status == 101:  # the life of a tunnel is no answer's duration: what counts is the wait for it
+            duration_ns = ctx.connect_ns + ctx.first_byte_ns
+        else:
+            duration_ns = monotonic_ns() - ctx.started_ns
         counter, group = self._requests[ctx.request.version][outcome]
         self._add_many(
             counter, 1,

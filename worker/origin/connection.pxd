@@ -1,8 +1,11 @@
+from worker.context cimport Context
 from worker.origin.response_head cimport Head
 
 cdef class Connection:
-    cdef public object keeper, loop, state, transport, answer, body, inform, upload, drained
+    cdef public object keeper, loop, state, transport, answer, body, upload, drained, tunnel
+    cdef public Context informed
     cdef public Head unanswered
+    cdef public bytes upgrade
     cdef public bytearray held
     cdef public bint reused, is_stale, keep, over_tls, paused, to_head
     cdef public int interim

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future, Task
-from collections.abc import Callable
 from enum import Enum, auto
 from time import monotonic_ns
 from typing import Protocol, cast
 
+from worker.context import Context
 from worker.errors import EdgeError
-from worker.fields import Fields
 from worker.message import Response, Stream
 from worker.origin.body import Body, BodyError
 from worker.origin.hop_by_hop import forwardable_trailers
 from worker.origin.response_head import UNTIL_CLOSE, Head, HeadError, is_hopeless, read_head
+from worker.origin.tunnel import OriginEnd
 from worker.reasons import Fault, Side
 from worker.settings import OriginSettings
+from worker.upgrade import is_among
 
 # An answer announced to be at most this large is awaited whole: the cache and the sender then get plain
 # bytes, and a body that breaks off becomes a clean 502 instead of a cut 200.
@@ -28,9 +29,6 @@ WHOLE_BYTES = 64 * 1024
 
 # Interim answers before the final one. More than this is an origin that never comes to the point.
 INTERIM_MAX = 32
-
-Inform = Callable[[int, Fields], None]
-
 
 TURN_BYTES = 1024 * 1024  # of an upload, before other connections get their turn
 
@@ -41,11 +39,12 @@ class State(Enum):
     IDLE = auto()  # nothing asked; any byte now is unsolicited
     HEAD = auto()  # request sent or being sent, head of the answer awaited
     BODY = auto()
+    TUNNEL = auto()  # switched to another protocol: never HTTP again
     CLOSED = auto()
 
 
 # Looking a member up in its enum takes longer than most of what is done per state.
-_IDLE, _HEAD, _BODY, _CLOSED = State
+_IDLE, _HEAD, _BODY, _TUNNEL, _CLOSED = State
 
 
 class Keeper(Protocol):
@@ -66,9 +65,9 @@ class Connection:
     """asyncio.Protocol of one socket. At most one exchange at a time, started by `ask`."""
 
     __slots__ = (
-        "active_ns", "answer", "body", "drained", "first_byte_ns", "held", "idle_limit_ns", "inform",
+        "active_ns", "answer", "body", "drained", "first_byte_ns", "held", "idle_limit_ns", "informed",
         "interim", "is_stale", "keep", "keeper", "loop", "over_tls", "paused", "reused", "sent_ns", "state",
-        "to_head", "transport", "unanswered", "upload",
+        "to_head", "transport", "tunnel", "unanswered", "upgrade", "upload",
     )  # fmt: skip
 
     def __init__(self, keeper: Keeper, loop: asyncio.AbstractEventLoop) -> None:
@@ -91,21 +90,34 @@ class Connection:
         self.answer: Future[Response] | None = None
         self.body: Body | None = None
         self.unanswered: Head | None = None  # its body is still awaited whole
-        self.inform: Inform | None = None
+        self.informed: Context | None = None  # whose client gets the interim answers
+        self.upgrade = b""  # the protocols that the origin may switch to
+        self.tunnel: OriginEnd | None = None
         self.upload: Task[None] | None = None
         self.drained: Future[None] | None = None  # set while the transport's write buffer is full
 
     # one exchange
 
     def ask(
-        self, head: bytes, body: Stream | None, *, to_head: bool, inform: Inform | None
+        self,
+        head: bytes,
+        body: Stream | None,
+        *,
+        to_head: bool,
+        informed: Context | None,
+        upgrade: bytes = b"",
     ) -> Future[Response]:
-        """Send a request; the future is its final answer, or the EdgeError why there is none."""
+        """Send a request; the future is its final answer, or the EdgeError why there is none.
+
+        That answer is a 101 with a TunnelEnd where the origin switches to one of the protocols in `upgrade`,
+        which are those that `head` offers. Interim answers go to the client of `informed`.
+        """
         answer: Future[Response] = self.loop.create_future()
         self.answer = answer
         self.state = _HEAD
         self.to_head = to_head
-        self.inform = inform
+        self.informed = informed
+        self.upgrade = upgrade
         self.interim = 0
         self.first_byte_ns = 0
         self.sent_ns = self.active_ns = monotonic_ns()
@@ -196,6 +208,8 @@ class Connection:
             elif now_ns - self.sent_ns > settings.first_byte_timeout_s * 1e9:
                 detail = f"no answer within {settings.first_byte_timeout_s} s"
                 self.fail(self._error(504, Fault.RESPONSE_TIMEOUT, detail))
+        elif self.tunnel is not None:
+            self.tunnel.overdue(now_ns)
 
     # what the transport calls
 
@@ -289,6 +303,8 @@ class Connection:
         head = read_head(data[:end], to_head=self.to_head)
         if head.status >= 200:
             self._begin_body(head, data[end:])
+        elif head.status == 101 and self.upgrade:
+            self._switch(head, data[end:])
         else:
             self._take_interim(head)
             if len(data) > end:
@@ -313,12 +329,22 @@ class Connection:
             raise HeadError("101 without having been asked to switch protocols")
         if self.interim > INTERIM_MAX:
             raise HeadError(f"more than {INTERIM_MAX} interim answers")
-        if head.status != 100 and self.inform is not None:
-            self.inform(head.status, head.fields)
+        informed = self.informed
+        if head.status != 100 and informed is not None and informed.inform is not None:
+            informed.inform(informed, head.status, head.fields)
+
+    def _switch(self, head: Head, rest: bytes) -> None:
+        """The origin switches protocols; `rest` is the beginning of the new one. Raises HeadError."""
+        chosen = head.fields.joined(b"upgrade")
+        if not is_among(chosen, self.upgrade):
+            raise HeadError(f"101 to {chosen!r}, which was not asked for")
+        self.state = _TUNNEL
+        self.tunnel = OriginEnd(self.keeper.settings, self.transport, self.loop, rest, self.connection_lost)
+        self._give(head, self.tunnel, None)
 
     def _begin_body(self, head: Head, rest: bytes) -> None:
         """The head is final: answer now, or when a small body is whole."""
-        self.keep = head.keep
+        self.keep = head.keep and not self.upgrade
         if head.idle_s is not None:
             limit_ns = max(1, (head.idle_s - 1) * 1_000_000_000)
             self.idle_limit_ns = min(limit_ns, int(self.keeper.settings.keepalive_s * 1e9))
@@ -366,7 +392,7 @@ class Connection:
 
     def _end_exchange(self) -> None:
         """The answer has ended. If it overtook the request, the connection cannot be used again."""
-        self.body = None
+        self.body = self.informed = None
         if self.upload is not None:
             self.state = _CLOSED
             self._cut()
@@ -379,11 +405,11 @@ class Connection:
         else:
             self.close()
 
-    def _give(self, head: Head, body: bytes | Body | None, length: int | None) -> None:
+    def _give(self, head: Head, body: bytes | Body | OriginEnd | None, length: int | None) -> None:
         answer, self.answer = self.answer, None
         if answer is not None and not answer.done():
             answer.set_result(Response(head.status, head.fields, body, length))
-        elif self.state is _BODY:
+        elif self.state is _BODY or self.state is _TUNNEL:
             self.abandon()
 
     def give_up(self, answer: Future[Response]) -> None:
@@ -391,7 +417,7 @@ class Connection:
         if answer.cancelled():
             if self.answer is answer:
                 self.abandon()
-        elif answer.exception() is None and isinstance(body := answer.result().body, Body):
+        elif answer.exception() is None and isinstance(body := answer.result().body, Body | OriginEnd):
             body.close()
 
     # the end

@@ -7,11 +7,12 @@ from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.message import Response
-from worker.origin.connection import Connection, Inform
+from worker.origin.connection import Connection
 from worker.origin.pool import Pool
 from worker.origin.request_head import RequestHead
 from worker.reasons import Fault, Side
 from worker.settings import OriginSettings
+from worker.upgrade import let_through
 
 # May be repeated although the origin could have acted on the first attempt (RFC 9110 9.2.2).
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
@@ -42,14 +43,15 @@ class OriginFetch:
         drop: tuple[bytes, ...] = (),
         method: bytes | None = None,
         with_body: bool = True,
-        inform: Inform | None = None,
     ) -> Response:
         """The origin's answer to `ctx.request`.
 
         Fields named in `drop` (lower case) are left out, those in `extra` added, `method` replaces the
-        client's, `with_body=False` leaves its body unread; `inform` is told of interim answers (103). A body
-        of at most 64 KiB comes as bytes, any other as a Stream which its reader must read to the end or
-        close. Sets origin, connect_ns, first_byte_ns, forwarded_status and retries of `ctx`.
+        client's, `with_body=False` leaves its body unread; `ctx.inform` is told of interim answers (103). A
+        body of at most 64 KiB comes as bytes, any other as a Stream which its reader must read to the end or
+        close. A request for an upgrade that its route lets through goes out on a connection of its own; its
+        answer may be a 101, whose body is a TunnelEnd. Sets origin, connect_ns, first_byte_ns,
+        forwarded_status and retries of `ctx`.
 
         Raises EdgeError. Repeats the request by itself when nothing of it was sent (at most `retries`
         times), and once when a reused connection had died under an idempotent request without a body
@@ -60,13 +62,16 @@ class OriginFetch:
         if method == b"CONNECT":
             raise EdgeError(501, Side.CLIENT, Fault.BAD_REQUEST, "CONNECT is for forward proxies")
         body = request.body if with_body else None
+        upgrade = let_through(ctx) if request.upgrade else b""
+        if upgrade:
+            extra = _upgrading(upgrade, extra)
         head = self.request_head.build(ctx, method, body, extra, drop)
         ctx.origin = self.url
-        connection = self.pool.take(ctx.now_ns)
+        connection = None if upgrade else self.pool.take(ctx.now_ns)
         while True:
             if connection is None:
                 connection = await self._connect(ctx)
-            answer = connection.ask(head, body, to_head=method == b"HEAD", inform=inform)
+            answer = connection.ask(head, body, to_head=method == b"HEAD", informed=ctx, upgrade=upgrade)
             try:
                 response = await answer
             except EdgeError:
@@ -110,3 +115,9 @@ class OriginFetch:
     async def wait_closed(self) -> None:
         """Wait until every connection is gone."""
         await self.pool.wait_closed()
+
+
+def _upgrading(protocols: bytes, extra: Fields | None) -> Fields:
+    """The lines that offer the origin these protocols (RFC 9110 7.8), and `extra`."""
+    lines = b"" if extra is None else extra.encode()
+    return Fields.trusted(b"Connection: Upgrade\r\nUpgrade: %b\r\n%b" % (protocols, lines))

@@ -55,7 +55,7 @@ class RequestHead:
             for version in (b"1.0", b"1.1", b"2", b"3")
         }
         # What is the same for all requests of a client to a host: from behind the path to the request id.
-        self.known: dict[tuple[str, bytes, bytes, bytes], tuple[bytes, bytes]] = {}
+        self.known: dict[tuple[str, bytes, bytes, bytes, bytes | None], tuple[bytes, bytes]] = {}
 
     def build(
         self, ctx: Context, method: bytes, body: Stream | None, extra: Fields | None, drop: tuple[bytes, ...]
@@ -72,15 +72,17 @@ class RequestHead:
             return self._build(ctx, method, body, extra, drop)
         if mask & CONNECTION:
             drop += connection_options(fields)
-        by = (ctx.client.address, request.scheme, request.host, request.version)
+        by = (ctx.client.address, request.scheme, request.host, request.version, ctx.origin_host)
         known = self.known.get(by)
         if known is None:
             if len(self.known) >= _KNOWN:  # clients choose these values: bound them
                 self.known.clear()
             known = self.known[by] = self._constant(*by)
-        query = request.query
+        target = ctx.origin_target
+        if target is None:
+            target = request.path if request.query is None else request.path + b"?" + request.query
         return b"".join((
-            method, b" ", request.path if query is None else request.path + b"?" + query,
+            method, b" ", target,
             known[0],
             fields.encode_without(_REMOVED + drop if drop else _REMOVED),
             known[1], ctx.request_id,
@@ -94,10 +96,12 @@ class RequestHead:
             return False
         return not mask & COOKIE or ctx.request.version not in _MANY_COOKIES
 
-    def _constant(self, address: str, scheme: bytes, host: bytes, version: bytes) -> tuple[bytes, bytes]:
+    def _constant(
+        self, address: str, scheme: bytes, host: bytes, version: bytes, origin_host: bytes | None
+    ) -> tuple[bytes, bytes]:
         """What stands before and behind the fields of a request nobody but its client spoke about."""
         return (
-            b" HTTP/1.1\r\nHost: %b\r\n" % (self.host or host or self.fallback_host),
+            b" HTTP/1.1\r\nHost: %b\r\n" % (origin_host or self.host or host or self.fallback_host),
             _first_hop(address, scheme, host) + self.path_plain[version] + b"X-Request-Id: ",
         )
 
@@ -123,10 +127,12 @@ class RequestHead:
             kept.remove(*connection_options(fields))
         if mask & COOKIE and request.version in _MANY_COOKIES:
             _join_cookies(kept)
-        query = request.query
+        target = ctx.origin_target
+        if target is None:
+            target = request.path if request.query is None else request.path + b"?" + request.query
         return b"".join((
-            method, b" ", request.path, b"" if query is None else b"?" + query, b" HTTP/1.1\r\nHost: ",
-            self.host or request.host or self.fallback_host, b"\r\n",
+            method, b" ", target, b" HTTP/1.1\r\nHost: ",
+            ctx.origin_host or self.host or request.host or self.fallback_host, b"\r\n",
             kept.encode(),
             about_client,
             path_taken,

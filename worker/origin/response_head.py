@@ -67,6 +67,7 @@ def read_head(block: bytes, *, to_head: bool) -> Head:
     except FieldError as error:
         raise HeadError(str(error)) from None
     mask = fields.mask
+    upgrade = fields.joined(b"upgrade") if status == 101 else None
     if mask & CONTENT_LENGTH and status == 200 and not to_head:
         length: int | None = int(fields.get(b"content-length") or b"")
         size = length or 0
@@ -80,6 +81,8 @@ def read_head(block: bytes, *, to_head: bool) -> Head:
     else:
         keep, idle_s = not old, None
         fields.remove(*_REMOVED)
+    if upgrade is not None:  # hop-by-hop, and the whole meaning of a 101
+        fields.append(b"Upgrade", upgrade)
     return Head(status, fields, size, length, keep and size != UNTIL_CLOSE, idle_s)
 
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, cast
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import TE, Fields
-from worker.message import Pinned, Response, Stream
+from worker.message import Pinned, Response, Stream, TunnelEnd
 from worker.pipeline import Finish
 from worker.protocol.flow import DISCARD_BYTES, RequestBody
 from worker.protocol.lending import COPY_BYTES, PATIENCE_NS, Lending
+from worker.protocol.tunnel import ClientEnd
 from worker.reasons import Fault, Side
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ class Answering:
 
     def _done(self) -> None:
         """The answer is written, the request may not be read."""
+        raise NotImplementedError
+
+    def _leave(self) -> bytes:
+        """The transport is somebody else's from now on; what was read ahead on it."""
         raise NotImplementedError
 
     # pipeline.Exchange
@@ -320,9 +325,31 @@ class Answering:
         finally:
             self._writable = None
 
-    def inform(self, status: int, fields: Fields) -> None:
+    def tunnel(self, ctx: Context, response: Response, finish: Finish) -> None:
+        """Write the 101 and give the connection away: what follows on it is not HTTP (RFC 9110 15.2.2)."""
+        origin = cast(TunnelEnd, response.body)
+        transport = self._transport
+        if ctx is not self._ctx or self._responding or transport is None or transport.is_closing():
+            ctx.error = client_gone("before its answer")
+            origin.close()
+            finish(ctx)
+            return
+        ctx.status = 101
+        is_full = self._paused
+        client = ClientEnd(self.server, transport, ctx, finish, held=self._leave(), is_full=is_full)
+        client.write(
+            response.fields.assemble(
+                status_line(101), self.server.date_line, -1, b"Connection: Upgrade\r\n", b""
+            )
+        )
+        client.join(origin)
+        origin.join(client)
+        client.start()
+        origin.start()
+
+    def inform(self, ctx: Context, status: int, fields: Fields) -> None:
         """Send an interim answer; HTTP/1.0 knows none (RFC 9110 15.2), and none follows the final one."""
-        if self._ctx is not None and not self._http10 and not self._responding:
+        if ctx is self._ctx and not self._http10 and not self._responding:
             self._write(b"".join((status_line(status), fields.encode(), b"\r\n")))
 
     def _continue_request(self) -> None:

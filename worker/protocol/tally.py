@@ -20,6 +20,10 @@ class Tally(Protocol):
         """A TLS handshake has ended."""
         ...
 
+    def tunnel(self, *, opened: bool) -> None:
+        """A connection has become a tunnel, or one that had is gone."""
+        ...
+
 
 class NoTally:
     """Keeps no numbers."""
@@ -34,4 +38,7 @@ class NoTally:
         pass
 
     def handshake(self, succeeded: bool) -> None:
+        pass
+
+    def tunnel(self, *, opened: bool) -> None:
         pass

@@ -68,8 +68,8 @@ def _cache_status(ctx: Context) -> str:
             parts.append("; stored")
         if ctx.stored or ctx.age_s >= 0:
             parts.append(f"; ttl={ctx.ttl_s}")
-        if ctx.outcome is Outcome.UPDATING:
-            parts.append("; collapsed")
+        if ctx.collapsed is not None:
+            parts.append("; collapsed" if ctx.collapsed else "; collapsed=?0")
     detail = ctx.error.fault if ctx.error is not None else ctx.not_storable
     if detail is not None:
         parts.append(f"; detail={detail}")

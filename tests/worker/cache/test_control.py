@@ -167,6 +167,10 @@ REQUESTS = [
         {b"Cache-Control": b"min-fresh=x"}, RequestControl(min_fresh=DELTA_MAX), id="unreadable min-fresh"
     ),
     pytest.param({b"Cache-Control": b"max-age=x"}, RequestControl(max_age=0), id="unreadable max-age"),
+    pytest.param({b"Cache-Control": b"stale-if-error=5"}, RequestControl(stale_if_error=5), id="errors"),
+    pytest.param(
+        {b"Cache-Control": b"stale-if-error"}, RequestControl(stale_if_error=0), id="no time is no permission"
+    ),
     pytest.param(
         {b"Cache-Control": b"only-if-cached, no-store"},
         RequestControl(only_if_cached=True, no_store=True),

@@ -44,12 +44,17 @@ def test_the_block_is_kept_as_it_goes_on_the_wire_without_what_belongs_to_one_me
         [
             (b"Date", b"d"), (b"Connection", b"close, X-Hop"), (b"X-Hop", b"1"),
             (b"Keep-Alive", b"timeout=5"),
-            (b"Content-Length", b"5"), (b"Age", b"3"), (b"Cache-Status", b"up; hit"), (b"Set-Cookie", b"a=b"),
-            (b"Set-Cookie", b"c=d"), (b"Proxy-Authenticate", b"Basic"), (b"Upgrade", b"h2c"),
+            (b"Content-Length", b"5"), (b"Age", b"3"), (b"Set-Cookie", b"a=b"),
+            (b"Set-Cookie", b"c=d"), (b"Cache-Tag", b"t"), (b"Surrogate-Key", b"t"), (b"xkey", b"t"),
+            (b"Edgecluster-Cache-Control", b"max-age=5"), (b"Cache-Status", b"up; hit"),
+            (b"Proxy-Authenticate", b"Basic"), (b"Upgrade", b"h2c"),
             (b"Via", b"1.1 up"),
         ]
     )  # fmt: skip
-    assert stored_block(fields) == b"Date: d\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\nVia: 1.1 up\r\n"
+    assert (
+        stored_block(fields)
+        == b"Date: d\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\nCache-Status: up; hit\r\nVia: 1.1 up\r\n"
+    )
     assert b"age" in fields
 
 

@@ -83,6 +83,12 @@ def test_a_crowd_makes_one_request() -> None:
         assert len(room.asked) == 1
         assert sorted(outcomes(answered)) == [Outcome.MISS] + [Outcome.UPDATING] * 49
         assert {one.body for one in answered if isinstance(one, Answered)} == {b"hello"}
+        assert collapsed(answered) == [None] + [True] * 49
+
+
+def collapsed(answered: list[Answered | BaseException]) -> list[bool | None]:
+    """For each: did it wait for another's fetch, and did that answer it?"""
+    return [one.ctx.collapsed for one in answered if isinstance(one, Answered)]
 
 
 def test_a_crowd_makes_one_request_for_a_streamed_body() -> None:
@@ -109,6 +115,7 @@ def test_waiters_go_alone_when_the_response_is_not_storable() -> None:
         assert {one.ctx.not_storable for one in answered if isinstance(one, Answered)} == {
             NotStorable.PRIVATE
         }
+        assert collapsed(answered) == [None] + [False] * 49
 
 
 def test_waiters_go_alone_when_every_use_must_be_validated() -> None:
@@ -631,6 +638,58 @@ def test_stale_if_error_serves_everybody_who_waited() -> None:
         answered = crowd(room, origin.gate, 10)
         assert outcomes(answered) == [Outcome.STALE] * 10
         assert len(room.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("control", "asked", "stale"),
+    [
+        pytest.param("max-age=60", "stale-if-error=60", True, id="a client's word alone"),
+        pytest.param("max-age=60", "stale-if-error=9", False, id="past it"),
+        pytest.param("max-age=60, stale-if-error=9", "stale-if-error=60", True, id="more than the origin's"),
+        pytest.param("max-age=60, stale-if-error=60", "stale-if-error=9", False, id="less"),
+        pytest.param("max-age=60, stale-if-error=60", "stale-if-error=x", False, id="unreadable"),
+        pytest.param("max-age=60, must-revalidate", "stale-if-error=60", False, id="must-revalidate"),
+        pytest.param("s-maxage=60", "stale-if-error=60", False, id="s-maxage"),
+        pytest.param("max-age=60, no-cache", "stale-if-error=60", False, id="no-cache"),
+    ],
+)
+def test_stale_if_error_of_a_request(control: str, asked: str, stale: bool) -> None:
+    with CacheRoom(answers(ok(b"old", cache_control=control, etag='"a"'), ok(b"sorry", 503))) as room:
+        room.ask()
+        room.clock.go(70)
+        answered = room.ask(fields=[(CC, asked.encode())])
+        assert answered.body == (b"old" if stale else b"sorry")
+
+
+def test_each_who_waited_for_a_failure_is_answered_by_its_own_word() -> None:
+    origin = Gated(ok(b"old", cache_control="max-age=60", etag='"a"'), broken_off())
+    with CacheRoom(origin) as room:
+        origin.gate.set()
+        room.ask()
+        origin.gate.clear()
+        room.clock.go(70)
+
+        async def two() -> list[Answered | BaseException]:
+            asked = [make_request(), make_request(fields=[(CC, b"stale-if-error=60")])]
+            tasks = [asyncio.create_task(room.answer(request)) for request in asked]
+            await spin()
+            origin.gate.set()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+        refused, served = room.run(two())
+        assert isinstance(refused, EdgeError)
+        assert isinstance(served, Answered)
+        assert served.body == b"old"
+        assert len(room.asked) == 2
+
+
+def test_who_ignores_clients_ignores_their_stale_if_error() -> None:
+    settings = CacheSettings(ignore_client=True)
+    origin = answers(ok(b"old", cache_control="max-age=60", etag='"a"'), ok(b"sorry", 503))
+    with CacheRoom(origin, settings) as room:
+        room.ask()
+        room.clock.go(70)
+        assert room.ask(fields=[(CC, b"stale-if-error=60")]).body == b"sorry"
 
 
 @pytest.mark.parametrize(

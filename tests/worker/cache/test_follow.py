@@ -1,11 +1,12 @@
 """Who waits for a large body reads it while it arrives, whichever worker fetches it."""
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 import pytest
 
-from tests.support.cache_room import CacheRoom, Pieces, broken_off, make_request, ok, read_body
+from tests.support.cache_room import Asked, CacheRoom, Pieces, broken_off, make_request, ok, read_body
 from tests.support.cache_workers import CacheWorkers, Order
 from tests.support.scripted_origin import ScriptedOrigin, script
 from worker.context import Context
@@ -262,3 +263,57 @@ def test_a_worker_that_dies_while_others_read_along_cuts_them_off_and_is_replace
         workers.tell(1, Order(origin.port, ["/"]))
         assert [one.body for one in workers.answers(1)] == [body]
         assert len(origin.requests) == 2
+
+
+WHOLE = FIRST + b"3" * 30_000 + SECOND + b"4" * 500
+
+
+def resumed(asked: Asked) -> Response:
+    """An origin that knows ranges."""
+    start = int((asked.fields.get(b"range") or b"").removeprefix(b"bytes=").rstrip(b"-"))
+    told = f"bytes {start}-{len(WHOLE) - 1}/{len(WHOLE)}"
+    return ok(Pieces(WHOLE[start:]), 206, etag='"e"', content_range=told)
+
+
+RESTS = [  # tag of the body, answer to the question for its rest -> is all of it had?
+    pytest.param('"e"', resumed, True, id="a range"),
+    pytest.param('"e"', lambda asked: ok(Pieces(WHOLE[:9], WHOLE[9:]), etag='"e"'), True, id="the whole"),
+    pytest.param('"e"', lambda asked: ok(Pieces(WHOLE), etag='"f"'), False, id="another body"),
+    pytest.param('"e"', lambda asked: ok(Pieces(WHOLE), etag='W/"e"'), False, id="perhaps another body"),
+    pytest.param(
+        '"e"', lambda asked: ok(Pieces(b"x"), 206, etag='"e"'), False, id="a part of nobody knows what"
+    ),
+    pytest.param('"e"', lambda asked: ok(b"", 503), False, id="an error"),
+    pytest.param('W/"e"', resumed, False, id="a weak tag"),
+]
+
+
+@pytest.mark.parametrize(("tag", "answer", "whole"), RESTS)
+def test_who_follows_what_proves_too_large_fetches_the_rest_of_that_very_body(
+    tag: str, answer: Callable[[Asked], Response], whole: bool
+) -> None:
+    more = asyncio.Event()
+
+    async def handler(asked: Asked) -> Response:
+        if b"if-range" in asked.fields:
+            assert asked.fields.get(b"if-range") == tag.encode()
+            return answer(asked)
+        return ok(Pieces(FIRST, more, WHOLE[len(FIRST) :]), cache_control=FRESH, etag=tag)
+
+    with CacheRoom(handler, CacheSettings(max_object_bytes=100_000)) as room:
+
+        async def both() -> None:
+            (_, mine), (_, other) = await asyncio.gather(ask(room), ask(room))
+            begun = await cast(Stream, other.body).read()
+            assert begun
+            more.set()
+            if whole:
+                assert begun + await read_body(other) == WHOLE
+            else:
+                with pytest.raises(EdgeError):
+                    await read_body(other)
+            assert await read_body(mine) == WHOLE
+            await room.settle()
+
+        room.run(both())
+        assert len(room.asked) == (1 if tag.startswith("W/") else 2)

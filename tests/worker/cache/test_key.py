@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.cache.key import (
-    Codings,
     cache_key,
     device_class,
     encoding_variant_key,
@@ -16,6 +15,8 @@ from worker.cache.key import (
     variant_key,
     vary_names,
 )
+from worker.cache.negotiation import Negotiation
+from worker.context import Client
 from worker.fields import Fields
 from worker.message import Request
 from worker.settings import KeySettings
@@ -88,50 +89,8 @@ def test_vary_names(lines: list[bytes], names: tuple[bytes, ...]) -> None:
     assert vary_names(Fields.of((b"Vary", line) for line in lines)) == names
 
 
-REDUCED = [
-    pytest.param(None, b"", id="absent"),
-    pytest.param(b"", b"", id="empty"),
-    pytest.param(b"gzip, deflate, br, zstd", b"zstd, br, gzip", id="a browser"),
-    pytest.param(b"gzip,br", b"br, gzip", id="our preference decides a tie"),
-    pytest.param(b"gzip;q=1.0, br;q=0.5", b"gzip, br", id="the client's preference first"),
-    pytest.param(b"GZIP;Q=0.5", b"gzip", id="case-insensitive"),
-    pytest.param(b"x-gzip", b"gzip", id="the old name"),
-    pytest.param(b"gzip;q=0, br", b"br", id="refused by q=0"),
-    pytest.param(b"gzip;q=x, br", b"br", id="an unreadable q refuses"),
-    pytest.param(b"deflate, compress", b"", id="none of ours"),
-    pytest.param(b"*", b"zstd, br, gzip", id="any"),
-    pytest.param(b"br;q=0, *", b"zstd, gzip", id="any but one"),
-    pytest.param(b"gzip, identity;q=0", b"gzip, identity;q=0", id="identity refused"),
-    pytest.param(b"gzip, *;q=0", b"gzip, identity;q=0", id="identity refused by *"),
-    pytest.param(b"identity, gzip;q=0.5", b"", id="identity preferred"),
-]
-
-
-@pytest.mark.parametrize(("value", "reduced"), REDUCED)
-def test_accept_encoding_is_reduced_to_what_we_serve(value: bytes | None, reduced: bytes) -> None:
-    fields = Fields.of([] if value is None else [(b"Accept-Encoding", value)])
-    assert Codings(CODINGS).reduce(fields) == reduced
-
-
-@given(st.lists(st.sampled_from(["gzip", "br;q=0.5", "zstd;q=0", "*", "identity;q=0", "deflate"])))
-def test_reducing_twice_changes_nothing(members: list[str]) -> None:
-    """The origin is asked with the reduced field: it must select the same variant."""
-    codings = Codings(CODINGS)
-    once = codings.reduce(Fields.of([(b"Accept-Encoding", ", ".join(members).encode())]))
-    # Preference among the reduced is kept by order alone, and ties are ours to decide.
-    twice = codings.reduce(Fields.of([(b"Accept-Encoding", once)]))
-    assert sorted(twice.split(b", ")) == sorted(once.split(b", "))
-
-
-def test_memory_for_accept_encoding_values_is_bounded() -> None:
-    codings = Codings(CODINGS)
-    for number in range(10_000):
-        codings.reduce(Fields.of([(b"Accept-Encoding", b"gzip, x%d" % number)]))
-    assert len(codings._reduced) <= 4096
-
-
 def key(names: tuple[bytes, ...], *lines: tuple[bytes, bytes], serial: bytes = b"12345678") -> bytes:
-    return variant_key(b"http://a/", serial, names, Fields.of(lines), Codings(CODINGS))
+    return variant_key(b"http://a/", serial, names, Fields.of(lines), Negotiation(CODINGS))
 
 
 def test_variants_differ_by_the_named_fields_only() -> None:
@@ -224,6 +183,17 @@ def test_fields_and_cookies_that_count_are_parts_of_their_own() -> None:
     assert ruled(None, rules) == b"\0-\0-\0-"
     fields = [(b"X-Country", b"fr"), (b"Cookie", b"a=1; lang=de"), (b"Cookie", b"lang=en;b=")]
     assert ruled(b"q", rules, fields) == b"?q\0=fr\0=de; en\0="
+
+
+def test_the_country_of_a_client_is_a_part_that_a_purge_need_not_know() -> None:
+    client = Client("192.0.2.1", 1, b"", "http://127.0.0.1:80")
+    rules = KeySettings(country=True)
+    made = [
+        key_maker(rules, lambda client, code=code: code)(request(), client) for code in (b"DE", b"FR", b"")
+    ]
+    url = cache_key(request())
+    assert made == [url + b"\0=DE", url + b"\0=FR", url + b"\0-"]
+    assert key_maker(rules)(request()) == url + b"\0-"
 
 
 def test_long_parts_become_a_digest_that_still_tells_them_apart() -> None:

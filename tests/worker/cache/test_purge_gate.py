@@ -11,6 +11,8 @@ from worker.cache.purge_gate import PurgeGate
 from worker.context import Context
 from worker.fields import Fields
 from worker.message import Response
+from worker.observe.counters import PURGES
+from worker.observe.purges import Purges
 from worker.reasons import Block, Outcome
 from worker.settings import CacheSettings, KeySettings, Network
 
@@ -27,7 +29,9 @@ def refuse(ctx: Context, status: int, block: Block) -> Response:
 
 
 def gate(room: CacheRoom, allowed: tuple[Network, ...] = ALLOWED) -> PurgeGate:
-    return PurgeGate(allowed, room.segment.cache, key_maker(room.settings.key), refuse)
+    return PurgeGate(
+        allowed, room.segment.cache, key_maker(room.settings.key), refuse, Purges(room.segment.statistics)
+    )
 
 
 def asked(room: CacheRoom, path: str, method: bytes = b"PURGE", soft: bool = False) -> Context:
@@ -50,6 +54,7 @@ def test_a_purge_from_the_list_is_carried_out(soft: bool) -> None:
             assert (response.status, said) == (200, {"purged": found, "soft": soft, "generation": generation})
             assert response.fields.get(b"cache-control") == b"no-store"
             assert (ctx.outcome, ctx.forward) == (Outcome.NONE, None)
+        assert room.segment.statistics.total(PURGES) == 2
         assert room.outcome("/a?b") == ("stale" if soft else "miss")
 
 

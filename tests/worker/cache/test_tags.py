@@ -99,21 +99,66 @@ def test_an_answer_that_is_passed_on_shows_no_tags(method: bytes) -> None:
         assert b"xkey" not in answered.fields
 
 
-def test_tags_stay_through_a_revalidation() -> None:
+def retagged(body: bytes = b"body", **not_modified: str) -> CacheRoom:
+    """A room whose origin gives the tag "old", and says in its 304 what is given here."""
+
     async def handler(asked: Asked) -> Response:
         if asked.fields.get(b"if-none-match"):
-            return ok(b"", 304, etag='"e"', cache_control="max-age=60", xkey="new")
-        return ok(b"body", etag='"e"', cache_control="max-age=10", xkey="old", vary="x")
+            return ok(b"", 304, etag='"e"', cache_control="max-age=60", **not_modified)
+        return ok(body, etag='"e"', cache_control="max-age=10", xkey="old", vary="x")
+
+    return CacheRoom(handler, store_filters=(drop_tags,))
+
+
+def revalidate(room: CacheRoom) -> None:
+    room.ask("/a")
+    room.clock.go(11)
+    again = room.ask("/a")
+    assert again.ctx.outcome.value == "revalidated"
+    assert b"xkey" not in again.fields
+    assert room.outcome("/a") == "hit"
+
+
+def test_tags_stay_through_a_304_that_names_none() -> None:
+    with retagged() as room:
+        revalidate(room)
+        room.segment.cache.purge_tag(b"old")
+        assert room.outcome("/a") == "miss"
+
+
+@pytest.mark.parametrize("body", [b"body", b"x" * 200_000], ids=["small", "large"])
+def test_the_tags_of_a_304_take_the_place_of_those_stored(body: bytes) -> None:
+    with retagged(body, xkey="new newer") as room:
+        revalidate(room)
+        room.segment.cache.purge_tag(b"old")
+        assert room.outcome("/a") == "hit"
+        room.segment.cache.purge_tag(b"newer")
+        assert room.outcome("/a") == "miss"
+
+
+def test_a_304_with_more_tags_than_are_kept_ends_what_is_stored() -> None:
+    with retagged(cache_tag=",".join(map(str, range(MAX_TAGS + 1)))) as room:
+        room.ask("/a")
+        room.clock.go(11)
+        again = room.ask("/a")
+        assert (again.body, again.ctx.not_storable) == (b"body", NotStorable.TOO_MANY_TAGS)
+        assert room.outcome("/a") == "miss"
+
+
+def test_the_answer_to_head_renews_tags_and_shows_none() -> None:
+    async def handler(asked: Asked) -> Response:
+        if asked.method == b"HEAD":
+            return ok(etag='"e"', cache_control="max-age=60", xkey="new")
+        return ok(etag='"e"', cache_control="max-age=10", xkey="old")
 
     with CacheRoom(handler, store_filters=(drop_tags,)) as room:
         room.ask("/a")
         room.clock.go(11)
-        again = room.ask("/a")
-        assert again.ctx.outcome.value == "revalidated"
-        assert b"xkey" not in again.fields
+        room.ask("/a", method=b"HEAD")
+        hit = room.ask("/a")
+        assert hit.ctx.outcome.value == "hit"
+        assert b"xkey" not in hit.fields
         room.segment.cache.purge_tag(b"new")
-        assert room.outcome("/a") == "hit"
-        room.segment.cache.purge_tag(b"old")
         assert room.outcome("/a") == "miss"
 
 
@@ -129,7 +174,8 @@ def test_a_purge_by_tag_wins_over_a_fetch_begun_before() -> None:
         return ok(b"old", cache_control="max-age=60", xkey="t")
 
     with CacheRoom(handler) as room:
-        assert room.ask("/a").ctx.stored is False
+        refused = room.ask("/a").ctx
+        assert (refused.stored, refused.not_storable) == (False, NotStorable.PURGED)
         assert room.segment.cache.get(cache_key(make_request("/a")), room.clock()) is None
 
 

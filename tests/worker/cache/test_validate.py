@@ -45,6 +45,7 @@ CONDITIONS = [  # request, etag, last modified, date -> 304?
     pytest.param({b"If-Modified-Since": OLD}, None, NEW, None, False, id="earlier date"),
     pytest.param({b"If-Modified-Since": OLD_850}, None, OLD, None, True, id="another format"),
     pytest.param({b"If-Modified-Since": b"now"}, None, OLD, None, False, id="unreadable date"),
+    pytest.param({b"If-Modified-Since": NEW + b", " + NEW}, None, OLD, None, False, id="two dates"),
     pytest.param({b"If-Modified-Since": OLD}, None, None, OLD, True, id="Date stands in"),
     pytest.param({b"If-Modified-Since": OLD}, None, None, None, False, id="nothing to compare"),
     pytest.param(

@@ -109,6 +109,14 @@ def test_every_finished_request_is_counted_where_it_belongs(segment: Segment) ->
     assert sum(value for key, value in got.items() if "_responses_total{" in key) == len(MIX)
 
 
+def test_the_duration_of_a_tunnel_is_the_wait_for_it(segment: Segment) -> None:
+    tunnel = finished(Outcome.BYPASS, 101, origin="http://o", connect_ns=1_000_000, first_byte_ns=2_000_000)
+    tunnel.started_ns -= 3600 * 10**9
+    Metrics(segment.statistics)(tunnel)
+    got = samples(prometheus(segment.statistics.totals(), {}, {}))
+    assert got['edgecluster_request_duration_seconds_sum{source="origin"}'] == pytest.approx(0.003)
+
+
 def test_durations_are_counted_cumulatively(segment: Segment) -> None:
     observe = Metrics(segment.statistics)
     fast, slow, slowest = finished(Outcome.HIT), finished(Outcome.HIT), finished(Outcome.HIT)
@@ -165,6 +173,29 @@ def test_what_the_segment_tells_of_itself_is_printed(segment: Segment) -> None:
     assert got["edgecluster_cache_pages"] > 0
     assert got["edgecluster_cache_objects"] == 0
     assert got["edgecluster_cache_stripe_repairs_total"] == 0
+
+
+def test_groups_of_origins_are_printed_by_their_configured_names() -> None:
+    servers = [
+        {"url": "http://10.0.0.1", "state": "healthy", "ejections": 3},
+        {"url": "http://10.0.0.2", "state": "ejected", "ejections": 1},
+        {"url": "http://10.0.0.3", "state": "unhealthy", "ejections": 0},
+    ]
+    groups = [
+        {"name": "app", "servers": servers, "breaker": {"state": "half-open", "openings": 2}},
+        {"name": "other", "servers": servers[:1], "breaker": None},
+    ]
+    got = samples(prometheus([0] * STATISTICS, {}, {}, groups))
+    assert {name: value for name, value in got.items() if "origin_up" in name} == {
+        'edgecluster_origin_up{group="app",server="http://10.0.0.1"}': 1,
+        'edgecluster_origin_up{group="app",server="http://10.0.0.2"}': 0,
+        'edgecluster_origin_up{group="app",server="http://10.0.0.3"}': 0,
+        'edgecluster_origin_up{group="other",server="http://10.0.0.1"}': 1,
+    }
+    assert got['edgecluster_origin_ejections_total{group="app",server="http://10.0.0.1"}'] == 3
+    assert got['edgecluster_origin_breaker_open{group="app"}'] == 1
+    assert got['edgecluster_origin_breaker_openings_total{group="app"}'] == 2
+    assert sum("breaker" in name for name in got) == 2
 
 
 def test_the_summary_counts_what_an_operator_asks_first(segment: Segment) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.origin_client import Upload, context, fetching, read_all, run, until
 from tests.support.scripted_origin import ScriptedOrigin, Wire, answer, chunked, script
+from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.origin.body import HIGH_WATER_BYTES, Body
@@ -413,7 +414,9 @@ def test_early_hints_are_told_and_the_final_answer_follows():
     async def main():
         async with fetching(origin.url) as fetch:
             told: list[tuple[int, list[tuple[bytes, bytes]]]] = []
-            response = await fetch(context(), inform=lambda *hint: told.append((hint[0], hint[1].items())))
+            ctx = context()
+            ctx.inform = lambda _ctx, status, fields: told.append((status, fields.items()))
+            response = await fetch(ctx)
             assert response.body == b"ok"
             assert told == [(103, [(b"Link", b"</a.css>")])]
             assert (await fetch(context())).body == b"ok"
@@ -507,7 +510,7 @@ def test_a_fetch_cancelled_when_its_answer_comes_leaves_the_next_one_alone(soon,
         async with fetching(origin.url) as fetch:
             loop = asyncio.get_running_loop()
 
-            def cancel(status: int, fields: Fields) -> None:
+            def cancel(ctx: Context, status: int, fields: Fields) -> None:
                 # The hints and the answer came in one read: what is scheduled here runs before the fetch
                 # wakes up, when its answer is there already.
                 if soon:
@@ -515,7 +518,9 @@ def test_a_fetch_cancelled_when_its_answer_comes_leaves_the_next_one_alone(soon,
                 else:
                     task.cancel()
 
-            task = loop.create_task(fetch(context(), inform=cancel))
+            ctx = context()
+            ctx.inform = cancel
+            task = loop.create_task(fetch(ctx))
             with pytest.raises(asyncio.CancelledError):
                 await task
             if streamed:

@@ -168,3 +168,21 @@ def test_the_request_itself_stays_as_it_was():
     before = ctx.request.fields.items()
     built(ctx, drop=(b"cookie",), extra=Fields.of([(b"If-None-Match", b'"x"')]))
     assert ctx.request.fields.items() == before
+
+
+@pytest.mark.parametrize("line", [(b"X-A", b"1"), (b"TE", b"trailers")], ids=["usual", "unusual"])
+def test_a_rewritten_target_and_host_take_the_place_of_the_clients(line):
+    ctx = context(path=b"/api/a", query=b"x=1", fields=[line])
+    ctx.origin_target, ctx.origin_host = b"/v2/a?y", b"app.test"
+    first, fields = built(ctx, OriginSettings("http", "origin.example", 8080, host_header="b.example"))
+    assert first == b"GET /v2/a?y HTTP/1.1"
+    assert fields[b"host"] == b"app.test"
+    assert fields[b"x-forwarded-host"] == b"example.org"
+
+
+def test_a_rewritten_host_is_not_remembered_for_other_routes():
+    head = RequestHead(OriginSettings("http", "origin.example", 8080), "edge", "edge-7")
+    ctx = context()
+    ctx.origin_host = b"app.test"
+    assert b"\r\nHost: app.test\r\n" in head.build(ctx, b"GET", None, None, ())
+    assert b"\r\nHost: example.org\r\n" in head.build(context(), b"GET", None, None, ())

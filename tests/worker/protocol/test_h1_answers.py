@@ -394,7 +394,7 @@ def test_a_client_that_does_not_take_its_answers_gets_no_more_requests_handled()
 def test_interim_answers_reach_1_1_clients_only() -> None:
     async def test() -> None:
         def gate(ctx: Context) -> Response:
-            edge.connection.inform(103, Fields.of([(b"Link", b"</a.css>; rel=preload")]))
+            edge.connection.inform(ctx, 103, Fields.of([(b"Link", b"</a.css>; rel=preload")]))
             return text(ctx)
 
         async with H1Edge(gate) as edge:

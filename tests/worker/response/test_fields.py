@@ -51,7 +51,7 @@ CASES = {
         b"edgecluster; fwd=uri-miss; fwd-status=200; detail=no-store",
     ),
     "collapsed": (
-        outcome(Outcome.UPDATING, forward=Forward.URI_MISS, age_s=0, ttl_s=60),
+        outcome(Outcome.UPDATING, forward=Forward.URI_MISS, collapsed=True, age_s=0, ttl_s=60),
         b"edgecluster; fwd=uri-miss; ttl=60; collapsed",
     ),
     "revalidated": (
@@ -73,8 +73,18 @@ CASES = {
         b"edgecluster; fwd=method; fwd-status=201",
     ),
     "collapsed into a fetch under way": (
-        outcome(Outcome.UPDATING, forward=Forward.VARY_MISS, age_s=3, ttl_s=-1),
+        outcome(Outcome.UPDATING, forward=Forward.VARY_MISS, collapsed=True, age_s=3, ttl_s=-1),
         b"edgecluster; fwd=vary-miss; ttl=-1; collapsed",
+    ),
+    "waited in vain": (
+        outcome(
+            Outcome.MISS,
+            forward=Forward.URI_MISS,
+            forwarded_status=200,
+            collapsed=False,
+            not_storable=NotStorable.PRIVATE,
+        ),
+        b"edgecluster; fwd=uri-miss; fwd-status=200; collapsed=?0; detail=private",
     ),
     "expired": (
         outcome(Outcome.EXPIRED, forward=Forward.STALE, forwarded_status=200, stored=True, ttl_s=60),

@@ -1,0 +1,10 @@
+from worker.context cimport Context
+
+cdef class CanonicalRedirect:
+    cdef public bint _upgrades
+    cdef public bytes _port, _host
+
+cdef class Redirects:
+    cdef public dict _whole
+    cdef public list _patterns
+    cdef public object _any

@@ -1,0 +1,1 @@
+from worker.context cimport Context
