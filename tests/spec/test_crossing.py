@@ -11,4 +11,4 @@ def test_nobody_gets_what_was_made_for_another(tmp_path: Path) -> None:
     assert outcome.crossings == []
     assert outcome.broken == []
     shared = [count for name, count in outcome.by_kind.items() if crossing.KINDS[name].is_shared]
-    assert all(count["hits"] and count["collapsed"] and count["of others"] for count in shared)  # it could have
+    assert all(count["hits"] and count["collapsed"] and count["of others"] for count in shared)
