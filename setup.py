@@ -49,6 +49,8 @@ HIT_PATH = [
     "worker.origin.connection",
     "worker.origin.pool",
     "worker.origin.fetch",
+    "worker.origin.group",
+    "worker.origin.balance",
     "worker.origin.recent",
     "worker.origin.standing",
     "worker.origin.breaker",

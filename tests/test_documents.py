@@ -41,6 +41,15 @@ def test_the_configuration_in_the_page_on_purging_is_one_that_works(tmp_path: Pa
     assert route.cache.key.device
 
 
+def test_the_configuration_in_the_page_on_origins_is_one_that_works(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/origins.md").read_text(), re.DOTALL)
+    path = tmp_path / "edge.yaml"
+    path.write_text(example)
+    [site] = load(path).worker.sites
+    names = {route.prefix: getattr(route.origin, "name", None) for route in site.routes}
+    assert names == {b"/": "shop", b"/static/": "shop.example/static/", b"/search/": None}
+
+
 def test_the_configuration_in_the_page_on_faults_is_one_that_works(tmp_path: Path) -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/faults.md").read_text(), re.DOTALL)
     path = tmp_path / "edge.yaml"

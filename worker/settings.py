@@ -303,8 +303,8 @@ class WorkerSettings:
     drain_timeout_s: float = 30.0
     http2: bool = True  # on https listeners, for clients that offer it
     http2_plain: bool = False  # on http listeners, for clients that begin with its preface
-    geo: GeoSettings = GeoSettings()
     resolvers: tuple[str, ...] = ()  # address:port of DNS servers; (): those of /etc/resolv.conf
+    geo: GeoSettings = GeoSettings()
 
     @property
     def servers(self) -> tuple[OriginSettings, ...]:

@@ -202,12 +202,12 @@ def geo(settings: ClusterSettings) -> Iterator[Finding]:
 
 
 def origins(settings: ClusterSettings) -> Iterator[Finding]:
-    """Each origin's name resolves (only a warning if not: it may when it is asked) and its TLS files load.
+    """Each server's name resolves (only a warning if not: it may when it is asked) and its TLS files load.
 
     A directory can be read.
     """
-    every = (route.origin for site in settings.worker.sites for route in site.routes)
-    for origin in dict.fromkeys(every):
+    every = dict.fromkeys(route.origin for site in settings.worker.sites for route in site.routes)
+    for origin in every:
         if isinstance(origin, DirectorySettings):
             yield directory(origin, settings)
     servers = settings.worker.servers

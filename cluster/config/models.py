@@ -7,18 +7,16 @@ are written once.
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from cluster.config.origins import Origin
 from cluster.config.rewriting import Headers, Hsts, Redirect, Rewrite
 from cluster.config.values import (
     Block,
     CacheSize,
     Count,
-    CountOrZero,
     Duration,
-    DurationOrZero,
     Expects,
-    FileName,
     FilePath,
     Flag,
     HostName,
@@ -26,7 +24,6 @@ from cluster.config.values import (
     Listener,
     Many,
     OneOrMany,
-    OriginAddress,
     ProtocolName,
     Rate,
     Resolver,
@@ -42,11 +39,9 @@ from cluster.config.values import (
 from worker.settings import (
     CacheSettings,
     CompressionSettings,
-    DirectorySettings,
     Limits,
     ListenerSettings,
     LogSettings,
-    OriginSettings,
     WorkerSettings,
 )
 
@@ -164,88 +159,6 @@ class Http2(Section):
     @classmethod
     def expand(cls, value: object) -> object:
         return {"tls": value} if isinstance(value, bool) else value
-
-
-_origin = OriginSettings("http", "-", 80)
-
-
-class Origin(Section):
-    """What has the content: a server or a directory. A URL alone is short for `{url: URL}`."""
-
-    url: OriginAddress = Field(
-        description="Scheme, host and port of a server, or a directory as file:///var/www/site or ./public."
-    )
-    host_header: HostName | None = Field(
-        default=None, description="Host to send; the client's own when not given."
-    )
-    server_name: HostName | None = Field(
-        default=None, description="Name for SNI and the certificate check; the URL's host when not given."
-    )
-    verify: Flag = Field(default=_origin.verify, description="Check the origin's certificate.")
-    ca_file: Annotated[FilePath | None, Expects("the path of a PEM file")] = Field(
-        default=None, description="PEM file of the authorities to trust instead of the system's."
-    )
-    client_certificate: Annotated[FilePath | None, Expects("the path of a PEM file")] = Field(
-        default=None, description="PEM file of the certificate to show to the origin (mutual TLS)."
-    )
-    client_key: Annotated[FilePath | None, Expects("the path of a PEM file")] = Field(
-        default=None, description="PEM file of its private key; client_certificate itself when not given."
-    )
-    connect_timeout: Duration = Field(default=_origin.connect_timeout_s, description="To open a connection.")
-    first_byte_timeout: Duration = Field(
-        default=_origin.first_byte_timeout_s, description="From the request sent to the answer's first byte."
-    )
-    idle_timeout: Duration = Field(
-        default=_origin.idle_timeout_s, description="Between two pieces of the answer."
-    )
-    total_timeout: DurationOrZero = Field(
-        default=_origin.total_timeout_s, description="From the request to the end of its answer; 0 for none."
-    )
-    tunnel_idle_timeout: Duration = Field(
-        default=_origin.tunnel_idle_timeout_s,
-        description="While no byte comes from either side of an upgraded connection (WebSocket).",
-    )
-    keepalive: DurationOrZero = Field(
-        default=_origin.keepalive_s, description="How long an idle connection is kept."
-    )
-    keepalive_connections: CountOrZero = Field(
-        default=_origin.keepalive_connections, description="Idle connections kept per worker."
-    )
-    connections: Count = Field(default=_origin.connections, description="Connections at once per worker.")
-    queue: CountOrZero = Field(
-        default=_origin.queue, description="Requests per worker that may wait for one of them; 503 above."
-    )
-    queue_timeout: Duration = Field(
-        default=_origin.queue_timeout_s, description="How long they wait; 503 after."
-    )
-    header: Size = Field(default=_origin.header_bytes, description="Largest header section of an answer.")
-    max_response: SizeOrZero = Field(
-        default=_origin.response_bytes, description="Largest body of an answer; 0 for any."
-    )
-    retries: CountOrZero = Field(
-        default=_origin.retries, description="Further attempts, where another one is safe."
-    )
-    index: Annotated[Many[FileName] | None, Expects("the name of a file such as index.html")] = Field(
-        default=None,
-        description="Files that stand for a directory, the first there is; else index.html.",
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> "Origin":
-        is_directory = isinstance(self.url, DirectorySettings)
-        if self.index is not None and not is_directory:
-            raise ValueError("'index' is for a directory, and the URL is that of a server")
-        others = sorted(self.model_fields_set - {"url", "index"})
-        if is_directory and others:
-            raise ValueError(f"'{others[0]}' is for a server, and the URL is that of a directory")
-        return self
-
-    short_hand: ClassVar = {"type": "string", "examples": ["http://127.0.0.1:8000", "file:///var/www/site"]}
-    short_words: ClassVar = "a URL such as http://127.0.0.1:8000"
-
-    @classmethod
-    def expand(cls, value: object) -> object:
-        return {"url": value} if isinstance(value, str) else value
 
 
 _LANGUAGE = Annotated[
@@ -489,6 +402,9 @@ class Config(Section):
         default=LimitsSection(), description="Bounds on what one client may send or hold."
     )
     http2: Http2 = Field(default=Http2(), description="HTTP/2; on https listeners when not given.")
+    origins: dict[Token, Origin] = Field(
+        default={}, description="Origins by name, which any site or route may use."
+    )
     sites: list[Site] = Field(default=[], description="What is served, by host name.")
     name: Token = Field(
         default=_worker.name, description="How the edge calls itself in Via, Cache-Status and CDN-Loop."

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from cluster.config.document import Location
-from cluster.config.models import Access, Config, Origin, RateLimit, Rules
+from cluster.config.models import Access, Config, RateLimit, Rules
+from cluster.config.origin_rules import Broken, broken_origin_rules
 from worker.settings import ListenerSettings
-
-Broken = Iterator[tuple[Location, str]]
 
 
 def broken_rules(config: Config) -> Broken:
@@ -23,7 +22,7 @@ def broken_rules(config: Config) -> Broken:
     yield from names_differ(config)
     yield from every_path_has_an_origin(config)
     yield from prefixes_differ(config)
-    yield from client_certificates_can_be_shown(config)
+    yield from broken_origin_rules(config)
     yield from access_is_decided(config)
     yield from limits_agree(config)
     yield from a_kept_cache_is_used(config)
@@ -106,24 +105,6 @@ def prefixes_differ(config: Config) -> Broken:
                 where = "sites", index, "routes", position, "prefix"
                 yield where, f"the prefix '{route.prefix}' has a route in this site already"
             seen.add(route.prefix)
-
-
-def client_certificates_can_be_shown(config: Config) -> Broken:
-    """A client certificate needs TLS, a key needs its certificate."""
-    for location, origin in _all_origins(config):
-        if origin.client_key is not None and origin.client_certificate is None:
-            yield (*location, "client_key"), "a key without its client_certificate"
-        elif origin.client_certificate is not None and getattr(origin.url, "scheme", "") != "https":
-            yield (*location, "client_certificate"), "a certificate is shown over https:// only"
-
-
-def _all_origins(config: Config) -> Iterator[tuple[Location, Origin]]:
-    for index, site in enumerate(config.sites):
-        if site.origin is not None:
-            yield ("sites", index, "origin"), site.origin
-        for position, route in enumerate(site.routes):
-            if route.origin is not None:
-                yield ("sites", index, "routes", position, "origin"), route.origin
 
 
 def access_is_decided(config: Config) -> Broken:

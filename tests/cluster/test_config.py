@@ -400,11 +400,11 @@ class TestMeaning:
         [
             (
                 "by_status: {100: 1s}",
-                "bad value '100' for 'sites[0].cache.by_status.100': is no status from 200 to 599 and no class of them",
+                "bad value '100' for 'sites[0].cache.by_status.100': is no status from 200 to 599 and no class of them (expects a status such as 404, or a class of them such as 5xx)",
             ),
             (
                 "by_status: {404: x}",
-                "bad value 'x' for 'sites[0].cache.by_status.404': not a number with a unit",
+                "bad value 'x' for 'sites[0].cache.by_status.404': not a number with a unit (expects a duration of whole seconds such as 30s or 5m, or 0)",
             ),
             (
                 "by_status: 5",
@@ -510,7 +510,7 @@ class TestErrors:
         (message,) = errors_of(tmp_path, text)
         assert message.startswith(
             "edge.yaml:3:5: unknown key 'orgin' in 'sites[0]'; did you mean 'origin'? "
-            "(expects a URL such as http://127.0.0.1:8000 or a mapping with url,"
+            "(expects a URL such as http://127.0.0.1:8000, a list of URLs, a name under 'origins' or a mapping with url, "
         )
 
     def test_an_unknown_key_unlike_any_other_gets_the_list(self, tmp_path: Path) -> None:
@@ -568,11 +568,13 @@ class TestErrors:
              "1:60: the prefix '/a' has a route in this site already"),
             ("{origin: http://a, routes: [{prefix: a}]}",
              "1:46: bad value 'a' for 'sites[0].routes[0].prefix' (expects a path such as /images/)"),
-            ("{origin: {host_header: a}}", "1:18: missing key 'url' in 'sites[0].origin' "
-             "(expects the origin's URL such as http://127.0.0.1:8000)"),
+            ("{origin: {host_header: a}}", "1:18: an origin needs a 'url' such as http://127.0.0.1:8000, or several "
+             "under 'servers'"),
             ("{origin: http://a:0}", "1:18: bad value 'http://a:0' for 'sites[0].origin': an origin needs a port "
              "(expects the origin's URL such as http://127.0.0.1:8000)"),
-            ("{origin: a.example}", "1:18: bad value 'a.example' for 'sites[0].origin': must begin with http:// or "
+            ("{origin: a.example}", "1:18: 'a.example' is no URL such as http://127.0.0.1:8000 and no name under "
+             "'origins'; there is none"),
+            ("{origin: a.example:80}", "1:18: bad value 'a.example:80' for 'sites[0].origin': must begin with http:// or "
              "https:// (expects the origin's URL such as http://127.0.0.1:8000)"),
             ("{origin: http://a}, {origin: http://a}", "1:29: any host is served by sites[0] already"),
             ("{origin: http://a, hosts: a}, {origin: http://a, hosts: [b, a]}",
@@ -689,8 +691,9 @@ class TestSchema:
         schema = json.loads(json.dumps(json_schema()))
         assert schema["additionalProperties"] is False
         assert {"type": "boolean"} in schema["$defs"]["Cache"]["anyOf"]
-        origin = {"type": "string", "examples": ["http://127.0.0.1:8000", "file:///var/www/site"]}
-        assert origin in schema["$defs"]["Origin"]["anyOf"]
+        word = {"type": "string", "examples": ["http://127.0.0.1:8000", "file:///var/www/site", "backend"]}
+        servers = {"type": "array", "items": {"$ref": "#/$defs/Server"}}
+        assert schema["$defs"]["Origin"]["anyOf"][:2] == [word, servers]
         one, many = schema["properties"]["listen"]["anyOf"]
         assert (one["type"], many["type"]) == ("string", "array")
 

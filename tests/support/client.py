@@ -55,9 +55,8 @@ async def ask_many(
 
 
 async def _read(reader: asyncio.StreamReader, method: str) -> Answer:
-    head = "HTTP/1.1 1"
-    while head.startswith("HTTP/1.1 1"):  # interim answers are not what was asked for
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    while (head := (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")).startswith("HTTP/1.1 1"):
+        pass  # an interim answer
     status, *lines = head.rstrip().split("\r\n")
     answer = Answer(int(status.split(" ")[1]))
     for line in lines:

@@ -13,6 +13,7 @@ from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.message import Body, Request, Stream
 from worker.origin.fetch import OriginFetch
+from worker.origin.pool import Pool
 from worker.origin.resolve import Resolver
 from worker.settings import OriginSettings
 
@@ -91,7 +92,7 @@ async def fetching(
     scheme, _, address = url.partition("://")
     host, _, port = address.rpartition(":")
     settings = OriginSettings(scheme, host.strip("[]"), int(port), **options)
-    fetch = OriginFetch(settings, "edge-test", resolver=resolver)
+    fetch = OriginFetch(settings, "edge-test", pool=Pool(settings, resolver))
 
     async def sweep() -> None:
         while True:

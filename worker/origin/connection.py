@@ -116,8 +116,8 @@ class Connection:
         """Send a request; the future is its final answer, or the EdgeError why there is none.
 
         That answer is a 101 with a TunnelEnd where the origin switches to one of the protocols in `upgrade`,
-        which are those that `head` offers. Interim answers go to the client of `informed`.
-        `deadline_ns`: when the answer must be complete, 0 for any time.
+        which are those that `head` offers. Interim answers go to the client of `informed`. The answer must be
+        complete by `deadline_ns`; 0 for any time.
         """
         answer: Future[Response] = self.loop.create_future()
         self.answer = answer

@@ -1,4 +1,7 @@
-"""The origin stage: one request to one origin, retried only where that is safe."""
+"""The origin stage: one request to one origin, retried only where that is safe.
+
+What is tried at another server of a group is the group's business.
+"""
 
 from asyncio import CancelledError
 from time import monotonic_ns
@@ -10,7 +13,6 @@ from worker.message import Response
 from worker.origin.connection import Connection
 from worker.origin.pool import Pool
 from worker.origin.request_head import RequestHead
-from worker.origin.resolve import Resolver
 from worker.reasons import Fault, Side
 from worker.settings import OriginSettings
 from worker.upgrade import let_through
@@ -19,7 +21,7 @@ from worker.upgrade import let_through
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
 # Worth another try at once on the same origin; a bad certificate or a reached limit will not be better.
-_PASSING = frozenset(
+PASSING = frozenset(
     (Fault.CONNECT_REFUSED, Fault.CONNECT_TIMEOUT, Fault.TERMINATED, Fault.TLS, Fault.UNAVAILABLE)
 )
 
@@ -28,8 +30,8 @@ class OriginFetch:
     """`pipeline.Fetch` for one origin.
 
     `name` is what we call ourselves in Via, `own_id` in CDN-Loop: a token that no other edge on the way uses.
-    `resolver` is the worker's; without one it makes its own.
-    Call `sweep` about once a second, or nothing ever times out.
+    `pool`: connections that are shared with others who ask the same server; whoever made it sweeps and closes
+    it. Call `sweep` about once a second, or nothing ever times out.
     """
 
     def __init__(
@@ -37,11 +39,11 @@ class OriginFetch:
         settings: OriginSettings,
         name: str = "edgecluster",
         own_id: str | None = None,
-        resolver: Resolver | None = None,
+        pool: Pool | None = None,
     ) -> None:
         self.settings = settings
         self.url = settings.url
-        self.pool = Pool(settings, resolver)
+        self.pool = pool or Pool(settings)
         self.total_ns = int(settings.total_timeout_s * 1e9)
         self.request_head = RequestHead(settings, name, own_id or name)
 
@@ -110,7 +112,7 @@ class OriginFetch:
             try:
                 connection = await self.pool.connect(deadline_ns)
             except EdgeError as error:
-                if left <= 0 or error.fault not in _PASSING:
+                if left <= 0 or error.fault not in PASSING:
                     raise
                 left -= 1
                 ctx.retries += 1
@@ -118,6 +120,11 @@ class OriginFetch:
                 if not connection.reused:
                     ctx.connect_ns = monotonic_ns() - started_ns
                 return connection
+
+    def in_flight(self) -> int:
+        """Requests that this worker has under way at the server, whoever asked."""
+        pool = self.pool
+        return len(pool.connections) - len(pool.idle) + len(pool.waiting)
 
     def sweep(self, now_ns: int) -> None:
         """Expire idle connections and enforce timeouts; `now_ns` monotonic. Call it about once a second."""
