@@ -111,7 +111,9 @@ cdef class Session:
             if self.error is not None:
                 self.fault = NGHTTP2_INTERNAL_ERROR
             elif self.fault == NGHTTP2_NO_ERROR:
-                self.fault = NGHTTP2_ENHANCE_YOUR_CALM if -906 < read <= NGHTTP2_ERR_FLOODED else NGHTTP2_PROTOCOL_ERROR
+                # What else is fatal to libnghttp2 is a flood that it noticed first, or memory that is short.
+                is_alien = read == NGHTTP2_ERR_BAD_CLIENT_MAGIC
+                self.fault = NGHTTP2_PROTOCOL_ERROR if is_alien else NGHTTP2_ENHANCE_YOUR_CALM
             nghttp2_session_terminate_session(self.session, self.fault)
             if self.error is not None:
                 error, self.error = self.error, None
@@ -267,9 +269,6 @@ cdef class H2Stream:
 
     At most one piece of a body is here at a time. `moved` is set whenever some of it leaves.
     """
-
-    def __cinit__(self):
-        self.session = None
 
     cpdef object receive(self, bytes data):
         """Some of the request's body has come."""
