@@ -81,7 +81,9 @@ class Outcome:
     fetched: int = 0  # requests that reached the origin
     crossings: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)  # other answers than a whole 200
-    by_kind: dict[str, Counter[str]] = field(default_factory=dict)  # hits, collapsed, forwarded, of others
+    by_kind: dict[str, Counter[str]] = field(
+        default_factory=dict
+    )  # hits, collapsed, forwarded, waited in vain, of others
 
     def counts(self) -> Iterator[str]:
         """A line per kind."""
@@ -177,7 +179,10 @@ async def _exchange(
 def _note(outcome: Outcome, kind: str, user: str, made_for: str, status: str, told: dict[str, str]) -> None:
     count = outcome.by_kind[kind]
     cache = told.get("cache-status", "")
-    count["collapsed" if "collapsed" in cache else "hits" if "; hit" in cache else "forwarded"] += 1
+    if "collapsed=?0" in cache:
+        count["waited in vain"] += 1  # for an answer that was another's
+    else:
+        count["collapsed" if "; collapsed" in cache else "hits" if "; hit" in cache else "forwarded"] += 1
     if status != "HTTP/1.1 200 OK":
         outcome.broken.append(f"{kind}: {status}")
     if made_for != user:

@@ -575,10 +575,7 @@ class Fill:
         raise EdgeError(error.status, error.side, error.fault, f"collapsed: {error.detail}")
 
     def _stale_if_error(self, ctx: Context, place: Place) -> Stored | None:
-        """What may be served if the origin fails now (RFC 5861 4), by the request's own word if any.
-
-        Never what is marked no-cache, fresh or not.
-        """
+        """What may be served if the origin fails now (RFC 5861 4; the request may say): no-cache never."""
         hit = place.hit
         if hit is None or hit.flags & NO_CACHE:
             return None

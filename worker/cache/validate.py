@@ -87,7 +87,7 @@ def selects(not_modified: Fields, etag: bytes | None, last_modified: bytes | Non
 
 
 def varies_further(stored: Fields, update: Fields) -> bool:
-    """Does the Vary of an update name a field that the stored response's own did not (RFC 9111 3.2, 4.1)?
+    """Does an update of a stored response name a field in Vary that its own did not (RFC 9111 3.2, 4.1)?
 
     Then it is filed where requests would find it that may no longer have it.
     """
