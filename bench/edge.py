@@ -44,6 +44,7 @@ class Row:
     browser: bool = False
     tls: bool = False
     expect_hit: bool = True
+    h2: bool = False
     byte_range: tuple[int, int] | None = None  # first and last byte
     unchanged: bool = False  # the client has it already: If-None-Match with the right tag, answered by 304
     without: tuple[str, ...] = ()  # servers that cannot
@@ -55,6 +56,9 @@ ROWS = (
     Row("h1 hit, Zipf over 10^4 objects, 11 browser fields", zipf=True, browser=True),
     Row("h1 hit over TLS, one hot object, bare fields", tls=True),
     Row("h1 hit over TLS, Zipf over 10^4 objects, 11 browser fields", tls=True, zipf=True, browser=True),
+    Row("h2 hit over TLS, 16 connections x 32 streams, bare fields", tls=True, h2=True),
+    Row("h2 hit over TLS, 16 connections x 32 streams, 11 browser fields", tls=True, h2=True, browser=True),
+    Row("h2 64 KiB hit over TLS, 16 connections x 32 streams", tls=True, h2=True, path="/64k.bin"),
     Row("64 KiB hit, bare fields", path="/64k.bin"),
     Row(
         "1 KiB range of a 64 KiB hit, bare fields", "/64k.bin", byte_range=(8192, 9215), without=("haproxy",)
@@ -132,17 +136,25 @@ def prove(peer: Peer, row: Row, expected: bytes, fields: dict[str, str]) -> None
         raise RuntimeError(f"{peer.name}: {row.path}: hit expected {row.expect_hit}, got {answer.fields}")
 
 
+def load_of(row: Row, peer: Peer, work: Path, fields: dict[str, str]) -> Load:
+    """What to ask a server for."""
+    url = (peer.https if row.tls else peer.http) + row.path
+    if row.h2:
+        lines = tuple(f"{name.lower()}: {value}" for name, value in fields.items())
+        return Load(url, connections=16, streams=32, fields=lines)
+    return Load(url, wrk_script(work / "load.lua", row, fields) if row.zipf or fields else None)
+
+
 def measure_row(
     row: Row, servers: list[Peer], origin_url: str, work: Path, rounds: int, seconds: int
 ) -> Result:
     """All servers in turn, `rounds` times."""
     origin_answer = peers.fetch(origin_url + row.path)
     fields = fields_of(row, origin_answer.fields["etag"])
-    script = wrk_script(work / "load.lua", row, fields) if row.zipf or fields else None
     servers = [peer for peer in servers if peer.name not in row.without]
     samples: dict[str, list[float]] = {peer.name: [] for peer in servers}
     result = Result(row.name, errors={peer.name: 0 for peer in servers})
-    loads = {peer.name: Load((peer.https if row.tls else peer.http) + row.path, script) for peer in servers}
+    loads = {peer.name: load_of(row, peer, work, fields) for peer in servers}
     for peer in servers:
         prove(peer, row, origin_answer.body, fields)
         sample(peer.pids, loads[peer.name], 5 if row.zipf else 1)  # warm: fills the cache
@@ -173,7 +185,9 @@ def table(results: list[Result], names: list[str]) -> str:
 def run(rounds: int, seconds: int, only: str, out: Path | None) -> list[Result]:
     """Start everything, measure every row whose name contains `only`, print the table."""
     if missing := peers.missing_programs():
-        raise SystemExit(f"bench: {', '.join(missing)} not found; apt-get install nginx haproxy wrk openssl")
+        raise SystemExit(
+            f"bench: {', '.join(missing)} not found; apt-get install nginx haproxy wrk nghttp2-client openssl"
+        )
     results: list[Result] = []
     with (
         tempfile.TemporaryDirectory(prefix="edgecluster-bench-") as directory,

@@ -133,7 +133,7 @@ http {{
   proxy_cache_path {work}/{name}-cache keys_zone=c:64m levels=1:2 max_size=2g inactive=1h use_temp_path=off;
   upstream o {{ server 127.0.0.1:{origin_port}; keepalive 256; keepalive_requests 100000000; }}
   server {{
-    listen 127.0.0.1:{port} backlog=4096; listen 127.0.0.1:{tls_port} ssl backlog=4096;
+    listen 127.0.0.1:{port} backlog=4096; listen 127.0.0.1:{tls_port} ssl http2 backlog=4096;
     ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;
     proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
     {gates}
@@ -171,7 +171,7 @@ cache c
   max-age 3600
 frontend f
   bind 127.0.0.1:{port}
-  bind 127.0.0.1:{tls_port} ssl crt {bundle}
+  bind 127.0.0.1:{tls_port} ssl crt {bundle} alpn h2,http/1.1
   use_backend pass if {{ path_beg /pass/ }}
   default_backend cached
 backend cached
@@ -243,7 +243,11 @@ def versions() -> dict[str, str]:
 
 def missing_programs() -> list[str]:
     """Programs the benchmark needs that are not installed."""
-    return [name for name in ("nginx", "haproxy", "wrk", "taskset", "openssl") if shutil.which(name) is None]
+    return [
+        name
+        for name in ("nginx", "haproxy", "wrk", "h2load", "taskset", "openssl")
+        if shutil.which(name) is None
+    ]
 
 
 @dataclass(frozen=True, slots=True)

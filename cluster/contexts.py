@@ -37,9 +37,12 @@ class Contexts:
             return None
         pairs = settings.certificates or (_local(settings),)
         digests = [_digest(pair) for pair in pairs]
-        key = b"".join(digests)
+        protocols = ("h2", "http/1.1") if settings.worker.http2 else ("http/1.1",)
+        key = b"".join(digests) + protocols[0].encode()
         if key not in self._made:
-            self._made = {key: _make(pairs)}  # what was replaced lives on in the generation that uses it
+            self._made = {
+                key: _make(pairs, protocols)
+            }  # what was replaced lives on in the generation that uses it
         return self._made[key]
 
 
@@ -58,17 +61,17 @@ def _digest(pair: CertificateSettings) -> bytes:
     return digest.digest()
 
 
-def _make(pairs: tuple[CertificateSettings, ...]) -> ssl.SSLContext:
-    contexts = [_make_one(pair) for pair in pairs]
+def _make(pairs: tuple[CertificateSettings, ...], protocols: tuple[str, ...]) -> ssl.SSLContext:
+    contexts = [_make_one(pair, protocols) for pair in pairs]
     if len(contexts) == 1:
         return contexts[0]
     names = [_names(pair.certificate) for pair in pairs]
     return choose_by_name(list(zip(names, contexts, strict=True)))
 
 
-def _make_one(pair: CertificateSettings) -> ssl.SSLContext:
+def _make_one(pair: CertificateSettings, protocols: tuple[str, ...]) -> ssl.SSLContext:
     try:
-        return make_context(pair.certificate, pair.key)
+        return make_context(pair.certificate, pair.key, protocols)
     except (OSError, ValueError) as error:
         raise BootError(
             f"cannot serve https: {error}; certificate and key must be PEM files that belong together, "

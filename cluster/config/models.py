@@ -99,6 +99,9 @@ class GeoSection(Section):
 _limits = Limits()
 
 
+_worker = WorkerSettings((), ())
+
+
 class LimitsSection(Section):
     """Bounds on what one client may send or hold."""
 
@@ -128,6 +131,34 @@ class LimitsSection(Section):
     connections: Count = Field(
         default=_limits.connections, description="Open connections per worker; refused above."
     )
+    streams: Count = Field(
+        default=_limits.streams, description="HTTP/2 requests at a time on one connection."
+    )
+    resets: Count = Field(
+        default=_limits.resets,
+        description="HTTP/2 streams reset per second and connection; closed above.",
+    )
+    empty_frames: Count = Field(
+        default=_limits.empty_frames,
+        description="HTTP/2 frames with neither request nor data per second and connection; closed above.",
+    )
+
+
+class Http2(Section):
+    """HTTP/2 towards clients. `true` and `false` are short for `{tls: true}` and `{tls: false}`."""
+
+    tls: Flag = Field(default=_worker.http2, description="On https listeners, to clients that offer it.")
+    plain: Flag = Field(
+        default=_worker.http2_plain,
+        description="On http listeners, to clients that begin with it (prior knowledge).",
+    )
+
+    short_hand: ClassVar = {"type": "boolean"}
+    short_words: ClassVar = "true, false"
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        return {"tls": value} if isinstance(value, bool) else value
 
 
 _LANGUAGE = Annotated[
@@ -338,9 +369,6 @@ class Site(Rules):
     )
 
 
-_worker = WorkerSettings((), ())
-
-
 class Config(Section):
     """The configuration of one edgecluster."""
 
@@ -373,6 +401,7 @@ class Config(Section):
     limits: LimitsSection = Field(
         default=LimitsSection(), description="Bounds on what one client may send or hold."
     )
+    http2: Http2 = Field(default=Http2(), description="HTTP/2; on https listeners when not given.")
     origins: dict[Token, Origin] = Field(
         default={}, description="Origins by name, which any site or route may use."
     )

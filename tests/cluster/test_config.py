@@ -701,3 +701,26 @@ class TestSchema:
         memory = json_schema()["$defs"]["Memory"]["properties"]["memory"]
         assert memory["type"] == "string"
         assert "default" not in memory
+
+
+@pytest.mark.parametrize(
+    ("text", "tls", "plain"),
+    [
+        ("", True, False),
+        ("http2: true\n", True, False),
+        ("http2: false\n", False, False),
+        ("http2: {plain: true}\n", True, True),
+        ("http2: {tls: false, plain: true}\n", False, True),
+    ],
+)
+def test_http2_is_on_over_tls_and_off_on_plain_listeners(
+    tmp_path: Path, text: str, tls: bool, plain: bool
+) -> None:
+    worker = settings_of(tmp_path, SITE + text).worker
+    assert (worker.http2, worker.http2_plain) == (tls, plain)
+
+
+def test_the_limits_of_http2_reach_the_workers(tmp_path: Path) -> None:
+    text = SITE + "limits: {streams: 7, resets: 8, empty_frames: 9}\n"
+    limits = settings_of(tmp_path, text).worker.limits
+    assert (limits.streams, limits.resets, limits.empty_frames) == (7, 8, 9)
