@@ -71,14 +71,14 @@ def _find(
     failed = any(exchange.status in _FAILED for exchange in foreground)
     served = answer.served
     if served is None and answer.status in (304, 416) and not foreground:
-        return _unnamed(asked, answer, known, targeted=targeted)
+        return _unnamed(asked, answer, known, failed=False, targeted=targeted)
     if served is None or served >= number:
         finding = Finding("fetched" if foreground else "own", answer.status, origin_failed=failed)
         if answer.status == 304 and foreground:
             finding.broken += _broken_304(asked, [exchange.fields for exchange in foreground])
-            from_store = _unnamed(asked, answer, known, targeted=targeted)
+            from_store = _unnamed(asked, answer, known, failed=failed, targeted=targeted)
             if finding.broken and from_store.stored is not None and not from_store.broken:
-                return from_store  # and the fetch was one of the background, only quick
+                return from_store  # the fetch has failed, or was one of the background, only quick
         if answer.status == 206:
             finding.broken += _broken_206(asked, answer, [exchange.fields for exchange in foreground])
         return finding
@@ -110,17 +110,17 @@ def _find(
     return best if best is not None else Finding("unknown", answer.status)
 
 
-def _unnamed(asked: Asked, answer: Seen, known: list[Stored], *, targeted: bool) -> Finding:
+def _unnamed(asked: Asked, answer: Seen, known: list[Stored], *, failed: bool, targeted: bool) -> Finding:
     """A 304 or 416 that does not tell which stored response is behind it: the best that can be."""
     judged = []
     for stored in reversed(known):
-        broken = broken_by_reuse(stored, asked, answer.began_s, origin_failed=False, targeted=targeted)
+        broken = broken_by_reuse(stored, asked, answer.began_s, origin_failed=failed, targeted=targeted)
         broken += _broken_304(asked, [stored.fields]) if answer.status == 304 else []
         judged.append((len(broken), stored, broken))
     if not judged:
         return Finding("own", answer.status)
     _, stored, broken = min(judged, key=lambda entry: entry[0])
-    return Finding("reused", answer.status, stored, broken)
+    return Finding("reused", answer.status, stored, broken, failed)
 
 
 def _selects(exchange: Exchange, stored: Stored) -> bool:
