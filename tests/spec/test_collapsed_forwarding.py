@@ -82,7 +82,5 @@ def test_waiters_in_every_worker_get_the_first_byte_before_the_origin_has_sent_t
         Cluster(settings(tmp_path / "s", origin=origin.url, workers=2)) as edge,
     ):
         rests = asyncio.run(asyncio.wait_for(main(port_of(edge)), 60))
-        workers = {worker["lane"]: worker for worker in edge.workers}
-    assert len(workers) == 2
     assert set(rests) == {b"a" * (half - 1000) + b"b" * half}
     assert len(origin.requests) == 1
