@@ -19,10 +19,12 @@ import posix_ipc
 import psutil
 
 from cluster.errors import BootError
+from cluster.settings import ClusterSettings
 from cluster.tenants import KILLED_S, kill, tenants
 from shmcache.core import MEMBERS, Segment
 from shmcache.errors import SegmentError
 from worker.cache.entry import FORMAT
+from worker.settings import CacheSettings
 
 log = logging.getLogger("edgecluster.supervisor")
 
@@ -31,6 +33,34 @@ MIB = 1024**2
 TENANT_PATIENCE_S = 3.0  # for the workers of a dead supervisor to finish
 _LOOK_S = 0.05
 _STEP = 256 * MIB  # reserve in steps, so that a signal does not make the kernel start all over
+
+
+def largest_object(cache_bytes: int) -> int:
+    """About how many bytes one stored object may have: an eighth of the pages (`shmcache/fill.h`)."""
+    return cache_bytes // 8
+
+
+def too_large_objects(settings: ClusterSettings) -> str | None:
+    """What to tell of routes whose `max_object` is beyond that; None if there are none.
+
+    The default is no wish of anybody's, so nothing is said about it.
+    """
+    largest = largest_object(settings.cache_bytes)
+    default = CacheSettings().max_object_bytes
+    routes = [route for site in settings.worker.sites for route in site.routes]
+    beyond = [
+        route.cache.max_object_bytes
+        for route in routes
+        if route.cache.enabled and largest < route.cache.max_object_bytes != default
+    ]
+    if not beyond:
+        return None
+    wanted, enough = max(beyond) / MIB, 8 * max(beyond) / MIB
+    return (
+        f"max_object of {wanted:g} MiB: one object may have an eighth of the cache memory at most, "
+        f"{largest / MIB:g} MiB, and larger ones are not stored; set cache memory to {enough:g} MiB "
+        f"or more, or max_object lower"
+    )
 
 
 def segment_name(state_dir: Path) -> str:

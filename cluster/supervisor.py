@@ -26,7 +26,7 @@ from cluster.generation import SUPERVISOR_PLACE, Generation, Post
 from cluster.geo import open_geo
 from cluster.lock import InstanceLock, admin_socket, supervisor_socket
 from cluster.process import Child, ControlStart, Exit, Role, State, User
-from cluster.segment import NamedSegment
+from cluster.segment import NamedSegment, too_large_objects
 from cluster.settings import ClusterSettings
 from cluster.sockets import Sockets
 from cluster.version import VERSION
@@ -146,6 +146,8 @@ class Supervisor:
         if settings.admin is not None:
             self.admin.open((settings.admin,), 1, patience_s=patience_s)
         context, geo = self.contexts.of(settings), open_geo(settings.worker.geo)
+        if (words := too_large_objects(settings)) is not None:
+            log.warning("%s", words)
         self.named = NamedSegment(settings.state_dir, settings.cache_bytes, drop=_why_drop(settings))
         stack.callback(self._close_segment)
         self.named.segment.join(SUPERVISOR_PLACE, time.monotonic_ns())
@@ -434,6 +436,8 @@ class Supervisor:
         if settings.user != now.user:
             self.reload_notes.append("the workers' user stays as it is: a change needs a restart")
             settings = dataclasses.replace(settings, user=now.user)
+        if (words := too_large_objects(settings)) is not None:
+            self.reload_notes.append(words)
         context, geo = self.contexts.of(settings), open_geo(settings.worker.geo)
         # Nobody accepts on the new lanes yet, and nobody will if the reload fails.
         self.settled = False

@@ -18,7 +18,7 @@ from cluster.certificates import read_pair
 from cluster.config.units import show_size
 from cluster.errors import BootError
 from cluster.lock import running_pid
-from cluster.segment import left_bytes
+from cluster.segment import left_bytes, too_large_objects
 from cluster.settings import CertificateSettings, ClusterSettings
 from cluster.sockets import Sockets
 from worker.geo import Database, GeoError
@@ -48,6 +48,8 @@ def findings(settings: ClusterSettings) -> Iterator[Finding]:
     yield from certificates(settings)
     yield from addresses(settings, running)
     yield memory(settings, running)
+    if (words := too_large_objects(settings)) is not None:
+        yield Finding("warning", "cache memory", words)
     yield access_log(settings)
     yield from geo(settings)
     yield from origins(settings)

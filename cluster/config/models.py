@@ -197,7 +197,10 @@ class Cache(Section):
     """Caching of a route. `false` is short for `{enabled: false}`."""
 
     enabled: Flag = Field(default=_cache.enabled, description="Whether the cache is asked and filled.")
-    max_object: Size = Field(default=_cache.max_object_bytes, description="Largest response that is stored.")
+    max_object: Size = Field(
+        default=_cache.max_object_bytes,
+        description="Largest response that is stored, and never more than an eighth of the cache memory.",
+    )
     lease: Duration = Field(
         default=_cache.lease_s,
         description="How long requests wait for the one that fetches, then elect another.",

@@ -44,7 +44,7 @@ async def _serve(start: ControlStart) -> int:
         return Exit.COULD_NOT_BOOT
     mine = os.stat(start.admin_socket)
     beating = asyncio.create_task(_beat(start))
-    probing = asyncio.create_task(Prober(edge.origins.groups).run())
+    probing = asyncio.create_task(Prober(edge.origins.groups, start.settings.worker.resolvers).run())
     runners: list[web.AppRunner] = []
     try:
         runners.append(await _open(admin_application(edge), listening))

@@ -1,44 +1,40 @@
-"""Names of the servers that are checked, resolved in threads of their own.
+"""Names of the servers that are checked, found as the workers find them.
 
-Looking a name up may take long, and cannot be broken off. Nothing else of the control process waits behind
-that: neither those who ask it something, nor its end.
+Hands what `worker.origin.resolve` knows to aiohttp. Which addresses a name has, and for how long, is not
+decided here.
 """
 
-import asyncio
 import socket
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Final
+from collections.abc import Sequence
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-THREADS: Final = 8
+from worker.origin.resolve import Resolver
 
 
-class ThreadedNames(AbstractResolver):
-    """The system's resolver. More names than threads wait for each other, as long as a check may take."""
+class Names(AbstractResolver):
+    """By `servers`, as "address:port"; none: those that /etc/resolv.conf names."""
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(THREADS, "names")
+    def __init__(self, servers: Sequence[str]) -> None:
+        self._resolver = Resolver(servers)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Raises OSError when there is no address."""
-        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(address[0]),
-                port=port,
-                family=kind,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for kind, _, protocol, _, address in found
-        ]
+        """As long as it takes: the check that waits has a time of its own. Raises OSError."""
+        addresses = await self._resolver.resolve(host, float("inf"))
+        return [_result(host, address, port) for address in addresses]
 
     async def close(self) -> None:
-        """Wait for nobody."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._resolver.close()
+
+
+def _result(host: str, address: str, port: int) -> ResolveResult:
+    return ResolveResult(
+        hostname=host,
+        host=address,
+        port=port,
+        family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+        proto=socket.IPPROTO_TCP,
+        flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+    )

@@ -9,14 +9,14 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
 from yarl import URL
 
-from cluster.control.names import ThreadedNames
+from cluster.control.names import Names
 from worker.origin.health import GroupHealth
 from worker.origin.tls import client_context
 from worker.reasons import Fault
@@ -58,20 +58,26 @@ class Result:
 
 
 class Prober:
-    """Checks the servers of those groups that have a `probe`, each in its own rhythm."""
+    """Checks the servers of those groups that have a `probe`, each in its own rhythm.
 
-    def __init__(self, groups: Iterable[tuple[GroupSettings, GroupHealth]]) -> None:
+    `resolvers`: the DNS servers that know their names, as for the workers.
+    """
+
+    def __init__(
+        self, groups: Iterable[tuple[GroupSettings, GroupHealth]], resolvers: Sequence[str] = ()
+    ) -> None:
         self._groups = tuple(groups)
+        self._resolvers = resolvers
 
     async def run(self) -> None:
         """Check until cancelled."""
-        names = ThreadedNames()
+        names = Names(self._resolvers)
         try:
             await self._run(names)
         finally:
             await names.close()
 
-    async def _run(self, names: ThreadedNames) -> None:
+    async def _run(self, names: Names) -> None:
         connector = aiohttp.TCPConnector(limit=0, force_close=True, use_dns_cache=False, resolver=names)
         async with (
             aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,

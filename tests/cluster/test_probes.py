@@ -5,7 +5,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from cluster.control.probes import Prober, Result, check
 from shmcache.core import Segment
 from tests.support.cluster import wait_until
 from tests.support.regions import open_segment
+from tests.support.scripted_dns import NOTHING, NXDOMAIN, Records, ScriptedDns
 from tests.support.scripted_origin import Handler, Recorded, ScriptedOrigin, Step, answer, script
 from worker.origin.health import GroupHealth, ServerState
 from worker.reasons import Fault
@@ -47,10 +48,12 @@ def check_once(settings: OriginSettings, probe: ProbeSettings = PROBE) -> Result
 
 
 @asynccontextmanager
-async def probing(segment: Segment, *groups: GroupSettings) -> AsyncIterator[list[GroupHealth]]:
+async def probing(
+    segment: Segment, *groups: GroupSettings, resolvers: Sequence[str] = ()
+) -> AsyncIterator[list[GroupHealth]]:
     """A prober at work; the health of each group."""
     healths = [GroupHealth(segment.scoreboard, group) for group in groups]
-    task = asyncio.create_task(Prober(zip(groups, healths, strict=True)).run())
+    task = asyncio.create_task(Prober(zip(groups, healths, strict=True), resolvers).run())
     try:
         yield healths
         assert not task.done()
@@ -185,6 +188,21 @@ def test_tls_is_as_the_server_is_configured(authority: trustme.CA, ca_file: str)
     assert "app.example" in named
 
 
+def test_a_server_that_demands_a_certificate_is_shown_the_configured_one(
+    authority: trustme.CA, ca_file: str, tmp_path: Path
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.configure_trust(tls)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    ours = tmp_path / "ours.pem"
+    authority.issue_cert("edge.example").private_key_and_cert_chain_pem.write_to_path(str(ours))
+    with ScriptedOrigin([answer(b"fine")], tls=tls) as origin:
+        settings = server(origin, ca_file=ca_file)
+        assert not check_once(settings).passed
+        assert check_once(replace(settings, client_certificate=str(ours))).passed
+
+
 def test_a_plain_server_where_tls_is_expected_does_not_pass() -> None:
     def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -242,17 +260,30 @@ def test_a_server_that_flips_is_unhealthy_and_healthy_again_and_said_so_once(
         ]
 
 
-def test_a_server_with_a_name_is_found_and_one_whose_name_nobody_knows_is_not(segment: Segment) -> None:
+def test_names_are_those_of_the_configured_resolvers(segment: Segment) -> None:
     async def main() -> None:
-        unknown = OriginSettings("http", "no-such-name.invalid", 80)
-        group = GroupSettings("app", (server(origin, host="localhost"), unknown), probe=PROBE)
-        async with probing(segment, group) as [health]:
-            await until(lambda: len(origin.requests) > 2 and states(health, 2) == [HEALTHY, UNHEALTHY])
-            assert health.report(time.monotonic_ns()).servers[1].reason == "dns_error"
-        assert origin.requests[0].headers["host"] == f"localhost:{origin.port}"
+        group = GroupSettings(
+            "app",
+            (
+                server(origin, host="localhost"),  # from /etc/hosts
+                server(origin, host="app.test"),
+                server(origin, host="gone.test"),
+                server(origin, host="silent.test"),
+            ),
+            probe=replace(PROBE, timeout_s=0.5),
+        )
+        async with probing(segment, group, resolvers=(dns.address,)) as [health]:
+            await until(lambda: states(health, 4) == [HEALTHY, HEALTHY, UNHEALTHY, UNHEALTHY])
+            reasons = [found.reason for found in health.report(time.monotonic_ns()).servers]
+            assert reasons == ["", "", "dns_error", "http_response_timeout"]
+            await until(lambda: {one.headers["host"] for one in origin.requests} == hosts)
 
-    with ScriptedOrigin(Flipping()) as origin:
+    with ScriptedOrigin(Flipping()) as origin, ScriptedDns() as dns:
+        hosts = {f"{name}:{origin.port}" for name in ("localhost", "app.test")}
+        dns.answers |= {"app.test": Records("127.0.0.1"), "gone.test": NXDOMAIN, "silent.test": NOTHING}
         asyncio.run(main())
+        assert dns.asked("localhost") == 0
+        assert dns.asked("app.test") == 1  # for as long as its time to live
 
 
 def test_a_server_of_two_groups_is_checked_for_each(segment: Segment) -> None:

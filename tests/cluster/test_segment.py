@@ -9,12 +9,23 @@ from pathlib import Path
 import pytest
 
 from cluster import segment as cluster_segment
+from cluster.config.check import findings
 from cluster.errors import BootError
-from cluster.segment import SHM, CacheStart, NamedSegment, boot_id, left_bytes, segment_name
+from cluster.segment import (
+    SHM,
+    CacheStart,
+    NamedSegment,
+    boot_id,
+    left_bytes,
+    segment_name,
+    too_large_objects,
+)
 from shmcache.core import MEMBERS
+from tests.support.cluster import settings
 from tests.support.processes import spawn, wait_exit
 from tests.support.segments import get, put, sealed
 from worker.cache.entry import FORMAT
+from worker.settings import CacheSettings
 
 MIB = 1024**2
 
@@ -262,3 +273,19 @@ def test_too_small_to_lay_out_leaves_nothing(tmp_path: Path, path: Path) -> None
 def test_the_boot_id_is_16_bytes_and_stays(tmp_path: Path) -> None:
     assert len(boot_id()) == 16
     assert boot_id() == boot_id()
+
+
+def test_a_max_object_that_no_segment_of_this_size_holds_is_told_with_the_numbers(tmp_path: Path) -> None:
+    def words(max_object_bytes: int, enabled: bool = True) -> str | None:
+        cache = CacheSettings(enabled=enabled, max_object_bytes=max_object_bytes)
+        return too_large_objects(settings(tmp_path, cache_bytes=256 * MIB, cache=cache))
+
+    told = words(100 * MIB)
+    assert told is not None
+    assert "max_object of 100 MiB" in told
+    assert "32 MiB, and larger ones are not stored; set cache memory to 800 MiB" in told
+    assert words(100 * MIB, enabled=False) is None
+    assert words(32 * MIB) is None
+    assert words(CacheSettings().max_object_bytes) is None  # nobody asked for it
+    made = settings(tmp_path, cache_bytes=64 * MIB, cache=CacheSettings(max_object_bytes=9 * MIB))
+    assert [found.level for found in findings(made) if "max_object of" in found.message] == ["warning"]

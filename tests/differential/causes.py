@@ -122,6 +122,12 @@ VALIDATED = Cause(
     "a stored response with a validator is validated by it",
     "whatever its status; a 304 confirms it",
 )
+PRAGMA = Cause(
+    "5.4", "Pragma of a response has no meaning that is specified", "none: Cache-Control alone directs us"
+)
+CODING = Cause(
+    "4.1", "Accept-Encoding selects only where Vary names it", "reused: the origin says that it is no choice"
+)
 OTHER = Cause("?", "not explained yet", "?")
 
 
@@ -208,7 +214,12 @@ def _cause_in(stored: Stored, asked: Asked, reused: Finding) -> Cause:
         return CONDITION
     if any(exchange.method not in ("GET", "HEAD") for exchange in reused.after):
         return INVALIDATION
-    return MISSED if len(reused.after) > 1 else OTHER
+    if joined(fields, "pragma") is not None:
+        return PRAGMA
+    if len(reused.after) > 1:
+        return MISSED
+    codings = [joined(one.fields, "accept-encoding") for one in (asked, stored.asked)]
+    return CODING if codings[0] != codings[1] else OTHER
 
 
 def _repeats(told: list[tuple[str, str | None]]) -> bool:

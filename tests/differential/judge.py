@@ -13,6 +13,8 @@ from tests.differential.oracle import (
     initial_age,
     is_not_modified,
     lifetime,
+    made_s,
+    may_be_shared,
     may_send_part,
 )
 from tests.differential.origin import Exchange
@@ -58,7 +60,7 @@ def judge(
         finding.after = [exchange for exchange in exchanges if exchange.step < number]
         findings.append(finding)
         for exchange in told:
-            known = _known_after(known, exchange, asked, answer, finding)
+            known = _known_after(known, exchange, asked, answer, finding, targeted=targeted)
     return findings
 
 
@@ -69,11 +71,14 @@ def _find(
     failed = any(exchange.status in _FAILED for exchange in foreground)
     served = answer.served
     if served is None and answer.status in (304, 416) and not foreground:
-        return _unnamed(asked, answer, known, targeted=targeted)
+        return _unnamed(asked, answer, known, failed=False, targeted=targeted)
     if served is None or served >= number:
         finding = Finding("fetched" if foreground else "own", answer.status, origin_failed=failed)
         if answer.status == 304 and foreground:
             finding.broken += _broken_304(asked, [exchange.fields for exchange in foreground])
+            from_store = _unnamed(asked, answer, known, failed=failed, targeted=targeted)
+            if finding.broken and from_store.stored is not None and not from_store.broken:
+                return from_store  # the fetch has failed, or was one of the background, only quick
         if answer.status == 206:
             finding.broken += _broken_206(asked, answer, [exchange.fields for exchange in foreground])
         return finding
@@ -105,24 +110,17 @@ def _find(
     return best if best is not None else Finding("unknown", answer.status)
 
 
-def _possible_ways(number: int, answer: Seen, validations: list[Exchange]) -> tuple[str, ...]:
-    """A 304 in time may still be one of the background, unless its fields are in the answer."""
-    if not validations:
-        return ("reused",)
-    return ("validated",) if answer.fields.get(VALIDATED_FIELD) == str(number) else ("reused", "validated")
-
-
-def _unnamed(asked: Asked, answer: Seen, known: list[Stored], *, targeted: bool) -> Finding:
+def _unnamed(asked: Asked, answer: Seen, known: list[Stored], *, failed: bool, targeted: bool) -> Finding:
     """A 304 or 416 that does not tell which stored response is behind it: the best that can be."""
     judged = []
     for stored in reversed(known):
-        broken = broken_by_reuse(stored, asked, answer.began_s, origin_failed=False, targeted=targeted)
+        broken = broken_by_reuse(stored, asked, answer.began_s, origin_failed=failed, targeted=targeted)
         broken += _broken_304(asked, [stored.fields]) if answer.status == 304 else []
         judged.append((len(broken), stored, broken))
     if not judged:
         return Finding("own", answer.status)
     _, stored, broken = min(judged, key=lambda entry: entry[0])
-    return Finding("reused", answer.status, stored, broken)
+    return Finding("reused", answer.status, stored, broken, failed)
 
 
 def _selects(exchange: Exchange, stored: Stored) -> bool:
@@ -137,10 +135,14 @@ def _selects(exchange: Exchange, stored: Stored) -> bool:
 def _older(
     known: list[Stored], stored: Stored, asked: Asked, answer: Seen, *, targeted: bool, failed: bool
 ) -> list[Rule]:
-    """Is there a newer one that it could have used? One without Vary is none beside others (RFC 9111 4.1)."""
+    """Is there a newer one that it could have used? One without Vary is none beside others (RFC 9111 4.1).
+
+    Of two of the same second none is newer.
+    """
     for other in known:
         if (
             other.step > stored.step
+            and made_s(other) > made_s(stored)
             and other.method == "GET"
             and lifetime(other, targeted=targeted)[0] is not None
             and other.status not in _FAILED  # may be taken for no answer (RFC 9111 4.3.3)
@@ -201,7 +203,13 @@ def _broken_206(
 
 
 def _known_after(
-    known: list[Stored], exchange: Exchange, asked: Asked, answer: Seen, finding: Finding
+    known: list[Stored],
+    exchange: Exchange,
+    asked: Asked,
+    answer: Seen,
+    finding: Finding,
+    *,
+    targeted: bool,
 ) -> list[Stored]:
     """What a cache may have stored after this exchange."""
     in_background = exchange.at_s > answer.ended_s or finding.way == "reused"
@@ -211,9 +219,10 @@ def _known_after(
         after = [replace(stored, invalidated=True) for stored in after]
     if exchange.status == 304:
         served = finding.stored.step if finding.stored is not None else None
+        shared = may_be_shared(asked, exchange.fields, targeted=targeted)  # a 304 is stored, too (3.2, 3.5)
         for stored in known:
             if _selects(exchange, stored):
-                surely = finding.way == "validated" and stored.step == served
+                surely = shared and finding.way == "validated" and stored.step == served
                 if surely:
                     after.remove(stored)
                 after.append(stored.updated(exchange.fields, exchange.step, received_s, surely=surely))

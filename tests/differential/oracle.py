@@ -133,9 +133,7 @@ def lifetime(stored: Stored, *, targeted: bool) -> tuple[int | None, Rule | None
     at = http_date(expires[0])
     if at is None:
         return 0, rules.INVALID if expires[0].endswith("EST") else rules.EXPIRES_INVALID
-    date = http_date(joined(stored.fields, "date"))
-    made_s = int(stored.received_s + WALL_AHEAD_S) if date is None else date
-    return max(0, at - made_s), None
+    return max(0, at - made_s(stored)), None
 
 
 def broken_by_storing(stored: Stored, asked: Asked, *, targeted: bool) -> list[Rule]:
@@ -155,16 +153,25 @@ def broken_by_storing(stored: Stored, asked: Asked, *, targeted: bool) -> list[R
         found.append(rules.NO_STORE)
     if any(name == "private" and not argument for name, argument in told):
         found.append(rules.PRIVATE)
-    if joined(stored.asked.fields, "authorization") is not None and not names & {
-        "public",
-        "must-revalidate",
-        "s-maxage",
-    }:
+    if not may_be_shared(stored.asked, stored.fields, targeted=targeted):
         found.append(rules.AUTHORIZATION)
     permitted = seconds is not None or "public" in names or stored.status in HEURISTICALLY_CACHEABLE
     if not permitted:
         found.append(rules.PERMISSION)
     return found + _broken_by_vary(stored, asked) + _broken_by_request_no_store(stored)
+
+
+def may_be_shared(asked: Asked, fields: tuple[Line, ...], *, targeted: bool) -> bool:
+    """May what answers that request be stored for others, as far as Authorization goes (RFC 9111 3.5)?"""
+    told, _ = control(fields, targeted=targeted)
+    permitted = {name for name, _ in told} & {"public", "must-revalidate", "s-maxage"}
+    return joined(asked.fields, "authorization") is None or bool(permitted)
+
+
+def made_s(stored: Stored) -> int:
+    """What decides which of several is the most recent: Date (RFC 9111 4), else when it came."""
+    date = http_date(joined(stored.fields, "date"))
+    return int(stored.received_s + WALL_AHEAD_S) if date is None else date
 
 
 def _broken_by_vary(stored: Stored, asked: Asked) -> list[Rule]:

@@ -12,6 +12,8 @@ from tests.differential.oracle import (
     http_date,
     initial_age,
     is_not_modified,
+    made_s,
+    may_be_shared,
 )
 from tests.differential.rules import Rule
 from tests.differential.script import Asked, Line, rendered
@@ -118,3 +120,16 @@ def test_tags_decide_before_dates() -> None:
     assert is_not_modified(Asked("GET", (since,)), fields)
     assert is_not_modified(Asked("GET", (("If-None-Match", '"b", "a"'),)), fields)
     assert not is_not_modified(Asked("GET", (("If-None-Match", '"b"'), since)), fields)
+
+
+def test_of_two_responses_the_later_date_is_the_most_recent() -> None:
+    first = stored(("Date", "Sun, 06 Nov 1994 08:49:37 GMT"))
+    again = stored(("Date", "Sunday, 06-Nov-94 08:49:37 GMT"))
+    later = stored(("Date", "Sun, 06 Nov 1994 08:49:38 GMT"))
+    assert made_s(first) == made_s(again) < made_s(later)
+
+
+def test_what_answers_an_authorised_request_is_shared_by_permission_only() -> None:
+    assert may_be_shared(GET, (FRESH,), targeted=True)
+    assert not may_be_shared(AUTHORISED, (FRESH,), targeted=True)
+    assert may_be_shared(AUTHORISED, (cc("must-revalidate"),), targeted=True)

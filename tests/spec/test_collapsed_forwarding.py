@@ -54,3 +54,33 @@ def test_waiters_go_alone_when_the_response_is_not_storable(tmp_path: Path) -> N
         replies = asyncio.run(ask_many(port_of(edge), "/private", 20))
     assert {reply.body for reply in replies} == {b"mine"}
     assert len(origin.requests) == 20
+
+
+def test_waiters_in_every_worker_get_the_first_byte_before_the_origin_has_sent_the_last(
+    tmp_path: Path,
+) -> None:
+    """The origin sends the second half only when all clients have some of the first."""
+    half = 100_000
+    head = f"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {2 * half}\r\n\r\n".encode()
+    slow = script(head + b"a" * half, "stall", b"b" * half)
+
+    async def main(port: int) -> list[bytes]:
+        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+        for _, writer in opened:
+            writer.write(b"GET /slow HTTP/1.1\r\nHost: edge.test\r\nConnection: close\r\n\r\n")
+        for reader, _ in opened:
+            await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(1000) == b"a" * 1000
+        origin.release()
+        rests = [await reader.readexactly(2 * half - 1000) for reader, _ in opened]
+        for _, writer in opened:
+            writer.close()
+        return rests
+
+    with (
+        ScriptedOrigin([slow]) as origin,
+        Cluster(settings(tmp_path / "s", origin=origin.url, workers=2)) as edge,
+    ):
+        rests = asyncio.run(asyncio.wait_for(main(port_of(edge)), 60))
+    assert set(rests) == {b"a" * (half - 1000) + b"b" * half}
+    assert len(origin.requests) == 1

@@ -13,6 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+from click.testing import CliRunner
+
+from cluster.cli import edgecluster
 from tests.support.client import Answer, ask
 from tests.support.cluster import Cluster, settings, wait_until, with_worker
 from tests.support.scripted_origin import Handler, Recorded, ScriptedOrigin, answer, script
@@ -65,6 +68,23 @@ class Edge:
 
         written: list[dict[str, Any]] = wait_until(lines)
         return written
+
+    def states(self) -> dict[str, tuple[str, str]]:
+        """State and reason of each server, by URL, as `status --json` has them."""
+        (group,) = self.status()["groups"]
+        return {server["url"]: (server["state"], server["reason"]) for server in group["servers"]}
+
+    def breaker(self) -> str:
+        (group,) = self.status()["groups"]
+        state: str = group["breaker"]["state"]
+        return state
+
+    def status(self) -> dict[str, Any]:
+        done = CliRunner().invoke(
+            edgecluster, ["status", "--json", "--state-dir", str(self.cluster.settings.state_dir)]
+        )
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
 
     def metric(self, name: str) -> dict[str, int]:
         """A metric of each server, by URL."""
@@ -256,3 +276,74 @@ def test_a_collapsed_fetch_is_tried_elsewhere_once_for_all_who_wait(tmp_path: Pa
             assert {(one.status, one.body) for one in answers} == {(200, b"stored")}
         assert Counter(request.target for request in good.requests) == {"/a": 1, "/b": 1}
         assert all(count <= 1 for count in Counter(request.target for request in broken.requests).values())
+
+
+EJECT = EjectionSettings(failures=3, time_s=300, max_time_s=300, max_share=1.0)
+DEAF = script("stall")
+
+
+def test_half_of_a_group_that_fails_is_ejected_with_its_reason(tmp_path: Path) -> None:
+    """By refusing, and by a status that is tried elsewhere."""
+    retry = RetrySettings(attempts=3, statuses=((503, 503),), least=1000)
+    with (
+        refusing() as down,
+        origins(UP, BUSY, UP) as (one, busy, other),
+        edge(tmp_path, down, one.url, busy.url, other.url, retry=retry, ejection=EJECT) as running,
+    ):
+        assert statuses(running.in_turn(40)) == {200: 40}
+        states = running.states()
+        assert {url: state for url, (state, _) in states.items()} == {
+            down: "ejected", one.url: "healthy", busy.url: "ejected", other.url: "healthy",
+        }  # fmt: skip
+        assert sum(line.get("retries", 0) for line in running.logged()) == 6  # three of each
+        assert {line["origin"] for line in running.logged()} == {one.url, other.url}
+        for url, why in ((down, f"{down}: connection refused"), (busy.url, "status 503")):
+            wait_until(
+                lambda url=url, why=why: f"{url} is ejected for a while: {why}" in running.cluster.output
+            )
+
+
+def test_what_stalls_is_not_asked_elsewhere_and_then_left_out(tmp_path: Path) -> None:
+    """Who had the request may be at work on it: a timeout is the client's answer, until it is ejected."""
+    with origins(lambda _: DEAF, UP) as (deaf, good):
+        slow = {"url": deaf.url, "first_byte_timeout_s": 0.3}
+        with edge(tmp_path, slow, good.url, ejection=EJECT) as running:
+            answers = running.in_turn(20)
+            assert statuses(answers) == {200: 17, 504: 3}
+            late = next(one for one in answers if one.status == 504)
+            assert "http_response_timeout" in late.fields["proxy-status"]
+            failed = [line for line in running.logged() if line["status"] == 504]
+            assert {(line["origin"], line["fault"], line.get("retries", 0)) for line in failed} == {
+                (deaf.url, "http_response_timeout", 0)
+            }
+            assert running.states()[deaf.url][0] == "ejected"
+            words = f"{deaf.url} is ejected for a while: {deaf.url}: no answer within 0.3 s"
+            wait_until(lambda: words in running.cluster.output)
+        deaf.release()
+
+
+def test_a_group_that_is_all_down_answers_for_it_after_its_tries_until_the_breaker_opens(
+    tmp_path: Path,
+) -> None:
+    breaker = BreakerSettings(share=0.5, requests=10, open_s=300)
+    with (
+        refusing() as one,
+        refusing() as other,
+        edge(tmp_path, one, other, breaker=breaker, ejection=NEVER_EJECT) as running,
+    ):
+        down = running.in_turn(10)
+        assert statuses(down) == {502: 10}
+        assert {answer.fields["proxy-status"] for answer in down} == {"edgecluster; error=connection_refused"}
+        assert {(line["fault"], line.get("retries", 0)) for line in running.logged()} == {
+            ("connection_refused", GENEROUS.attempts)
+        }
+        assert running.breaker() == "open"
+        refused = running.in_turn(5)
+        assert {(answer.status, answer.fields["proxy-status"]) for answer in refused} == {
+            (503, "edgecluster; error=destination_unavailable")
+        }
+        last = running.logged()[-5:]
+        assert {(line["side"], line["fault"], line.get("retries", 0)) for line in last} == {
+            ("origin", "destination_unavailable", 0)
+        }
+        assert all("its circuit breaker is open" in line["detail"] for line in last)

@@ -17,8 +17,9 @@ TARGETED = (OWN_FIELD, b"cdn-cache-control")  # our target list, the most applic
 DELTA_MAX = 2**31  # RFC 9111 1.2.2: a greater or unrepresentable delta-seconds counts as this
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-# A quoted string that never ends is no value: scanning goes on inside it, so that nothing hides there.
+# A quoted string that never ends is no value: scanning goes on inside it, so that no restriction hides there.
 _DIRECTIVE = re.compile(rb"(%b+)(?:=(?:\"((?:[^\"\\]|\\.)*)\"|(%b*)))?" % (_TOKEN, _TOKEN), re.DOTALL)
+_QUOTED_VALUE = re.compile(rb"=\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +111,28 @@ def request_control(fields: Fields) -> RequestControl:
 @lru_cache(maxsize=1024)
 def _parse_response(value: bytes) -> ResponseControl:
     named = {name for name, _ in directives(value)}
+    unreadable = _has_stray_quote(value)
     return ResponseControl(
-        no_store=b"no-store" in named,
+        no_store=b"no-store" in named or unreadable,
         no_cache=b"no-cache" in named,
         private=b"private" in named,
         public=b"public" in named,
         must_revalidate=b"must-revalidate" in named,
         proxy_revalidate=b"proxy-revalidate" in named,
-        must_understand=b"must-understand" in named,
+        must_understand=b"must-understand" in named and not unreadable,
         max_age=_shortest(value, b"max-age"),
         s_maxage=_shortest(value, b"s-maxage"),
         stale_while_revalidate=_shortest(value, b"stale-while-revalidate"),
         stale_if_error=_shortest(value, b"stale-if-error"),
     )
+
+
+def _has_stray_quote(value: bytes) -> bool:
+    """Is there a quote that neither begins nor ends a value, so that nobody knows what it hides?
+
+    A lifetime behind it is one to some readers and part of a string to others. Such a response is not stored.
+    """
+    return b'"' in value and b'"' in _QUOTED_VALUE.sub(b"", value)
 
 
 @lru_cache(maxsize=1024)

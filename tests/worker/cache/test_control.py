@@ -56,6 +56,13 @@ RESPONSES = [
     pytest.param([b"max-age=60, no-cache"], ResponseControl(max_age=60, no_cache=True), id="both are kept"),
     pytest.param([b"no-store=0"], ResponseControl(no_store=True), id="an argument does not undo a directive"),
     pytest.param([b'max-age="60', b"no-store"], ResponseControl(max_age=0, no_store=True), id="open quote"),
+    pytest.param(
+        [b'x="open, max-age=60, must-understand, must-revalidate'],
+        ResponseControl(max_age=60, no_store=True, must_revalidate=True),
+        id="what only some readers take for a lifetime is not stored",
+    ),
+    pytest.param([b'max-age=60"'], ResponseControl(max_age=60, no_store=True), id="a stray quote"),
+    pytest.param([b'"a, b", max-age=60'], ResponseControl(max_age=60, no_store=True), id="a value alone"),
     pytest.param([b"immutable, x-new=1, max-age=9"], ResponseControl(max_age=9), id="unknown directives"),
     pytest.param(
         [b"must-revalidate, proxy-revalidate, must-understand"],
