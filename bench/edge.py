@@ -63,7 +63,8 @@ ROWS = (
     Row(
         "1 KiB range of a 64 KiB hit, bare fields", "/64k.bin", byte_range=(8192, 9215), without=("haproxy",)
     ),
-    Row("304 of a hit, one hot object, bare fields", unchanged=True),
+    # wrk waits for the body that HAProxy's Content-Length in a 304 seems to announce.
+    Row("304 of a hit, one hot object, bare fields", unchanged=True, without=("haproxy",)),
     Row("pass through to a keep-alive origin, no cache", path="/pass/o/0.bin", expect_hit=False),
 )
 
