@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import hashlib
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
@@ -11,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster import Cluster, settings, wait_until, with_worker
-from tests.support.h2_client import H2Answer, H2Client
+from tests.support.h2_client import H2Client
+from tests.support.h2_websocket import connect, switch, tunnel
 from tests.support.scripted_origin import ScriptedOrigin, Wire, answer, chunked
 from tests.support.tunnel_edge import TunnelEdge, settled, tunnel_edge
 from tests.support.versions import trusting
@@ -30,44 +30,12 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TunnelEdge]:
         yield edge
 
 
-async def switch(wire: Wire, behind: bytes = b"") -> None:
-    """Accept the WebSocket of the request that was read last."""
-    key = wire.origin.requests[-1].headers["sec-websocket-key"].encode()
-    accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-    await wire.write(
-        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Accept: %b\r\nX-Origin: yes\r\n\r\n%b" % (accept, behind)
-    )
-
-
 async def echo(wire: Wire) -> None:
     """Switch, then give back whatever comes, until its end."""
     await switch(wire)
     while data := await wire.read():
         await wire.write(data)
     wire.close()
-
-
-def connect(client: H2Client, path: str) -> int:
-    """Ask for a WebSocket; its stream."""
-    pseudo = [
-        (":method", "CONNECT"),
-        (":protocol", "websocket"),
-        (":scheme", client.scheme),
-        (":authority", client.authority),
-        (":path", path),
-    ]
-    fields = [("sec-websocket-version", "13"), ("sec-websocket-key", "the client's, of no use")]
-    return client.begin(fields=fields, pseudo=pseudo, end=False)
-
-
-async def tunnel(client: H2Client, path: str) -> tuple[int, H2Answer]:
-    """A WebSocket that stands."""
-    stream = connect(client, path)
-    answer = client.answers[stream]
-    await client.until(lambda: answer.status or answer.reset is not None)
-    assert answer.status == 200
-    return stream, answer
 
 
 def send(client: H2Client, stream: int, data: bytes) -> None:
