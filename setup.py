@@ -38,6 +38,8 @@ HIT_PATH = [
     "worker.security.ratelimit",
     "worker.cache.negotiation",
     "worker.cache.key",
+    "worker.cache.validate",
+    "worker.cache.byte_range",
     "worker.cache.lookup",
     "worker.cache.control",
     "worker.cache.storable",

@@ -39,6 +39,7 @@ cdef class Fields:
     cdef bytes value(self, int i)
     cdef Py_ssize_t line_end(self, int i) noexcept
     cdef bint is_one_of(self, int i, tuple names, uint64_t sizes) except -1
+    cdef bytes sifted(self, tuple names, bint wanted)
     cdef bytes without(self, tuple names, int first, bytes instead)
     cpdef bytes get(self, bytes name)
 

@@ -91,6 +91,8 @@ class Fields:
         """Drop every line of the given names; absent ones are fine."""
     def encode_without(self, names: tuple[bytes, ...]) -> bytes:
         """`encode` of what `remove(*names)` would leave, in one pass and without changing anything."""
+    def only(self, names: tuple[bytes, ...]) -> Fields:
+        """The lines of the given names as fields of their own, in their order and as they are spelled."""
     def copy(self) -> Fields: ...
     def encode(self) -> bytes:
         """The lines as they go on the wire, each ended by CRLF, without the empty line."""

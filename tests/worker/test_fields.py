@@ -287,6 +287,19 @@ def test_changes_and_look_ups_agree_with_a_list_of_pairs(
     assert pickle.loads(pickle.dumps(fields)).items() == model
 
 
+@given(GOOD_PAIRS, GOOD_PAIRS, st.lists(GOOD_NAMES, max_size=3))
+def test_lines_of_some_names_and_of_all_others(pairs: Pairs, more: Pairs, names: list[bytes]) -> None:
+    fields = Fields.of(pairs)
+    for name, value in more:
+        fields.append(name, value)
+    lower = tuple(name.lower() for name in names)
+    wanted = [pair for pair in [*pairs, *more] if pair[0].lower() in lower]
+    others = [pair for pair in [*pairs, *more] if pair[0].lower() not in lower]
+    assert fields.only(lower).items() == wanted
+    assert Fields.trusted(fields.encode_without(lower)).items() == others
+    assert fields.items() == [*pairs, *more]
+
+
 def test_fields_are_true_even_when_empty() -> None:
     assert Fields.of()
     assert len(Fields.of()) == 0

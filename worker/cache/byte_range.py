@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import cast
 
+from shmcache.core import COPY_BYTES
 from worker.cache.collapse import give_back
 from worker.cache.freshness import http_date
 from worker.fields import IF_RANGE, Fields
@@ -16,6 +17,7 @@ from worker.message import Body, Pinned, Response, Stream
 MAX_RANGES = 16  # asked for at once; more get the whole body (RFC 9110 14.2 calls them egregious)
 _PART_OVERHEAD_BYTES = 100  # about what a part costs beside its bytes: smaller gaps are sent (15.3.7.2)
 
+_ONE_RANGE = re.compile(rb"bytes=(\d{1,18})-(\d{1,18})", re.IGNORECASE)
 _RANGES = re.compile(rb"bytes=(.*)", re.IGNORECASE)
 _RANGE = re.compile(rb"(\d+)-(\d*)|-(\d+)")
 _FAR = 10**18  # past the end of every body: numbers may have any length (RFC 9110 14.1.2)
@@ -125,6 +127,10 @@ def byte_ranges(value: bytes, size: int) -> list[Range] | None:
     asks for more than MAX_RANGES, or there is no body. Empty: nothing of it can be satisfied, or one of them
     ends before it begins (416).
     """
+    one = _ONE_RANGE.fullmatch(value)
+    if one is not None and size:  # what most clients ask for
+        start, stop = int(one[1]), int(one[2]) + 1
+        return [(start, min(stop, size))] if start < min(stop, size) else []
     match = _RANGES.fullmatch(value)
     if match is None or not size:
         return None
@@ -219,11 +225,20 @@ def _one_part(fields: Fields, body: bytes | Pinned | Stream, size: int, start: i
     part: Body
     if isinstance(body, bytes):
         part = body[start:stop]
-    elif hasattr(body, "views"):
-        part = PinnedRange(cast(Pinned, body), start, stop)
-    else:
+    elif not hasattr(body, "views"):
         part = StreamRange(body, start, stop)
+    elif stop - start <= COPY_BYTES:  # as a whole body of that size is
+        part = _copied(cast(Pinned, body), start, stop)
+    else:
+        part = PinnedRange(cast(Pinned, body), start, stop)
     return Response(206, fields, part, stop - start)
+
+
+def _copied(whole: Pinned, start: int, stop: int) -> bytes:
+    """The bytes of a part, the whole given back."""
+    copied = b"".join(whole.views(start, stop))
+    whole.release()
+    return copied
 
 
 def _parts(fields: Fields, body: bytes | Pinned, ranges: list[Range]) -> Response:

@@ -1,7 +1,7 @@
 """The cache gate: answers from the segment what may be answered from there, and says why it could not.
 
-A fresh hit without conditions costs one or two look-ups, one fixed prefix, one slice. Everything
-else (directives, conditions, stale answers) is weighed only when a bit says that it is there.
+A fresh hit costs one or two look-ups, one fixed prefix, one slice. Everything else (conditions and ranges,
+then directives and stale answers) is weighed only when a bit says that it is there.
 """
 
 from collections.abc import Sequence
@@ -48,9 +48,10 @@ from worker.settings import CacheSettings
 from worker.upgrade import let_through
 
 CONDITIONAL = IF_NONE_MATCH | IF_MODIFIED_SINCE
+_OF_THE_ANSWER = CONDITIONAL | RANGE  # whatever response is used, they choose what is told of it
 _FOR_THE_ORIGIN = IF_MATCH | IF_UNMODIFIED_SINCE  # not applicable to a cache (RFC 9111 4.3.2)
 _NO_PLAIN_HIT = MARKS | NO_CACHE
-_WEIGHED = CONDITIONAL | RANGE | _FOR_THE_ORIGIN | CACHE_CONTROL | PRAGMA | UPGRADE
+_WEIGHED = _FOR_THE_ORIGIN | CACHE_CONTROL | PRAGMA | UPGRADE
 
 
 class Place:
@@ -99,11 +100,13 @@ class Lookup:
         if hit is not None and hit.flags & ENCODING_ONLY:
             reduced = self._codings.reduce(fields)
             hit = self._get(encoding_variant_key(key, hit.meta[:SERIAL_BYTES], reduced), now_ns)
-        if hit is None or hit.verdict != FRESH or fields.mask & _WEIGHED:
+        mask = fields.mask
+        if hit is None or hit.verdict != FRESH or mask & _WEIGHED:
             return self._weigh(ctx, self.find(request, key, now_ns))
         if hit.flags & _NO_PLAIN_HIT:
             return self._weigh(ctx, self.find(request, key, now_ns))
-        return plain_hit(ctx, hit, method == b"GET")
+        response = plain_hit(ctx, hit, method == b"GET")
+        return conditioned(ctx, response) if mask & _OF_THE_ANSWER else response
 
     def find(self, request: Request, key: bytes, now_ns: int) -> Place:
         """Where the response to `request` lies; `key` is its primary key."""
@@ -207,16 +210,10 @@ def conditioned(ctx: Context, response: Response) -> Response:
     """
     request_fields = ctx.request.fields
     mask = request_fields.mask
-    if not mask & (CONDITIONAL | RANGE) or response.status != 200:
+    if not mask & _OF_THE_ANSWER or response.status != 200:
         return response
     fields = response.fields
-    if not mask & CONDITIONAL or not is_not_modified(
-        request_fields,
-        etag=fields.get(b"etag"),
-        last_modified=fields.get(b"last-modified"),
-        date=fields.get(b"date"),
-        now_s=ctx.now_s,
-    ):
+    if not mask & CONDITIONAL or not is_not_modified(request_fields, fields, ctx.now_s):
         return ranged(request_fields, response, ctx.now_s) if mask & RANGE else response
     give_back(response.body)
     # No Content-Length (RFC 9110 15.4.5): some clients would wait for as many bytes.

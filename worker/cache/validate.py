@@ -11,9 +11,9 @@ CONDITIONS = (b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodifi
 _ENTITY_TAG = re.compile(rb'(?:W/)?("[^"]*")')
 
 # What a 304 carries of the stored fields (RFC 9110 15.4.5); the rest the client has.
-_OF_NOT_MODIFIED = frozenset(
-    {b"cache-control", b"content-location", b"date", b"etag", b"expires", b"last-modified", b"vary"}
-)
+_OF_NOT_MODIFIED = (
+    b"cache-control", b"content-location", b"date", b"etag", b"expires", b"last-modified", b"vary",
+)  # fmt: skip
 # What a 304 does not change in a stored response (RFC 9111 3.2): fields of one hop or one message, those that
 # describe the stored bytes, which may be coded by us, and Vary, by which it is filed.
 _KEPT_BY_FRESHENING = frozenset(
@@ -37,15 +37,8 @@ def matches(if_none_match: bytes, etag: bytes | None) -> bool:
     return etag is not None and opaque_tag(etag) in _ENTITY_TAG.findall(if_none_match)
 
 
-def is_not_modified(
-    request_fields: Fields,
-    *,
-    etag: bytes | None,
-    last_modified: bytes | None,
-    date: bytes | None,
-    now_s: float,
-) -> bool:
-    """May a client that has a copy be told 304 (RFC 9111 4.3.2)?
+def is_not_modified(request_fields: Fields, fields: Fields, now_s: float) -> bool:
+    """May a client that has a copy be told 304 (RFC 9111 4.3.2)? `fields` are the response's.
 
     If-None-Match decides alone where it is present; If-Modified-Since is compared with Last-Modified, or
     with Date where the response has none. A date we cannot read is no condition, nor are
@@ -53,11 +46,11 @@ def is_not_modified(
     """
     mask = request_fields.mask
     if mask & IF_NONE_MATCH:
-        return matches(request_fields.joined(b"if-none-match") or b"", etag)
+        return matches(request_fields.joined(b"if-none-match") or b"", fields.get(b"etag"))
     if not mask & IF_MODIFIED_SINCE:
         return False
     since = request_fields.joined(b"if-modified-since") or b""
-    changed = last_modified or date
+    changed = fields.get(b"last-modified") or fields.get(b"date")
     if changed is None:
         return False
     since_s = http_date(since, now_s)
@@ -67,7 +60,7 @@ def is_not_modified(
 
 def not_modified_fields(fields: Fields) -> Fields:
     """What a 304 made from a stored or fetched 200 tells."""
-    return Fields.of((name, value) for name, value in fields.items() if name.lower() in _OF_NOT_MODIFIED)
+    return fields.only(_OF_NOT_MODIFIED)
 
 
 def validation_fields(etag: bytes | None, last_modified: bytes | None) -> list[tuple[bytes, bytes]]:

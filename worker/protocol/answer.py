@@ -100,13 +100,17 @@ class Answering:
             return
         status = response.status
         if (
-            type(body) is not bytes
-            or len(body) > JOIN_BYTES
-            or self._bodiless
-            or self._body is not None
-            or status == 304
-            or status == 204
+            type(body) is bytes
+            and len(body) <= JOIN_BYTES
+            and not self._bodiless
+            and self._body is None
+            and status != 304
+            and status != 204
         ):
+            length = len(body)
+        elif status == 304 and body is None and response.length is None and self._body is None:
+            body, length = b"", -1
+        else:
             self._send_carefully(transport, ctx, response, finish)
             return
         server = self.server
@@ -116,7 +120,7 @@ class Answering:
         message = response.fields.assemble(
             STATUS_LINES.get(status) or status_line(status),
             server.date_line,
-            len(body),
+            length,
             b"" if keep and not self._http10 else self._connection_line(),
             body,
         )
@@ -142,7 +146,7 @@ class Answering:
     def _send_carefully(
         self, transport: asyncio.Transport, ctx: Context, response: Response, finish: Finish
     ) -> None:
-        """`send` for everything but a small body in memory that answers a request without a body."""
+        """`send` for all but a small body in memory, or a 304, that answers a request without a body."""
         body = response.body
         status = response.status
         pinned = None if body is None or isinstance(body, bytes) else cast(Pinned, body)

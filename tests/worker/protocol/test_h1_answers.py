@@ -45,7 +45,7 @@ def test_head_gets_the_fields_of_get_and_no_body() -> None:
     run(test())
 
 
-@pytest.mark.parametrize("request_bytes", [GET_CLOSE, HEAD])
+@pytest.mark.parametrize("request_bytes", [GET_CLOSE, GET_10, HEAD])
 @pytest.mark.parametrize(
     ("response", "line"),
     [
@@ -68,6 +68,20 @@ def test_answers_without_a_body(response: Response, line: bytes | None, request_
             assert b"transfer-encoding" not in fields
             if request_bytes is not HEAD:
                 assert await asyncio.wait_for(reader.read(), WAIT_S) == b""
+
+    run(test())
+
+
+@pytest.mark.parametrize("length", [None, 1234])
+def test_requests_behind_one_that_was_answered_by_304_are_answered(length: int | None) -> None:
+    async def test() -> None:
+        async with answering(Response(304, Fields.of([(b"ETag", b'"a"')]), None, length)) as edge:
+            got = await edge.exchange(GET + HEAD + GET_CLOSE)
+            heads = got.removesuffix(b"\r\n\r\n").split(b"\r\n\r\n")
+            assert [head.splitlines()[0] for head in heads] == [b"HTTP/1.1 304 Not Modified"] * 3
+            assert [b"Connection: close" in head for head in heads] == [False, False, True]
+            assert [ctx.bytes_out for ctx in edge.finished] == [len(head) + 4 for head in heads]
+            assert {ctx.status for ctx in edge.finished} == {304}
 
     run(test())
 
