@@ -30,6 +30,7 @@ HIT_PATH = [
     "worker.protocol.tunnel",
     "worker.protocol.answer",
     "worker.protocol.h1",
+    "worker.protocol.h2.tunnel",
     "worker.protocol.h2.exchange",
     "worker.protocol.h2.connection",
     "worker.security.normalize",

@@ -51,7 +51,7 @@ cdef class Section:
     cdef size_t taken, max_bytes
     cdef bint trailers
     cdef readonly bint too_large
-    cdef readonly bytes method, scheme, authority, path, host
+    cdef readonly bytes method, scheme, authority, path, protocol, host
 
     cdef void begin(self, bint trailers, size_t max_bytes, int max_fields) noexcept
     cdef int add(self, const unsigned char *name, size_t name_size, const unsigned char *value,

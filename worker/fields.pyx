@@ -39,7 +39,7 @@ cdef extern from *:
         BAD_HOSTS = -8, BAD_LENGTHS = -9, BAD_LENGTH = -10, BAD_BOTH = -11, FULL = -12,
         /* HTTP/2 and 3 only */
         BAD_CASE = -13, BAD_EDGE = -14, BAD_HOP = -15, BAD_TE = -16, BAD_PSEUDO = -17, BAD_PSEUDOS = -18,
-        BAD_ORDER = -19, BAD_TARGET = -20, BAD_TRAILER = -21, BAD_MISSING = -22,
+        BAD_ORDER = -19, BAD_TARGET = -20, BAD_TRAILER = -21, BAD_MISSING = -22, BAD_PROTOCOL = -23,
     };
 
     /* Lower case of each token character (RFC 9110 5.6.2); 0 for every other byte. */
@@ -323,6 +323,7 @@ cdef extern from *:
         BAD_NAME, BAD_SPACE, BAD_FOLD, BAD_LF, BAD_CR, BAD_CONTROL, BAD_END
         BAD_HOSTS, BAD_LENGTHS, BAD_LENGTH, BAD_BOTH, FULL
         BAD_CASE, BAD_EDGE, BAD_HOP, BAD_TE, BAD_PSEUDO, BAD_PSEUDOS, BAD_ORDER, BAD_TARGET, BAD_TRAILER, BAD_MISSING
+        BAD_PROTOCOL
 
     int unfit(uint32_t bit, uint32_t seen, const unsigned char *value, size_t size) nogil
     int unfit_value(const unsigned char *value, size_t size) nogil
@@ -409,6 +410,7 @@ cdef dict RULES = {
     BAD_TARGET: "pseudo-field that is empty or has a character it may not have",
     BAD_TRAILER: "trailer field that belongs into the header section",
     BAD_MISSING: "pseudo-field missing",
+    BAD_PROTOCOL: ":protocol without CONNECT",
 }
 
 # Most messages have fewer lines than this and are indexed in one pass. Only used under the GIL, never across a call.
@@ -918,7 +920,7 @@ cdef class Section:
         self.trailers = trailers
         self.max_bytes = max_bytes
         self.max_fields = max_fields
-        self.method = self.scheme = self.authority = self.path = self.host = None
+        self.method = self.scheme = self.authority = self.path = self.protocol = self.host = None
 
     cdef int add(self, const unsigned char *name, size_t name_size, const unsigned char *value,
                  size_t value_size) except -1:
@@ -998,6 +1000,10 @@ cdef class Section:
             if self.authority is not None:
                 return BAD_PSEUDOS
             self.authority = word
+        elif name_size == 9 and memcmp(name, b":protocol", 9) == 0:
+            if self.protocol is not None:
+                return BAD_PSEUDOS
+            self.protocol = word
         else:
             return BAD_PSEUDO
         return 0
@@ -1044,6 +1050,11 @@ cdef class Section:
         """Which rule the section breaks; None if it breaks none."""
         cdef int wrong = self.wrong
         if not wrong and not self.trailers and not self.too_large:
-            if self.method is None or (self.method != b"CONNECT" and (self.path is None or self.scheme is None)):
+            if self.method is None or (
+                (self.method != b"CONNECT" or self.protocol is not None)
+                and (self.path is None or self.scheme is None)
+            ):
                 wrong = BAD_MISSING
+            elif self.protocol is not None and self.method != b"CONNECT":
+                wrong = BAD_PROTOCOL
         return RULES[wrong] if wrong else None

@@ -1,17 +1,14 @@
 """Upgrade (RFC 9110 7.8) through a whole edge: WebSockets, and what may go wrong around a tunnel."""
 
 import asyncio
-import json
 import os
 import signal
 import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiohttp
 import psutil
@@ -20,7 +17,9 @@ import trustme
 from aiohttp import web
 
 from tests.support.cluster import Cluster, settings, wait_until, with_worker
-from tests.support.scripted_origin import Recorded, ScriptedOrigin, Step, Wire, answer
+from tests.support.scripted_origin import ScriptedOrigin, Step, Wire, answer
+from tests.support.tunnel_edge import TunnelEdge as Edge
+from tests.support.tunnel_edge import settled, tunnel_edge
 from worker.settings import LogSettings, OriginSettings, SiteSettings
 
 SWITCH = (
@@ -33,65 +32,10 @@ KERNEL_BYTES = 40 * MIB  # what four loopback sockets may buffer, generously
 EDGE_BYTES = 16 * MIB  # what a worker may grow by while it moves any amount
 
 
-@dataclass
-class Edge:
-    """Two workers in front of an origin whose paths are scripts."""
-
-    cluster: Cluster
-    origin: ScriptedOrigin
-    log: Path
-    scripts: dict[str, Step]
-
-    def script(self, step: Step, prefix: str = "/") -> str:
-        """A new path that is answered by `step`."""
-        path = f"{prefix}{len(self.scripts)}"
-        self.scripts[path] = step
-        return path
-
-    def asked(self, path: str) -> list[Recorded]:
-        return [request for request in self.origin.requests if request.target == path]
-
-    def logged(self, path: str) -> dict[str, object]:
-        """The log line of the one request for `path`."""
-
-        def find() -> dict[str, object] | None:
-            lines = self.log.read_text().splitlines() if self.log.exists() else []
-            found = [entry for entry in map(json.loads, lines) if entry.get("path") == path]
-            return found[0] if found else None
-
-        line: dict[str, object] = wait_until(find)
-        return line
-
-    def port(self, scheme: str = "http") -> int:
-        port = next(urlsplit(url).port for url in self.cluster.urls if url.startswith(f"{scheme}:"))
-        assert port is not None
-        return port
-
-
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    directory = tmp_path_factory.mktemp("upgrade")
-    scripts: dict[str, Step] = {}
-    log = directory / "access.log"
-    with ExitStack() as stack:
-        origin = stack.enter_context(ScriptedOrigin(lambda request: scripts[request.target]))
-        made = settings(directory / "state", origin=origin.url, admin=True, schemes=("http", "https"))
-        cluster = stack.enter_context(Cluster(_with_routes(made, log)))
-        yield Edge(cluster, origin, log, scripts)
-
-
-def _with_routes(made, log):  # type: ignore[no-untyped-def]
-    (route,) = made.worker.sites[0].routes
-    assert isinstance(route.origin, OriginSettings)
-    routes = (
-        route,
-        replace(
-            route, name="idle", prefix=b"/idle/", origin=replace(route.origin, tunnel_idle_timeout_s=0.5)
-        ),
-        replace(route, name="none", prefix=b"/none/", upgrade=()),
-        replace(route, name="chat", prefix=b"/chat/", upgrade=(b"chat",)),
-    )
-    return with_worker(made, sites=(SiteSettings("all", (), routes),), log=LogSettings(path=str(log)))
+    with tunnel_edge(tmp_path_factory.mktemp("upgrade")) as edge:
+        yield edge
 
 
 class Peer:
@@ -225,7 +169,7 @@ def test_bytes_both_ways_are_logged_and_counted_when_the_tunnel_ends(edge: Edge)
         await peer.switch(path)
         peer.writer.write(b"x" * 1000)
         assert await peer.reader.readexactly(1000) == b"x" * 1000
-        metrics = await asyncio.to_thread(_metrics, edge)
+        metrics = await asyncio.to_thread(edge.metrics)
         assert metrics["edgecluster_tunnels_open"] >= 1
         assert metrics["edgecluster_tunnels_total"] >= metrics["edgecluster_tunnels_open"]
 
@@ -239,17 +183,7 @@ def test_bytes_both_ways_are_logged_and_counted_when_the_tunnel_ends(edge: Edge)
     )
     assert isinstance(line["bytes_out"], int)
     assert 1000 < line["bytes_out"] < 2000
-    assert wait_until(lambda: _metrics(edge)["edgecluster_tunnels_open"] == 0)
-
-
-def _metrics(edge: Edge) -> dict[str, float]:
-    from urllib.request import urlopen
-
-    with urlopen(f"{edge.cluster.admin_url}/metrics") as response:
-        lines = response.read().decode().splitlines()
-    return {
-        name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if "#" not in line)
-    }
+    assert wait_until(lambda: edge.metrics()["edgecluster_tunnels_open"] == 0)
 
 
 def test_an_upgrade_is_neither_answered_from_the_cache_nor_collapsed(edge: Edge) -> None:
@@ -445,12 +379,12 @@ def test_a_slow_client_holds_back_the_origin(edge: Edge, scheme: str) -> None:
     path = edge.script(flood)
 
     async def test(peer: Peer) -> None:
-        before = _resident_bytes(edge)
+        before = edge.resident_bytes()
         sent = edge.origin.sent_bytes
         await peer.switch(path)
-        await asyncio.to_thread(_settled, lambda: edge.origin.sent_bytes)
+        await asyncio.to_thread(settled, lambda: edge.origin.sent_bytes)
         assert edge.origin.sent_bytes - sent < KERNEL_BYTES
-        assert _resident_bytes(edge) - before < EDGE_BYTES
+        assert edge.resident_bytes() - before < EDGE_BYTES
         got = 0
         while data := await peer.reader.read(MIB):
             got += len(data)
@@ -511,7 +445,7 @@ def test_a_slow_origin_holds_back_the_client(edge: Edge) -> None:
     path = edge.script(slow)
 
     async def test(peer: Peer) -> None:
-        before = _resident_bytes(edge)
+        before = edge.resident_bytes()
         await peer.switch(path)
         sent = 0
 
@@ -523,31 +457,14 @@ def test_a_slow_origin_holds_back_the_client(edge: Edge) -> None:
                 sent += MIB
 
         sending = asyncio.create_task(send())
-        await asyncio.to_thread(_settled, lambda: sent)
+        await asyncio.to_thread(settled, lambda: sent)
         assert sent < KERNEL_BYTES
-        assert _resident_bytes(edge) - before < EDGE_BYTES
+        assert edge.resident_bytes() - before < EDGE_BYTES
         edge.origin.release()
         await sending
         assert await peer.reader.read() == b"%d" % total
 
     run(edge, test)
-
-
-def _settled(number: Callable[[], int]) -> None:
-    """Wait until `number` has stopped growing."""
-    last = [-1] * 5
-
-    def has_stopped() -> bool:
-        last.append(number())
-        return len(set(last[-6:])) == 1 and last[-1] > 0
-
-    import time
-
-    wait_until(lambda: time.sleep(0.08) or has_stopped())
-
-
-def _resident_bytes(edge: Edge) -> int:
-    return sum(psutil.Process(pid).memory_info().rss for pid in edge.cluster.pids)
 
 
 def test_half_closes_are_passed_on_and_the_other_way_stays_open(edge: Edge) -> None:

@@ -121,6 +121,9 @@ class Told:
     def handshake(self, succeeded: bool) -> None:
         self.told.append("handshake" if succeeded else "failed handshake")
 
+    def tunnel(self, *, opened: bool) -> None:
+        self.told.append("tunnel" if opened else "end of tunnel")
+
 
 class H1Edge:
     """The listener. `gate` answers at once or returns None; then `fetch` answers."""

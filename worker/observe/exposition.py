@@ -55,7 +55,11 @@ _COUNTERS = (
     (BYTES_OUT, "sent_bytes", "Bytes of answers sent to clients, heads and bodies."),
     (CONNECTIONS_OPENED, "connections", "Client connections accepted."),
     (CONNECTIONS_REFUSED, "connections_refused", "Client connections refused because there were too many."),
-    (TUNNELS_OPENED, "tunnels", "Client connections that switched to another protocol, such as WebSocket."),
+    (
+        TUNNELS_OPENED,
+        "tunnels",
+        "Connections or streams of clients switched to another protocol (WebSocket).",
+    ),
     (TLS_HANDSHAKES, "tls_handshakes", "TLS handshakes with clients that succeeded."),
     (TLS_FAILURES, "tls_handshake_failures", "TLS handshakes with clients that failed."),
     (ORIGIN_REQUESTS, "origin_requests", "Requests sent to origins, with retries."),
@@ -137,7 +141,7 @@ def _families(
         "connections_open", "gauge", "Client connections open now.", [("", open_connections(totals))]
     )
     yield _family(
-        "tunnels_open", "gauge", "Client connections that speak another protocol now.",
+        "tunnels_open", "gauge", "Connections or streams of clients that speak another protocol now.",
         [("", open_tunnels(totals))],
     )  # fmt: skip
     yield _family(

@@ -180,7 +180,7 @@ def test_the_limits_are_announced() -> None:
             announced = client.h2.remote_settings
             assert announced.max_concurrent_streams == 100
             assert announced.max_header_list_size == edge.limits.header_bytes
-            assert announced.enable_connect_protocol == 0
+            assert announced.enable_connect_protocol == 1
             assert announced.get(9) == 1  # SETTINGS_NO_RFC7540_PRIORITIES
 
     run(test())

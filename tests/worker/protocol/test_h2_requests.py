@@ -12,6 +12,8 @@ from worker.settings import Limits
 
 PROTOCOL_ERROR = 1
 GET = {b":method": b"GET", b":scheme": b"http", b":authority": b"a", b":path": b"/"}
+EXTENDED: dict[bytes, bytes | None] = {b":method": b"CONNECT"}
+WEBSOCKET = ((b":protocol", b"websocket"),)
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,17 @@ HEADS = [
     malformed("pseudo-field of responses", fields=((b":status", b"200"),)),
     malformed("second :path", fields=((b":path", b"/b"),)),
     malformed("field before the pseudo-fields", before=((b"x", b"a"),)),
-    malformed(
-        "extended CONNECT, which is not offered",
-        {b":method": b"CONNECT"},
-        fields=((b":protocol", b"websocket"),),
+    Head("WebSocket where no route lets it through", EXTENDED, WEBSOCKET, status=501),
+    Head("extended CONNECT for another protocol", EXTENDED, ((b":protocol", b"connect-udp"),), status=501),
+    Head(
+        "extended CONNECT with Content-Length", EXTENDED, (*WEBSOCKET, (b"content-length", b"0")), status=400
     ),
+    Head("extended CONNECT for another scheme", {**EXTENDED, b":scheme": b"https"}, WEBSOCKET, status=421),
+    malformed(":protocol without CONNECT", fields=WEBSOCKET),
+    malformed("extended CONNECT without :path", {**EXTENDED, b":path": None}, fields=WEBSOCKET),
+    malformed("extended CONNECT without :scheme", {**EXTENDED, b":scheme": None}, fields=WEBSOCKET),
+    malformed("extended CONNECT without :authority", {**EXTENDED, b":authority": None}, fields=WEBSOCKET),
+    malformed("second :protocol", EXTENDED, fields=WEBSOCKET * 2),
     malformed("capital letter in a name", fields=((b"X", b"a"),)),
     malformed("Connection", fields=((b"connection", b"close"),)),
     malformed("Keep-Alive", fields=((b"keep-alive", b"1"),)),

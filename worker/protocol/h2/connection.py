@@ -18,6 +18,7 @@ from worker.protocol.h2.exchange import Exchange
 from worker.protocol.h2.session import NO_ERROR, PROTOCOL_ERROR, Session
 from worker.protocol.head import METHODS, bad_request, content_length
 from worker.protocol.server import ConnectionServer
+from worker.protocol.websocket import WEBSOCKET
 from worker.reasons import Fault
 
 LINGER_S = 2.0  # behind the last GOAWAY: how long the client may go on sending before it may lose it
@@ -136,21 +137,24 @@ class H2Protocol:
             self._check(exchange, fields)
         except EdgeError as error:
             refusal = error
-        if not exchange.ended and exchange.body is None:
+        if not exchange.ended and exchange.body is None and exchange.protocol is None:
             exchange.expect_body()
         now_ns = monotonic_ns()
+        request = Request(
+            exchange.method,
+            server.scheme,
+            host,
+            exchange.target,
+            exchange.path,
+            exchange.query,
+            b"2",
+            fields,
+            exchange.body,
+        )
+        if exchange.protocol is not None and refusal is None:
+            exchange.ask_to_switch(request)
         ctx = Context(
-            Request(
-                exchange.method,
-                server.scheme,
-                host,
-                exchange.target,
-                exchange.path,
-                exchange.query,
-                b"2",
-                fields,
-                exchange.body,
-            ),
+            request,
             self._client,
             server.new_id(),
             now_ns,
@@ -168,8 +172,8 @@ class H2Protocol:
         """The host a request is for (RFC 9113 8.3.1), whatever the form of its target."""
         server = self.server
         authority, field = exchange.authority, exchange.host
-        if exchange.method == b"CONNECT":
-            raise bad_request("CONNECT is not offered", 501)
+        if exchange.method == b"CONNECT" and exchange.protocol is None:
+            raise bad_request("CONNECT without :protocol is not offered", 501)
         if authority is None and field is None:
             raise bad_request(":authority is missing")
         host = server.authority(cast(bytes, authority if authority is not None else field))
@@ -195,9 +199,15 @@ class H2Protocol:
             )
         if exchange.scheme != server.scheme:
             raise bad_request(":scheme is not the connection's", 421)
+        mask = fields.mask
+        if exchange.protocol is not None:
+            if exchange.protocol.lower() != WEBSOCKET:
+                raise bad_request(":protocol is not one that is offered", 501)
+            if mask & CONTENT_LENGTH:
+                raise bad_request("CONNECT with Content-Length")
+            return
         if exchange.method not in METHODS:
             raise bad_request("unknown method", 501)
-        mask = fields.mask
         if mask & CONTENT_LENGTH and content_length(fields, limits.body_bytes) and exchange.ended:
             if exchange.body is None:
                 raise bad_request("Content-Length without a body")
@@ -308,6 +318,8 @@ class H2Protocol:
 
     def abort(self) -> None:
         if self._transport is not None:
+            for exchange in self._session.streams.values():
+                exchange.cut_off()
             self._transport.abort()
 
     def sweep(self, now_ns: int) -> None:

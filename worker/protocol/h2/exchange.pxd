@@ -5,8 +5,9 @@ from worker.protocol.server cimport ConnectionServer
 
 cdef class Exchange(H2Stream):
     cdef public ConnectionServer server
-    cdef public object connection, body, _task, _finish, _lending, _waiter
+    cdef public object connection, body, _task, _finish, _lending, _waiter, _tunnel
     cdef public Context _ctx
+    cdef public bytes _websocket_key
     cdef public bint expecting, _bodiless, _responding, _wide
     cdef public long long _since_ns
     cpdef object begin(self, Context ctx)

@@ -10,15 +10,18 @@ from typing import Protocol, cast
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import CONTENT_LENGTH, TE, Fields
-from worker.message import Pinned, Response, Stream, TunnelEnd
+from worker.message import Pinned, Request, Response, Stream, TunnelEnd
 from worker.pipeline import Finish
 from worker.protocol.answer import JOIN_BYTES, client_gone
 from worker.protocol.h2.body import StreamBody
 from worker.protocol.h2.session import CANCEL, INTERNAL_ERROR, NO_ERROR, H2Stream
+from worker.protocol.h2.tunnel import StreamEnd
 from worker.protocol.head import bad_request
 from worker.protocol.lending import COPY_BYTES, PATIENCE_NS, Lending
 from worker.protocol.server import ConnectionServer
+from worker.protocol.websocket import WEBSOCKET, is_accepted, new_key
 from worker.reasons import Fault, Side
+from worker.upgrade import let_through
 
 LONG_BYTES = 32 * 1024  # a body that is longer, and waited for, may get a wide window
 WIDE_WINDOW = 1024 * 1024
@@ -45,8 +48,8 @@ class Exchange(H2Stream):
     """One request of an HTTP/2 connection."""
 
     __slots__ = (
-        "_bodiless", "_ctx", "_finish", "_lending", "_responding", "_since_ns", "_task", "_waiter", "_wide",
-        "body", "connection", "expecting", "server",
+        "_bodiless", "_ctx", "_finish", "_lending", "_responding", "_since_ns", "_task", "_tunnel", "_waiter",
+        "_websocket_key", "_wide", "body", "connection", "expecting", "server",
     )  # fmt: skip
 
     def __init__(self, connection: Carrier) -> None:
@@ -62,6 +65,8 @@ class Exchange(H2Stream):
         self._lending: Lending | None = None
         self._waiter: Future[None] | None = None
         self._wide = False
+        self._tunnel: StreamEnd | None = None  # of an extended CONNECT, once it has data or an answer
+        self._websocket_key = b""  # that the origin gets in place of the client's
         self._since_ns = connection.server.now_ns  # when it began, or last made progress
 
     # The connection's side.
@@ -73,6 +78,13 @@ class Exchange(H2Stream):
         task = self.server.edge.handle(ctx, self)
         if task is not None and self._ctx is ctx and self._finish is None:
             self._task = task
+
+    def ask_to_switch(self, request: Request) -> None:
+        """Make of an extended CONNECT what the stages know: a GET that offers an upgrade (RFC 8441 5)."""
+        self._websocket_key = new_key()
+        request.method = b"GET"
+        request.upgrade = WEBSOCKET
+        request.fields.set(b"Sec-WebSocket-Key", self._websocket_key)
 
     def refuse(self, ctx: Context, error: EdgeError) -> None:
         """Answer a request that is none."""
@@ -86,7 +98,8 @@ class Exchange(H2Stream):
         """The stream has ended: let go of all that was at work for it."""
         ctx, self._ctx = self._ctx, None
         body, lending, waiter, finish, task = self.body, self._lending, self._waiter, self._finish, self._task
-        self._lending = self._finish = self._task = None
+        tunnel = self._tunnel
+        self._lending = self._finish = self._task = self._tunnel = None
         if self._wide:
             self.connection.wide_streams -= 1
         if body is not None:
@@ -98,7 +111,9 @@ class Exchange(H2Stream):
         ctx.bytes_out = self.bytes_sent
         if body is not None:
             ctx.bytes_in = body.received
-        if finish is not None:
+        if tunnel is not None and tunnel.is_open:
+            tunnel.lost(self.code)
+        elif finish is not None:
             finish(ctx)
         elif waiter is not None:
             if not waiter.done():
@@ -109,6 +124,8 @@ class Exchange(H2Stream):
 
     def drained(self) -> None:
         """The last piece has left."""
+        if self._tunnel is not None:
+            self._tunnel.drained()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -122,6 +139,8 @@ class Exchange(H2Stream):
         waited_s = (now_ns - self._since_ns) * 1e-9
         if self.fields is None:
             return waited_s <= limits.header_timeout_s
+        if self._tunnel is not None and self._tunnel.is_open and not self._tunnel.is_closing:
+            return True  # the origin's end looks after it
         lending = self._lending
         if self.has_output:
             if waited_s > limits.send_timeout_s:
@@ -135,10 +154,18 @@ class Exchange(H2Stream):
             self.body.fail(bad_request("body took too long", 408, Fault.REQUEST_TIMEOUT))
         return True
 
+    def cut_off(self) -> None:
+        """The connection is about to be cut."""
+        if self._tunnel is not None and self._tunnel.is_open:
+            self._tunnel.cut_off(draining=self.server.draining)
+
     # H2Stream's, and what the request's body asks for.
 
     def receive(self, data: bytes) -> None:
         self.moved = True
+        if self.protocol is not None:
+            self._take_tunnel().receive(data)
+            return
         self.expecting = False
         body = self.body
         if body is None:
@@ -146,10 +173,19 @@ class Exchange(H2Stream):
         body.feed(data)
 
     def receive_end(self, trailers: Fields | None) -> None:
+        if self.protocol is not None:
+            self._take_tunnel().receive_end()
+            return
         body = self.body
         if body is None:
             body = self.expect_body()
         body.end(trailers)
+
+    def _take_tunnel(self) -> StreamEnd:
+        tunnel = self._tunnel
+        if tunnel is None:
+            tunnel = self._tunnel = StreamEnd(self)
+        return tunnel
 
     def expect_body(self) -> StreamBody:
         """Get ready for the request's body."""
@@ -187,6 +223,11 @@ class Exchange(H2Stream):
             if hasattr(body, "release"):
                 cast(Pinned, body).release()
             finish(ctx)
+            return
+        if self.protocol is not None and response.status < 300:
+            if hasattr(body, "release"):
+                cast(Pinned, body).release()
+            self.server.edge.reject(ctx, _not_switched(ctx, response.status), self)
             return
         self._responding = True
         self._finish = finish
@@ -231,6 +272,9 @@ class Exchange(H2Stream):
         self._responding = True
         ctx.status = status
         announced = -1 if length is None or status == 204 else length
+        if self.protocol is not None and status < 300:
+            await self._refuse_stream(ctx, _not_switched(ctx, status))
+            return
         self.respond(status, response.fields, self.server.date_line, announced, None, not bodiless)
         self.connection.flush_soon()
         try:
@@ -247,6 +291,14 @@ class Exchange(H2Stream):
             raise
         if self.code != NO_ERROR:
             raise client_gone("before the end of its answer")
+
+    async def _refuse_stream(self, ctx: Context, error: EdgeError) -> None:
+        """Answer by a status alone in place of a Stream, whose reader ends the request."""
+        ctx.error = error
+        ctx.status = error.status
+        self.respond(error.status, _NO_FIELDS, self.server.date_line, 0, b"", False)
+        self.connection.flush_soon()
+        await self._wait_closed()
 
     async def _copy(self, ctx: Context, body: Stream, length: int | None) -> None:
         """Body to client, waiting while the client is slow."""
@@ -289,12 +341,31 @@ class Exchange(H2Stream):
         self.connection.flush_soon()
 
     def tunnel(self, ctx: Context, response: Response, finish: Finish) -> None:
-        """Refuse: no request of a stream offers to switch protocols (`Request.upgrade`), so none may."""
-        cast(TunnelEnd, response.body).close()
-        ctx.error = EdgeError(502, Side.ORIGIN, Fault.PROTOCOL, "switched protocols unasked")
-        if ctx is self._ctx:
-            self._cut(ctx)
-        finish(ctx)
+        """Answer 200 and join the stream with the origin (RFC 8441 5)."""
+        origin = cast(TunnelEnd, response.body)
+        fields = response.fields
+        if ctx is not self._ctx or self._responding or self.closed:
+            ctx.error = client_gone("before its answer")
+            origin.close()
+            finish(ctx)
+            return
+        if not is_accepted(self._websocket_key, fields.joined(b"sec-websocket-accept")):
+            origin.close()
+            error = EdgeError(502, Side.ORIGIN, Fault.PROTOCOL, "Sec-WebSocket-Accept is not that of our key")
+            self.server.edge.reject(ctx, error, self)
+            return
+        fields.remove(b"sec-websocket-accept")
+        self._responding = True
+        self._task = None
+        ctx.status = 101
+        self.switch(fields, self.server.date_line)
+        client = self._take_tunnel()
+        client.open(ctx, finish)
+        client.join(origin)
+        origin.join(client)
+        client.start()
+        origin.start()
+        self.connection.flush_soon()
 
     def inform(self, ctx: Context, status: int, fields: Fields) -> None:
         """Send an interim answer; none follows the final one."""
@@ -306,3 +377,11 @@ class Exchange(H2Stream):
 def _wants_trailers(fields: Fields) -> bool:
     """Did the client ask for the trailer section (RFC 9110 6.5.1)? In HTTP/2 TE has no other value."""
     return bool(fields.mask & TE)
+
+
+def _not_switched(ctx: Context, status: int) -> EdgeError:
+    """Why an extended CONNECT must not get that 2xx: it would mean a tunnel (RFC 9110 9.3.6)."""
+    if let_through(ctx):
+        detail = f"answered {status} where 101 or a refusal was awaited"
+        return EdgeError(502, Side.ORIGIN, Fault.PROTOCOL, detail)
+    return bad_request("the route lets no WebSocket through (`upgrade`)", 501)

@@ -35,12 +35,13 @@ cdef class Session:
 cdef class H2Stream:
     cdef readonly Session session
     cdef readonly int32_t id
-    cdef readonly bytes method, scheme, authority, path, query, target, host
+    cdef readonly bytes method, scheme, authority, path, query, target, host, protocol
     cdef readonly Fields fields
     cdef readonly bint too_large, ended, closed
     cdef readonly uint32_t code
     cdef readonly long long bytes_sent
     cdef public bint moved
+    cdef bint tunnelled
     # what goes out
     cdef object piece, lending
     cdef const char *data
@@ -52,6 +53,9 @@ cdef class H2Stream:
     cpdef object receive_end(self, Fields trailers)
     cpdef int respond(self, int status, Fields fields, bytes date_line, Py_ssize_t length, object body, bint more) except -1
     cpdef int interim(self, int status, Fields fields) except -1
+    cpdef int switch(self, Fields fields, bytes date_line) except -1
+    cpdef int leave(self) except -1
+    cpdef bint has_left(self) except -1
     cpdef bint offer(self, bytes piece) except -1
     cpdef int finish(self, Fields trailers) except -1
     cpdef int reset(self, uint32_t code) except -1

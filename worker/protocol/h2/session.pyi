@@ -67,6 +67,7 @@ class H2Stream:
     scheme: bytes | None
     authority: bytes | None
     host: bytes | None  # the field, which :authority has to agree with
+    protocol: bytes | None  # of an extended CONNECT (RFC 8441)
     target: bytes
     path: bytes
     query: bytes | None
@@ -99,6 +100,12 @@ class H2Stream:
         """
     def interim(self, status: int, fields: Fields) -> int:
         """An interim answer."""
+    def switch(self, fields: Fields, date_line: bytes | None) -> int:
+        """Answer an extended CONNECT by 200 (RFC 8441 5): until `leave`, either side may end its own direction."""
+    def leave(self) -> int:
+        """End a tunnel behind the last piece, both directions of it."""
+    def has_left(self) -> bool:
+        """Has the last piece? If not, `take_drained` will tell."""
     def offer(self, piece: bytes) -> bool:
         """The next piece of the body; False if the one before is still here (then `take_drained` will tell)."""
     def finish(self, trailers: Fields | None) -> int:

@@ -70,7 +70,7 @@ cdef class Session:
                  int resets, int empty_frames):
         """`streams` at a time; `resets` of streams and `empty_frames` (that carry neither request nor data)
         between two calls of `forgive`: more end the connection with ENHANCE_YOUR_CALM."""
-        cdef nghttp2_settings_entry settings[3]
+        cdef nghttp2_settings_entry settings[4]
         self.owner = owner
         self.make_stream = make_stream
         self.section = Section()
@@ -90,7 +90,9 @@ cdef class Session:
         settings[1].value = <uint32_t>header_bytes
         settings[2].settings_id = NO_RFC7540_PRIORITIES
         settings[2].value = 1
-        if nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, settings, 3):
+        settings[3].settings_id = NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL
+        settings[3].value = 1
+        if nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, settings, 4):
             raise MemoryError
         if nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, WINDOW):
             raise MemoryError
@@ -241,6 +243,7 @@ cdef class Session:
         stream.scheme = section.scheme
         stream.authority = section.authority
         stream.host = section.host
+        stream.protocol = section.protocol
         stream.target = path if path is not None else b""
         stream.path = stream.target
         if path is not None:
@@ -256,7 +259,7 @@ cdef class Session:
 
     cdef int trailers_end(self, H2Stream stream) except -1:
         cdef Section section = self.section
-        if section.why() is not None or section.too_large:
+        if section.why() is not None or section.too_large or stream.protocol is not None:
             nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_PROTOCOL_ERROR)
         else:
             stream.ended = True
@@ -346,12 +349,32 @@ cdef class H2Stream:
         nghttp2_submit_headers(self.session.session, NGHTTP2_FLAG_NONE, self.id, NULL, pairs, count, NULL)
         return 0
 
+    cpdef int switch(self, Fields fields, bytes date_line) except -1:
+        """Answer an extended CONNECT by 200 (RFC 8441 5): until `leave`, either side may end its own direction."""
+        self.tunnelled = True
+        return self.respond(200, fields, date_line, -1, None, True)
+
+    cpdef int leave(self) except -1:
+        """End a tunnel behind the last piece, both directions of it."""
+        self.tunnelled = False
+        if self.closed:
+            return 0
+        if nghttp2_session_get_stream_local_close(self.session.session, self.id) == 1:
+            return self.reset(NGHTTP2_NO_ERROR)
+        return self.finish(None)
+
+    cpdef bint has_left(self) except -1:
+        """Has the last piece? If not, `take_drained` will tell."""
+        if self.at < self.size:
+            self.waiting = True
+            return False
+        return True
+
     cpdef bint offer(self, bytes piece) except -1:
         """The next piece of the body; False if the one before is still here (then `take_drained` will tell)."""
         if self.closed:
             return True
-        if self.at < self.size:
-            self.waiting = True
+        if not self.has_left():
             return False
         self.piece = piece
         self.data = PyBytes_AS_STRING(piece)
@@ -593,6 +616,8 @@ cdef int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, voi
     if found != NULL:
         (<H2Stream>found).bytes_sent += frame.hd.length + 9
         (<H2Stream>found).moved = True
+    if found != NULL and (<H2Stream>found).tunnelled:
+        return 0
     if frame.hd.flags & NGHTTP2_FLAG_END_STREAM and nghttp2_session_get_stream_remote_close(
         session, frame.hd.stream_id
     ) == 0:
