@@ -299,3 +299,4 @@ class WorkerSettings:
     name: str = "edgecluster"  # how we call ourselves in Via, Cache-Status and CDN-Loop
     drain_timeout_s: float = 30.0
     geo: GeoSettings = GeoSettings()
+    acme: bool = False  # answer the challenges (HTTP-01) that the control process has put into the cache
