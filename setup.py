@@ -31,6 +31,7 @@ HIT_PATH = [
     "worker.security.normalize",
     "worker.security.access",
     "worker.security.ratelimit",
+    "worker.security.challenge",
     "worker.cache.negotiation",
     "worker.cache.key",
     "worker.cache.lookup",

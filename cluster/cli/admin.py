@@ -16,7 +16,7 @@ ADMIN_S = 30.0
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: Path, timeout_s: float) -> None:
+    def __init__(self, path: Path, timeout_s: float = ADMIN_S) -> None:
         super().__init__("localhost", timeout=timeout_s)
         self.path = path
 

@@ -128,6 +128,10 @@ def certificate(pair: CertificateSettings, now: datetime) -> tuple[Finding, set[
         ), names
     if end - now < SOON:
         return Finding("warning", "certificate", f"{what} expires on {end:%Y-%m-%d}; renew it soon"), names
+    if len(content.chain) == 1 and content.leaf.issuer != content.leaf.subject:
+        issuer = content.leaf.issuer.rfc4514_string()
+        message = f"{what} comes without the certificate of {issuer}: clients that lack it refuse; append it"
+        return Finding("warning", "certificate", message), names
     return Finding("ok", "certificate", f"{what}, until {end:%Y-%m-%d}"), names
 
 

@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from cluster.acme.store import Order, Store
@@ -60,6 +61,9 @@ class Certificates:
         """Look after them until cancelled."""
         if not self._is_used:
             return
+        for row in self.report():
+            if row["error"]:
+                log.warning("the certificate %s: %s", row["name"], row["error"])
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch())
             if self._stores:
@@ -76,7 +80,7 @@ class Certificates:
         for name, store in self._stores.items():
             progress = self._progress[name]
             row = _row(name, "acme", CertificateSettings(store.pair_file, store.pair_file), "")
-            row["error"] = progress.error
+            row["error"] = progress.error or row["error"]
             row["next_s"] = progress.next_s if progress.failures else None
             rows.append(row)
         if self._stores or not rows:
@@ -326,7 +330,11 @@ def _row(name: str, kind: str, pair: CertificateSettings, error: str) -> dict[st
         content = read_pair(pair.certificate, pair.key)
     except BootError as fault:
         return row if kind == "acme" else row | {"error": error or str(fault)}
-    leaf = content.leaf
+    leaf, now = content.leaf, datetime.now(UTC)
+    if not error and leaf.not_valid_after_utc < now:
+        row["error"] = "it has expired, and clients refuse it"
+    elif not error and leaf.not_valid_before_utc > now:
+        row["error"] = "it is not valid yet, and clients refuse it: is the clock right?"
     return row | {
         "names": list(content.names),
         "issuer": leaf.issuer.rfc4514_string(),

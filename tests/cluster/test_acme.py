@@ -2,17 +2,25 @@
 
 import os
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import trustme
 
 from cluster.acme.names import is_public
 from cluster.acme.store import Order, Progress, Store, issued_pairs
 from cluster.certificates import local_certificate
 from cluster.config import Flags, load
+from cluster.config.check import certificate
+from cluster.control.certificates import Certificates
 from cluster.errors import UsageError
-from cluster.settings import AcmeSettings
+from cluster.settings import AcmeSettings, CertificateSettings
+from tests.support.cluster import settings
+
+if TYPE_CHECKING:
+    from shmcache.core import Cache
 
 URL = "https://authority.test/directory"
 
@@ -124,3 +132,27 @@ def test_a_new_certificate_ends_its_order_and_is_served_beside_the_local_one(tmp
         ),
     )
     assert [one.certificate for one in issued_pairs(asked)] == [store.pair_file]
+
+
+def test_check_tells_of_a_chain_without_its_issuer(tmp_path: Path) -> None:
+    leaf = trustme.CA().issue_cert("a.test")
+    files = tmp_path / "a.pem", tmp_path / "a.key"
+    leaf.cert_chain_pems[0].write_to_path(os.fspath(files[0]))
+    leaf.private_key_pem.write_to_path(os.fspath(files[1]))
+    finding, names = certificate(CertificateSettings(*files), datetime.now(UTC))
+    assert (finding.level, names) == ("warning", {"a.test"})
+    assert "comes without the certificate of" in finding.message
+
+
+def test_a_given_certificate_that_has_expired_is_told_of(tmp_path: Path) -> None:
+    leaf = trustme.CA().issue_cert("a.test", not_after=datetime(2020, 1, 1, tzinfo=UTC))
+    files = tmp_path / "a.pem", tmp_path / "a.key"
+    leaf.cert_chain_pems[0].write_to_path(os.fspath(files[0]))
+    leaf.private_key_pem.write_to_path(os.fspath(files[1]))
+    asked = settings(tmp_path, schemes=("https",), certificates=(CertificateSettings(*files),))
+
+    async def swap() -> None:
+        """Nobody is asked to serve anything."""
+
+    (row,) = Certificates(asked, cast("Cache", None), swap).report()
+    assert "has expired" in row["error"]
