@@ -175,3 +175,26 @@ def test_an_order_goes_on_after_the_control_process_was_killed(settings: Cluster
         wait_until(lambda: "Pebble" in issuer(TlsClient(edge), "a.test"))
         assert "going on with the order for a.test" in edge.output
         assert order.key in store.pair_file.read_text()
+
+
+def test_after_three_failures_the_second_authority_is_asked(
+    settings: ClusterSettings, authority: Pebble, tmp_path: Path, http_port: int
+) -> None:
+    file = tmp_path / "edge.yaml"
+    file.write_text(f"""
+        listen: ["http://127.0.0.1:{http_port}", "https://127.0.0.1:0"]
+        workers: 2
+        cache: {{memory: 64MiB}}
+        log: {{path: ""}}
+        state_dir: {settings.state_dir}
+        sites: [{{origin: "http://127.0.0.1:9", hosts: [a.test]}}]
+        acme:
+          agree: true
+          directory: https://127.0.0.1:{free_port()}/dir
+          fallback: {{directory: "{authority.directory}", ca_file: {authority.ca_file}}}
+    """)
+    with Cluster(load(file)) as edge:
+        wait_until(lambda: certificates(edge)["a.test"]["error"])
+        renew = ["cert", "renew", "--state-dir", os.fspath(settings.state_dir)]
+        assert [main(renew), main(renew), main(renew)] == [1, 1, 0]
+        assert "Pebble" in certificates(edge)["a.test"]["issuer"]

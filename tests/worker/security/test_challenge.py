@@ -1,26 +1,20 @@
 """The gate that answers a certification authority's challenges."""
 
-import os
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from shmcache.core import Segment
 from tests.support.contexts import make_context
+from tests.support.regions import open_segment
 from worker.message import Response
 from worker.security.challenge import PREFIX, ChallengeGate, publish
 
 
 @pytest.fixture
 def segment() -> Iterator[Segment]:
-    fd = os.memfd_create("challenge")
-    os.ftruncate(fd, 8 << 20)
-    made = Segment(fd, 8 << 20, create=True, boot_id=b"challenge")
-    made.join(0, time.monotonic_ns())
-    yield made
-    made.close()
-    os.close(fd)
+    with open_segment() as (segment, _):
+        yield segment
 
 
 def asked(segment: Segment, path: bytes, method: bytes = b"GET") -> Response | None:
