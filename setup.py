@@ -18,6 +18,8 @@ CORE = [
 
 NATIVE = ["worker.fields", "worker.cache.plain_hit", "worker.observe.hit_line"]
 
+SESSION = "worker.protocol.h2.session"  # libnghttp2 behind it
+
 HIT_PATH = [
     "worker.message",
     "worker.context",
@@ -28,6 +30,8 @@ HIT_PATH = [
     "worker.protocol.tunnel",
     "worker.protocol.answer",
     "worker.protocol.h1",
+    "worker.protocol.h2.exchange",
+    "worker.protocol.h2.connection",
     "worker.security.normalize",
     "worker.security.access",
     "worker.security.ratelimit",
@@ -46,6 +50,8 @@ HIT_PATH = [
     "worker.origin.connection",
     "worker.origin.pool",
     "worker.origin.fetch",
+    "worker.origin.group",
+    "worker.origin.balance",
     "worker.origin.recent",
     "worker.origin.standing",
     "worker.origin.breaker",
@@ -69,9 +75,10 @@ FLAGS = ["-O2", "-g0", "-std=gnu11", "-fno-strict-aliasing"]
 MACHINE = ["-mcx16"] if platform.machine() == "x86_64" else []
 
 
-def extension(module: str, suffix: str) -> Extension:
+def extension(module: str, suffix: str, *libraries: str) -> Extension:
     """One module of our own, from the file of its name."""
-    return Extension(module, [module.replace(".", "/") + suffix], extra_compile_args=FLAGS)
+    source = module.replace(".", "/") + suffix
+    return Extension(module, [source], extra_compile_args=FLAGS, libraries=list(libraries))
 
 
 setup(
@@ -85,6 +92,7 @@ setup(
                 libraries=["pthread"],
             ),
             *(extension(module, ".pyx") for module in NATIVE),
+            extension(SESSION, ".pyx", "nghttp2"),
             *(extension(module, ".py") for module in HIT_PATH),
         ],
         build_dir="build/cython",

@@ -44,6 +44,10 @@ class Row:
     browser: bool = False
     tls: bool = False
     expect_hit: bool = True
+    h2: bool = False
+    byte_range: tuple[int, int] | None = None  # first and last byte
+    unchanged: bool = False  # the client has it already: If-None-Match with the right tag, answered by 304
+    without: tuple[str, ...] = ()  # servers that cannot
 
 
 ROWS = (
@@ -52,7 +56,15 @@ ROWS = (
     Row("h1 hit, Zipf over 10^4 objects, 11 browser fields", zipf=True, browser=True),
     Row("h1 hit over TLS, one hot object, bare fields", tls=True),
     Row("h1 hit over TLS, Zipf over 10^4 objects, 11 browser fields", tls=True, zipf=True, browser=True),
+    Row("h2 hit over TLS, 16 connections x 32 streams, bare fields", tls=True, h2=True),
+    Row("h2 hit over TLS, 16 connections x 32 streams, 11 browser fields", tls=True, h2=True, browser=True),
+    Row("h2 64 KiB hit over TLS, 16 connections x 32 streams", tls=True, h2=True, path="/64k.bin"),
     Row("64 KiB hit, bare fields", path="/64k.bin"),
+    Row(
+        "1 KiB range of a 64 KiB hit, bare fields", "/64k.bin", byte_range=(8192, 9215), without=("haproxy",)
+    ),
+    # wrk waits for the body that HAProxy's Content-Length in a 304 seems to announce.
+    Row("304 of a hit, one hot object, bare fields", unchanged=True, without=("haproxy",)),
     Row("pass through to a keep-alive origin, no cache", path="/pass/o/0.bin", expect_hit=False),
 )
 
@@ -66,9 +78,19 @@ class Result:
     errors: dict[str, int] = field(default_factory=dict)
 
 
-def wrk_script(path: Path, row: Row) -> Path:
+def fields_of(row: Row, etag: str) -> dict[str, str]:
+    """What the client sends; `etag` is the object's."""
+    fields = dict(BROWSER_FIELDS) if row.browser else {}
+    if row.byte_range is not None:
+        fields["Range"] = f"bytes={row.byte_range[0]}-{row.byte_range[1]}"
+    if row.unchanged:
+        fields["If-None-Match"] = etag
+    return fields
+
+
+def wrk_script(path: Path, row: Row, fields: dict[str, str]) -> Path:
     """A Lua script for wrk: the fields, and for a Zipf row a fixed sequence of paths (alpha 0.9, seed 1)."""
-    lines = [f"wrk.headers[{name!r}] = {value!r}" for name, value in BROWSER_FIELDS.items() if row.browser]
+    lines = [f"wrk.headers[{name!r}] = {value!r}" for name, value in fields.items()]
     if row.zipf:
         weights = [rank**-0.9 for rank in range(1, OBJECTS + 1)]
         order = Random(1).choices(range(OBJECTS), weights, k=40_000)
@@ -98,29 +120,44 @@ def certificate(work: Path) -> tuple[Path, Path]:
     return chain, key
 
 
-def prove(peer: Peer, row: Row, origin_url: str) -> None:
-    """The server's body is the origin's, and a hit row is a hit by the second request."""
-    base = peer.https if row.tls else peer.http
-    expected, _ = peers.fetch(origin_url + row.path)
+def prove(peer: Peer, row: Row, expected: bytes, fields: dict[str, str]) -> None:
+    """The server answers as it should, with the origin's bytes; a hit row is a hit by the second request."""
+    url = (peer.https if row.tls else peer.http) + row.path
+    status = 304 if row.unchanged else 206 if row.byte_range is not None else 200
+    if row.byte_range is not None:
+        expected = expected[row.byte_range[0] : row.byte_range[1] + 1]
     for _ in range(2):
-        body, fields = peers.fetch(base + row.path)
-        if body != expected:
-            raise RuntimeError(f"{peer.name}: wrong body for {row.path}")
-    is_hit = "age" in fields or fields.get("x-cache", "").upper().startswith("HIT")
-    if is_hit != row.expect_hit:
-        raise RuntimeError(f"{peer.name}: {row.path}: hit expected {row.expect_hit}, got {fields}")
+        answer = peers.fetch(url, fields)
+        if answer.status != status or answer.body != (b"" if row.unchanged else expected):
+            raise RuntimeError(f"{peer.name}: {row.name}: wrong answer {answer.status} {answer.fields}")
+    is_hit = "age" in answer.fields or answer.fields.get("x-cache", "").upper().startswith("HIT")
+    if (
+        is_hit != row.expect_hit and not row.unchanged
+    ):  # a 304 need not tell, and nobody asks the origin for one
+        raise RuntimeError(f"{peer.name}: {row.path}: hit expected {row.expect_hit}, got {answer.fields}")
+
+
+def load_of(row: Row, peer: Peer, work: Path, fields: dict[str, str]) -> Load:
+    """What to ask a server for."""
+    url = (peer.https if row.tls else peer.http) + row.path
+    if row.h2:
+        lines = tuple(f"{name.lower()}: {value}" for name, value in fields.items())
+        return Load(url, connections=16, streams=32, fields=lines)
+    return Load(url, wrk_script(work / "load.lua", row, fields) if row.zipf or fields else None)
 
 
 def measure_row(
     row: Row, servers: list[Peer], origin_url: str, work: Path, rounds: int, seconds: int
 ) -> Result:
     """All servers in turn, `rounds` times."""
-    script = wrk_script(work / "load.lua", row) if row.zipf or row.browser else None
+    origin_answer = peers.fetch(origin_url + row.path)
+    fields = fields_of(row, origin_answer.fields["etag"])
+    servers = [peer for peer in servers if peer.name not in row.without]
     samples: dict[str, list[float]] = {peer.name: [] for peer in servers}
     result = Result(row.name, errors={peer.name: 0 for peer in servers})
-    loads = {peer.name: Load((peer.https if row.tls else peer.http) + row.path, script) for peer in servers}
+    loads = {peer.name: load_of(row, peer, work, fields) for peer in servers}
     for peer in servers:
-        prove(peer, row, origin_url)
+        prove(peer, row, origin_answer.body, fields)
         sample(peer.pids, loads[peer.name], 5 if row.zipf else 1)  # warm: fills the cache
     for _ in range(rounds):
         for peer in servers:
@@ -139,8 +176,9 @@ def table(results: list[Result], names: list[str]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for result in results:
         ours = result.cpu_us.get("edgecluster")
-        cells = [result.row, *(f"{result.cpu_us[name]:.1f}" for name in names)]
-        cells += [f"{ours / result.cpu_us[name]:.2f}" if ours else "-" for name in others]
+        measured = result.cpu_us
+        cells = [result.row, *(f"{measured[name]:.1f}" if name in measured else "-" for name in names)]
+        cells += [f"{ours / measured[name]:.2f}" if ours and name in measured else "-" for name in others]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -148,7 +186,9 @@ def table(results: list[Result], names: list[str]) -> str:
 def run(rounds: int, seconds: int, only: str, out: Path | None) -> list[Result]:
     """Start everything, measure every row whose name contains `only`, print the table."""
     if missing := peers.missing_programs():
-        raise SystemExit(f"bench: {', '.join(missing)} not found; apt-get install nginx haproxy wrk openssl")
+        raise SystemExit(
+            f"bench: {', '.join(missing)} not found; apt-get install nginx haproxy wrk nghttp2-client openssl"
+        )
     results: list[Result] = []
     with (
         tempfile.TemporaryDirectory(prefix="edgecluster-bench-") as directory,

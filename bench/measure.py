@@ -33,11 +33,13 @@ def cpu_ns(pids: Sequence[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one run of wrk asks for."""
+    """What one run of wrk asks for; with `streams` at a time per connection, of h2load."""
 
     url: str
     script: Path | None = None
     connections: int = 64
+    streams: int = 0
+    fields: tuple[str, ...] = ()  # lines, for h2load
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,23 @@ def wrk(load: Load, seconds: int) -> tuple[int, int]:
     return int(found[1]), errors
 
 
+def h2load(load: Load, seconds: int) -> tuple[int, int]:
+    """`wrk`, by h2load."""
+    command = ["taskset", "-c", str(LOAD_CORE), "h2load", "-t1", f"-c{load.connections}", f"-m{load.streams}"]
+    command += [part for line in load.fields for part in ("-H", line)]
+    done = subprocess.run(
+        [*command, "-D", str(seconds), load.url], check=True, capture_output=True, text=True
+    )
+    found = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", done.stdout)
+    if found is None:
+        raise RuntimeError(f"h2load printed no request count:\n{done.stdout}")
+    succeeded, *errors = (int(number) for number in found.groups())
+    return succeeded, sum(errors)
+
+
 def sample(pids: Sequence[int], load: Load, seconds: int) -> Sample:
     """Run the load once and charge the servers' CPU time to its requests."""
     before = cpu_ns(pids)
-    requests, errors = wrk(load, seconds)
+    requests, errors = (h2load if load.streams else wrk)(load, seconds)
     spent = cpu_ns(pids) - before
     return Sample(requests, spent / 1000 / max(requests, 1), errors)

@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ http {{
   proxy_cache_path {work}/{name}-cache keys_zone=c:64m levels=1:2 max_size=2g inactive=1h use_temp_path=off;
   upstream o {{ server 127.0.0.1:{origin_port}; keepalive 256; keepalive_requests 100000000; }}
   server {{
-    listen 127.0.0.1:{port} backlog=4096; listen 127.0.0.1:{tls_port} ssl backlog=4096;
+    listen 127.0.0.1:{port} backlog=4096; listen 127.0.0.1:{tls_port} ssl http2 backlog=4096;
     ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;
     proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
     {gates}
@@ -170,7 +171,7 @@ cache c
   max-age 3600
 frontend f
   bind 127.0.0.1:{port}
-  bind 127.0.0.1:{tls_port} ssl crt {bundle}
+  bind 127.0.0.1:{tls_port} ssl crt {bundle} alpn h2,http/1.1
   use_backend pass if {{ path_beg /pass/ }}
   default_backend cached
 backend cached
@@ -242,14 +243,35 @@ def versions() -> dict[str, str]:
 
 def missing_programs() -> list[str]:
     """Programs the benchmark needs that are not installed."""
-    return [name for name in ("nginx", "haproxy", "wrk", "taskset", "openssl") if shutil.which(name) is None]
+    return [
+        name
+        for name in ("nginx", "haproxy", "wrk", "h2load", "taskset", "openssl")
+        if shutil.which(name) is None
+    ]
 
 
-def fetch(url: str) -> tuple[bytes, dict[str, str]]:
-    """Body and fields (names lower-case) of one GET, any certificate accepted."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    fields: dict[str, str]  # names in lower case
+    body: bytes
+
+
+def fetch(url: str, fields: dict[str, str] | None = None) -> Answer:
+    """One GET, any certificate accepted."""
     context = ssl._create_unverified_context() if url.startswith("https") else None
-    with urllib.request.urlopen(url, context=context, timeout=20) as answer:
-        return answer.read(), {name.lower(): value for name, value in answer.getheaders()}
+    try:
+        answer = urllib.request.urlopen(
+            urllib.request.Request(url, headers=fields or {}), context=context, timeout=20
+        )
+    except urllib.error.HTTPError as error:  # a 304, too
+        answer = error
+    with answer:
+        return Answer(
+            answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read()
+        )
 
 
 def dump(path: Path, record: object) -> None:

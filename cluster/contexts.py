@@ -1,7 +1,7 @@
-"""The TLS context of the https listeners: made before the fork, anew for each change of the certificates.
+"""TLS contexts, made before the fork: that of the https listeners, and the origins'.
 
-All of them seal tickets with the same keys, so a client resumes its session with whichever worker it meets,
-also when that has another certificate by then. What one generation serves with never changes under it.
+Those of the listeners seal tickets with the same keys, so a client resumes its session with whichever worker
+it meets, also when that has another certificate by then. What a generation serves with never changes.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from cluster.errors import BootError
 from cluster.settings import CertificateSettings, ClusterSettings
 from cluster.sni import choose_by_name
 from cluster.tickets import TicketKeys
+from worker.origin.tls import TlsFileError, load_contexts
 from worker.protocol.tls import make_context
 
 
@@ -27,18 +28,27 @@ class Contexts:
         self._tickets = TicketKeys(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
 
     def of(self, settings: ClusterSettings) -> ssl.SSLContext | None:
-        """The context for all https listeners; None when there are none. Raises BootError."""
+        """The context for all https listeners; None when there are none. Reads the origins' files, too.
+
+        Raises BootError.
+        """
+        try:
+            load_contexts(settings.worker.servers)
+        except TlsFileError as error:
+            raise BootError(f"cannot reach an origin over TLS: {error}") from error
         if not any(listener.scheme == "https" for listener in settings.worker.listeners):
             return None
         pairs = served_pairs(settings)
         digests = [_digest(pair) for pair in pairs]
-        key = b"".join(digests)
+        protocols = ("h2", "http/1.1") if settings.worker.http2 else ("http/1.1",)
+        key = b"".join(digests) + protocols[0].encode()
         if key not in self._made:
-            self._made = {key: self._make(pairs)}  # what was replaced lives on in the generation that uses it
+            # What was replaced lives on in the generation that uses it.
+            self._made = {key: self._make(pairs, protocols)}
         return self._made[key]
 
-    def _make(self, pairs: tuple[CertificateSettings, ...]) -> ssl.SSLContext:
-        contexts = [_make_one(pair) for pair in pairs]
+    def _make(self, pairs: tuple[CertificateSettings, ...], protocols: tuple[str, ...]) -> ssl.SSLContext:
+        contexts = [_make_one(pair, protocols) for pair in pairs]
         for context in contexts:
             self._tickets.put_into(context)
         if len(contexts) == 1:
@@ -73,9 +83,9 @@ def _digest(pair: CertificateSettings) -> bytes:
     return digest.digest()
 
 
-def _make_one(pair: CertificateSettings) -> ssl.SSLContext:
+def _make_one(pair: CertificateSettings, protocols: tuple[str, ...]) -> ssl.SSLContext:
     try:
-        return make_context(pair.certificate, pair.key)
+        return make_context(pair.certificate, pair.key, protocols)
     except (OSError, ValueError) as error:
         raise BootError(
             f"cannot serve https: {error}; certificate and key must be PEM files that belong together, "

@@ -41,6 +41,23 @@ def test_the_configuration_in_the_page_on_purging_is_one_that_works(tmp_path: Pa
     assert route.cache.key.device
 
 
+def test_the_configuration_in_the_page_on_origins_is_one_that_works(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/origins.md").read_text(), re.DOTALL)
+    path = tmp_path / "edge.yaml"
+    path.write_text(example)
+    [site] = load(path).worker.sites
+    names = {route.prefix: getattr(route.origin, "name", None) for route in site.routes}
+    assert names == {b"/": "shop", b"/static/": "shop.example/static/", b"/search/": None}
+
+
+def test_the_configuration_in_the_page_on_faults_is_one_that_works(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/faults.md").read_text(), re.DOTALL)
+    path = tmp_path / "edge.yaml"
+    path.write_text(example)
+    [origin] = load(path).worker.servers
+    assert (origin.total_timeout_s, origin.queue, origin.response_bytes) == (120, 1000, 1024**3)
+
+
 def test_the_example_of_the_cache_alone_prints_what_the_readme_says() -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     promised = re.findall(r"print\(.*\)  # (.*)", example)

@@ -8,6 +8,7 @@ and is sent by its exchange (7); observers look at the end.
 import hashlib
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from shmcache.core import Segment
 from worker.cache.fill import Fill
@@ -25,7 +26,12 @@ from worker.observe.metrics import Metrics
 from worker.observe.purges import Purges
 from worker.origin.directory import DirectoryFetch
 from worker.origin.fetch import OriginFetch
+from worker.origin.group import GroupFetch
+from worker.origin.health import GroupHealth
+from worker.origin.loop import LoopGate
+from worker.origin.pool import Pool
 from worker.origin.request_rules import RuledFetch
+from worker.origin.resolve import Resolver
 from worker.origin.rewrite import Rewrite, RewritingFetch
 from worker.pipeline import Edge, Fetch, Filter, Gate, Observer, Pipeline, Refresh, Spawn
 from worker.reasons import Fault, Side
@@ -71,7 +77,10 @@ class Composed:
         self._purges = Purges(segment.statistics)
         self._error_page = ErrorPage(settings.name)
         self._fields = EdgeFields(settings.name)
-        self._origins: dict[Origin, OriginFetch | DirectoryFetch] = {}
+        self._resolver = Resolver(settings.resolvers)
+        self._origins: dict[Origin, OriginFetch | GroupFetch | DirectoryFetch] = {}
+        self._pools: dict[OriginSettings, Pool] = {}
+        self._sources: list[Pool | DirectoryFetch] = []  # what has connections or threads
         self._fills: list[Fill] = []
         self._country = None if geo is None else geo.country
         self._keys = Routes(settings.sites, self._key, cache_key)
@@ -84,8 +93,8 @@ class Composed:
 
     def sweep(self, now_ns: int) -> None:
         """A few times a second: enforce the origins' timeouts, look after waiters, clear what expired."""
-        for origin in self._origins.values():
-            origin.sweep(now_ns)
+        for source in self._sources:
+            source.sweep(now_ns)
         for fill in self._fills:
             fill.sweep(now_ns)
         self._segment.cache.crawl(now_ns, CRAWLED)
@@ -105,10 +114,11 @@ class Composed:
 
     async def close(self) -> None:
         """End the idle origin connections and the log. Called after the last request."""
-        for origin in self._origins.values():
-            origin.close()
-        for origin in self._origins.values():
-            await origin.wait_closed()
+        for source in self._sources:
+            source.close()
+        for source in self._sources:
+            await source.wait_closed()
+        await self._resolver.close()
         self._log.close()
 
     # How a route is put together
@@ -124,6 +134,7 @@ class Composed:
         cache, key = self._segment.cache, self._key(route)
         gates.append(Lookup(cache, route.cache, codings, key))
         gates.append(PurgeGate(route.purgers, cache, key, refuse, self._purges))
+        gates.append(LoopGate(_own_id(self._settings)))
         fill = Fill(
             self._fetch(route),
             cache,
@@ -170,18 +181,32 @@ class Composed:
     def _key(self, route: RouteSettings) -> KeyMaker:
         return key_maker(route.cache.key, self._country)
 
-    def _origin(self, origin: Origin) -> OriginFetch | DirectoryFetch:
-        """Routes with the same origin share its connections."""
+    def _origin(self, origin: Origin) -> OriginFetch | GroupFetch | DirectoryFetch:
+        """Routes with the same origin share it."""
         fetch = self._origins.get(origin)
         if fetch is None:
             fetch = self._origins[origin] = self._new_origin(origin)
         return fetch
 
-    def _new_origin(self, origin: Origin) -> OriginFetch | DirectoryFetch:
+    def _new_origin(self, origin: Origin) -> OriginFetch | GroupFetch | DirectoryFetch:
         if isinstance(origin, DirectorySettings):
-            return DirectoryFetch(origin)
-        assert isinstance(origin, OriginSettings), "the configuration makes no groups yet"
-        return OriginFetch(origin, self._settings.name, _own_id(self._settings))
+            directory = DirectoryFetch(origin)
+            self._sources.append(directory)
+            return directory
+        if isinstance(origin, OriginSettings):
+            return self._server(origin)
+        # What is tried again is the group's decision.
+        servers = [self._server(replace(server, retries=0)) for server in origin.servers]
+        return GroupFetch(origin, servers, GroupHealth(self._segment.scoreboard, origin), self._key_of)
+
+    def _server(self, server: OriginSettings) -> OriginFetch:
+        """Everyone who asks the same server shares its connections, whatever it is to each of them."""
+        same = replace(server, weight=1, backup=False, retries=0)
+        pool = self._pools.get(same)
+        if pool is None:
+            pool = self._pools[same] = Pool(same, self._resolver)
+            self._sources.append(pool)
+        return OriginFetch(server, self._settings.name, _own_id(self._settings), pool)
 
     def _pipeline(
         self,

@@ -10,10 +10,17 @@ cdef extern from *:
         uint32_t name, name_size;   /* where the line and its name begin; size of the name */
         uint32_t value, value_size; /* without surrounding whitespace */
     } Line;
+
+    /* Bytes that grow. */
+    typedef struct { char *data; size_t size, room; } Pile;
     #endif
     """
     ctypedef struct Line:
         uint32_t name, name_size, value, value_size
+
+    ctypedef struct Pile:
+        char *data
+        size_t size, room
 
 
 cdef class Fields:
@@ -34,3 +41,22 @@ cdef class Fields:
     cdef bint is_one_of(self, int i, tuple names, uint64_t sizes) except -1
     cdef bytes without(self, tuple names, int first, bytes instead)
     cpdef bytes get(self, bytes name)
+
+
+cdef class Section:
+    cdef Pile lines, index, crumbs  # field lines, where each lies, the values of Cookie joined
+    cdef uint32_t seen
+    cdef int wrong, count, max_fields
+    cdef size_t taken, max_bytes
+    cdef bint trailers
+    cdef readonly bint too_large
+    cdef readonly bytes method, scheme, authority, path, host
+
+    cdef void begin(self, bint trailers, size_t max_bytes, int max_fields) noexcept
+    cdef int add(self, const unsigned char *name, size_t name_size, const unsigned char *value,
+                 size_t value_size) except -1
+    cdef int add_pseudo(self, const unsigned char *name, size_t name_size, const unsigned char *value,
+                        size_t value_size) except? 0
+    cdef int put_line(self, const void *name, size_t name_size, const void *value, size_t value_size) except -1
+    cdef Fields fields(self)
+    cdef str why(self)

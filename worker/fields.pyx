@@ -12,6 +12,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdio cimport snprintf
+from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
 
 cdef extern from *:
@@ -20,6 +21,7 @@ cdef extern from *:
     #define _GNU_SOURCE /* memmem */
     #endif
     #include <stdint.h>
+    #include <stdlib.h>
     #include <string.h>
 
     enum {
@@ -35,6 +37,9 @@ cdef extern from *:
     enum {
         BAD_NAME = -1, BAD_SPACE = -2, BAD_FOLD = -3, BAD_LF = -4, BAD_CR = -5, BAD_CONTROL = -6, BAD_END = -7,
         BAD_HOSTS = -8, BAD_LENGTHS = -9, BAD_LENGTH = -10, BAD_BOTH = -11, FULL = -12,
+        /* HTTP/2 and 3 only */
+        BAD_CASE = -13, BAD_EDGE = -14, BAD_HOP = -15, BAD_TE = -16, BAD_PSEUDO = -17, BAD_PSEUDOS = -18,
+        BAD_ORDER = -19, BAD_TARGET = -20, BAD_TRAILER = -21, BAD_MISSING = -22,
     };
 
     /* Lower case of each token character (RFC 9110 5.6.2); 0 for every other byte. */
@@ -121,6 +126,81 @@ cdef extern from *:
         }
     }
 
+    /* What must hold of one line for a header section as a whole, given the bits of the lines before it; 0 or why not. */
+    static int unfit(uint32_t bit, uint32_t seen, const unsigned char *value, size_t size)
+    {
+        if (!(bit & (F_HOST | F_CONTENT_LENGTH))) return 0;
+        if (bit & seen) return bit == F_HOST ? BAD_HOSTS : BAD_LENGTHS;
+        if (bit == F_HOST) return 0;
+        if (size == 0 || size > 18) return BAD_LENGTH;
+        for (size_t i = 0; i < size; i++)
+            if (value[i] < '0' || value[i] > '9') return BAD_LENGTH;
+        return 0;
+    }
+
+    /* Why a value must be refused as it stands in HTTP/2 and 3, where it comes by length; 0 if it need not. */
+    static int unfit_value(const unsigned char *value, size_t size)
+    {
+        const unsigned char *end = value + size, *p = skip_text(value, end);
+        if (p != end) return *p == '\\n' ? BAD_LF : *p == '\\r' ? BAD_CR : BAD_CONTROL;
+        if (size && (*value == ' ' || *value == '\\t' || end[-1] == ' ' || end[-1] == '\\t')) return BAD_EDGE;
+        return 0;
+    }
+
+    /* Why a name must be refused in HTTP/2 and 3 (RFC 9113 8.2); 0 if it need not. */
+    static int unfit_name(const unsigned char *name, size_t size)
+    {
+        if (size == 0) return BAD_NAME;
+        for (size_t i = 0; i < size; i++)
+            if (token[name[i]] != name[i] || !name[i]) return token[name[i]] ? BAD_CASE : BAD_NAME;
+        return 0;
+    }
+
+    /* Is it one of the names that speak of one HTTP/1 connection (RFC 9113 8.2.2)? In lower case. */
+    static int is_of_connection(const unsigned char *name, size_t size)
+    {
+    #define IS(word) if (memcmp(name, word, sizeof word - 1) == 0) return 1
+        switch (size) {
+        case 7: IS("upgrade"); break;
+        case 10: IS("connection"); IS("keep-alive"); break;
+        case 16: IS("proxy-connection"); break;
+        case 17: IS("transfer-encoding"); break;
+        }
+        return 0;
+    #undef IS
+    }
+
+    /* Visible ASCII and obs-text only, as in a target of HTTP/1? */
+    static int visible(const unsigned char *p, size_t size)
+    {
+        for (size_t i = 0; i < size; i++)
+            if (p[i] <= ' ' || p[i] == 0x7f) return 0;
+        return size > 0;
+    }
+
+    static int pile(Pile *on, const void *data, size_t size)
+    {
+        if (on->room - on->size < size) {
+            size_t room = on->room ? on->room : 1024;
+            while (room - on->size < size) room *= 2;
+            char *grown = realloc(on->data, room);
+            if (!grown) return 0;
+            on->data = grown;
+            on->room = room;
+        }
+        memcpy(on->data + on->size, data, size);
+        on->size += size;
+        return 1;
+    }
+
+    /* Give back what one large section took. */
+    static void trim(Pile *of)
+    {
+        if (of->room <= 8192) return;
+        free(of->data);
+        *of = (Pile){0};
+    }
+
     /* Check and index the lines in block[start..end), each ended by CRLF. Returns how many, or why not.
      * `whole`: also check what must hold for a header section as a whole (Host, Content-Length). */
     static int scan(const char *block, size_t start, size_t end, Line *lines, int room, int whole, uint32_t *mask)
@@ -153,13 +233,9 @@ cdef extern from *:
             size_t value_size = (size_t)(value_end - value);
 
             uint32_t bit = known(name, name_size);
-            if (whole && bit & (F_HOST | F_CONTENT_LENGTH)) {
-                if (bit & seen) return bit == F_HOST ? BAD_HOSTS : BAD_LENGTHS;
-                if (bit == F_CONTENT_LENGTH) {
-                    if (value_size == 0 || value_size > 18) return BAD_LENGTH;
-                    for (size_t i = 0; i < value_size; i++)
-                        if (value[i] < '0' || value[i] > '9') return BAD_LENGTH;
-                }
+            if (whole) {
+                int wrong = unfit(bit, seen, value, value_size);
+                if (wrong) return wrong;
             }
             seen |= bit;
             if (count == room) return FULL;
@@ -246,7 +322,16 @@ cdef extern from *:
         F_TE, F_TRAILER, F_SET_COOKIE, F_VARY, F_CONTENT_ENCODING
         BAD_NAME, BAD_SPACE, BAD_FOLD, BAD_LF, BAD_CR, BAD_CONTROL, BAD_END
         BAD_HOSTS, BAD_LENGTHS, BAD_LENGTH, BAD_BOTH, FULL
+        BAD_CASE, BAD_EDGE, BAD_HOP, BAD_TE, BAD_PSEUDO, BAD_PSEUDOS, BAD_ORDER, BAD_TARGET, BAD_TRAILER, BAD_MISSING
 
+    int unfit(uint32_t bit, uint32_t seen, const unsigned char *value, size_t size) nogil
+    int unfit_value(const unsigned char *value, size_t size) nogil
+    int unfit_name(const unsigned char *name, size_t size) nogil
+    bint is_of_connection(const unsigned char *name, size_t size) nogil
+    bint visible(const unsigned char *p, size_t size) nogil
+    bint pile(Pile *on, const void *data, size_t size) nogil
+    void trim(Pile *of) nogil
+    const unsigned char *token
     void fill_token()
     bint spells(const unsigned char *name, const void *word, size_t size) nogil
     uint32_t known(const unsigned char *name, size_t size) nogil
@@ -314,6 +399,16 @@ cdef dict RULES = {
     BAD_LENGTHS: "more than one Content-Length",
     BAD_LENGTH: "Content-Length is not a number of at most 18 digits",
     BAD_BOTH: "Content-Length together with Transfer-Encoding",
+    BAD_CASE: "field name with a capital letter",
+    BAD_EDGE: "whitespace around a field value",
+    BAD_HOP: "field of an HTTP/1 connection",
+    BAD_TE: "TE other than trailers",
+    BAD_PSEUDO: "unknown pseudo-field",
+    BAD_PSEUDOS: "pseudo-field more than once",
+    BAD_ORDER: "pseudo-field behind a field",
+    BAD_TARGET: "pseudo-field that is empty or has a character it may not have",
+    BAD_TRAILER: "trailer field that belongs into the header section",
+    BAD_MISSING: "pseudo-field missing",
 }
 
 # Most messages have fewer lines than this and are indexed in one pass. Only used under the GIL, never across a call.
@@ -689,6 +784,10 @@ cdef class Fields:
         return f"Fields({self.items()!r})"
 
 
+cdef inline bint is_token(unsigned char byte) noexcept:
+    return token[byte] != 0
+
+
 cdef bytes join_pieces(tuple pieces):
     """Bytes as they are, whole numbers in decimal digits; a third of what %-formatting costs."""
     cdef char[24] digits
@@ -784,3 +883,159 @@ def read_head(bytes data not None, Py_ssize_t start, Py_ssize_t seen, Py_ssize_t
 def is_plain_path(bytes path not None):
     """Is the path its own normal form, by a look at its bytes?"""
     return plain_path(<const unsigned char *>PyBytes_AS_STRING(path), PyBytes_GET_SIZE(path))
+
+
+cdef class Section:
+    """A header or trailer section that arrives field by field (HTTP/2, HTTP/3), under the rules that hold for lines.
+
+    Serves one section after another: `begin`, `add` for each field, then the verdict and the parts.
+    """
+
+    def __dealloc__(self):
+        free(self.lines.data)
+        free(self.index.data)
+        free(self.crumbs.data)
+
+    cdef void begin(self, bint trailers, size_t max_bytes, int max_fields) noexcept:
+        """Forget the section before. More than `max_bytes` in lines or `max_fields` is not kept, but noticed."""
+        self.lines.size = self.index.size = self.crumbs.size = 0
+        trim(&self.lines)
+        trim(&self.index)
+        trim(&self.crumbs)
+        self.seen = 0
+        self.wrong = 0
+        self.taken = 0
+        self.count = 0
+        self.too_large = False
+        self.trailers = trailers
+        self.max_bytes = max_bytes
+        self.max_fields = max_fields
+        self.method = self.scheme = self.authority = self.path = self.host = None
+
+    cdef int add(self, const unsigned char *name, size_t name_size, const unsigned char *value,
+                 size_t value_size) except -1:
+        """Take one field. What is wrong is remembered, and nothing is kept any more."""
+        cdef uint32_t bit
+        cdef int wrong
+        self.taken += name_size + value_size + 4
+        self.count += 1
+        if self.wrong:
+            return 0
+        if name_size and name[0] == c":":
+            self.wrong = self.add_pseudo(name, name_size, value, value_size)
+            return 0
+        wrong = unfit_name(name, name_size) or unfit_value(value, value_size)
+        if not wrong and is_of_connection(name, name_size):
+            wrong = BAD_HOP
+        if wrong:
+            self.wrong = wrong
+            return 0
+        bit = known(name, name_size)
+        if self.taken > self.max_bytes or self.count > self.max_fields:
+            self.too_large = True
+            return 0
+        if bit:
+            if self.trailers and bit & (F_HOST | F_CONTENT_LENGTH):
+                self.wrong = BAD_TRAILER
+                return 0
+            self.wrong = unfit(bit, self.seen, value, value_size)
+            if bit == F_TE and not (value_size == 8 and memcmp(value, b"trailers", 8) == 0):
+                self.wrong = BAD_TE
+            if self.wrong:
+                return 0
+            self.seen |= bit
+            if bit == F_HOST:
+                self.host = PyBytes_FromStringAndSize(<const char *>value, value_size)
+                return 0
+            if bit == F_COOKIE and not self.trailers:  # crumbs are one field again (RFC 9113 8.2.3)
+                if self.crumbs.size and not pile(&self.crumbs, b"; ", 2):
+                    raise MemoryError
+                if not pile(&self.crumbs, value, value_size):
+                    raise MemoryError
+                return 0
+        self.put_line(name, name_size, value, value_size)
+        return 0
+
+    cdef int add_pseudo(self, const unsigned char *name, size_t name_size, const unsigned char *value,
+                        size_t value_size) except? 0:
+        """Take a pseudo-field; 0 or why not."""
+        cdef bytes word
+        if self.trailers:
+            return BAD_PSEUDO
+        if self.lines.size or self.seen or self.too_large:
+            return BAD_ORDER
+        if not visible(value, value_size):
+            return BAD_TARGET
+        if self.taken > self.max_bytes:
+            self.too_large = True
+            return 0
+        if name_size == 7 and memcmp(name, b":method", 7) == 0:
+            if self.method is not None:
+                return BAD_PSEUDOS
+            for i in range(<Py_ssize_t>value_size):
+                if not is_token(value[i]):
+                    return BAD_TARGET
+            self.method = method_name(<const char *>value, value_size)
+            return 0
+        word = PyBytes_FromStringAndSize(<const char *>value, value_size)
+        if name_size == 5 and memcmp(name, b":path", 5) == 0:
+            if self.path is not None:
+                return BAD_PSEUDOS
+            self.path = word
+        elif name_size == 7 and memcmp(name, b":scheme", 7) == 0:
+            if self.scheme is not None:
+                return BAD_PSEUDOS
+            self.scheme = word
+        elif name_size == 10 and memcmp(name, b":authority", 10) == 0:
+            if self.authority is not None:
+                return BAD_PSEUDOS
+            self.authority = word
+        else:
+            return BAD_PSEUDO
+        return 0
+
+    cdef int put_line(self, const void *name, size_t name_size, const void *value, size_t value_size) except -1:
+        cdef Line line
+        line.name = <uint32_t>self.lines.size
+        line.name_size = <uint32_t>name_size
+        line.value = <uint32_t>(self.lines.size + name_size + 2)
+        line.value_size = <uint32_t>value_size
+        if not (
+            pile(&self.lines, name, name_size)
+            and pile(&self.lines, b": ", 2)
+            and pile(&self.lines, value, value_size)
+            and pile(&self.lines, b"\r\n", 2)
+            and pile(&self.index, &line, sizeof(Line))
+        ):
+            raise MemoryError
+        return 0
+
+    cdef Fields fields(self):
+        """What was taken, with Host from :authority where there is one, and Cookie in one line."""
+        cdef Fields fields = Fields.__new__(Fields)
+        cdef bytes host = self.authority if self.authority is not None else self.host
+        if host is not None:
+            self.put_line(b"host", 4, PyBytes_AS_STRING(host), PyBytes_GET_SIZE(host))
+            self.seen |= F_HOST
+        if self.crumbs.size:
+            self.put_line(b"cookie", 6, self.crumbs.data, self.crumbs.size)
+        fields.block = PyBytes_FromStringAndSize(self.lines.data, self.lines.size)
+        fields.start = 0
+        fields.end = self.lines.size
+        fields.seen = self.seen
+        fields.count = <int>(self.index.size // sizeof(Line))
+        if fields.count:
+            fields.lines = <Line *>PyMem_Malloc(self.index.size)
+            if fields.lines == NULL:
+                fields.count = -1
+                raise MemoryError
+            memcpy(fields.lines, self.index.data, self.index.size)
+        return fields
+
+    cdef str why(self):
+        """Which rule the section breaks; None if it breaks none."""
+        cdef int wrong = self.wrong
+        if not wrong and not self.trailers and not self.too_large:
+            if self.method is None or (self.method != b"CONNECT" and (self.path is None or self.scheme is None)):
+                wrong = BAD_MISSING
+        return RULES[wrong] if wrong else None

@@ -99,14 +99,18 @@ class Fault(StrEnum):
     DRAINING = "draining"
     # origin
     DNS = "dns_error"
+    DNS_TIMEOUT = "dns_timeout"
     CONNECT_REFUSED = "connection_refused"
     CONNECT_TIMEOUT = "connection_timeout"
+    TERMINATED = "connection_terminated"  # before any part of an answer
     TLS = "tls_protocol_error"
     TLS_CERTIFICATE = "tls_certificate_error"
     RESPONSE_TIMEOUT = "http_response_timeout"
     READ_TIMEOUT = "connection_read_timeout"
+    WRITE_TIMEOUT = "connection_write_timeout"
     INCOMPLETE = "http_response_incomplete"
     PROTOCOL = "http_protocol_error"
     RESPONSE_HEADER_SIZE = "http_response_header_section_size"
+    RESPONSE_BODY_SIZE = "http_response_body_size"
     CONNECTION_LIMIT = "connection_limit_reached"
     UNAVAILABLE = "destination_unavailable"

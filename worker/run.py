@@ -25,7 +25,7 @@ from worker.observe.connections import ConnectionCounts
 from worker.observe.metrics import LoopStalls
 from worker.protocol import tls
 from worker.protocol.accept import TlsServer
-from worker.protocol.h1 import H1Server
+from worker.protocol.versions import HttpServer
 from worker.start import Exit, WorkerStart, tell_failure, tell_ready
 
 log = logging.getLogger("edgecluster.worker")
@@ -87,7 +87,7 @@ class Worker:
         self.hurried = asyncio.Event()  # the drain is over, whatever still runs
         self.tasks: set[asyncio.Task[None]] = set()
         self.counts = ConnectionCounts(start.segment.statistics)
-        self.protocols: list[H1Server] = []
+        self.protocols: list[HttpServer] = []
         self.servers: list[asyncio.AbstractServer] = []
         self.note_stall = LoopStalls(start.segment.statistics)
         self.lendable_bytes = int(start.segment.occupancy()["pages_total"] * PAGE_BYTES * LENDABLE)
@@ -106,13 +106,16 @@ class Worker:
         loop.add_signal_handler(signal.SIGUSR1, self.reopen_log)
         loop.add_reader(start.doorbell, self.on_doorbell)
         for listening in start.listening:
-            protocol = H1Server(
+            protocol = HttpServer(
                 self.composed.edge,
                 start.settings.limits,
                 listening.settings,
                 start.settings.name,
                 trusted=start.settings.trusted_proxies,
                 tally=self.counts,
+                http2=start.settings.http2
+                if listening.settings.scheme == "https"
+                else start.settings.http2_plain,
             )
             self.protocols.append(protocol)
             self.servers.append(

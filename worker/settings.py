@@ -39,6 +39,9 @@ class Limits:
     requests_per_connection: int = 100_000
     pipelined: int = 64  # requests read ahead on one connection before reading stops
     connections: int = 65_536  # per worker; above: refused, counted
+    streams: int = 100  # HTTP/2 requests at a time on one connection; above: refused, to be tried again
+    resets: int = 200  # HTTP/2 streams reset per second and connection; above: GOAWAY
+    empty_frames: int = 2000  # HTTP/2 frames with neither request nor data, as resets
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,5 +301,19 @@ class WorkerSettings:
     trusted_proxies: tuple[Network, ...] = ()
     name: str = "edgecluster"  # how we call ourselves in Via, Cache-Status and CDN-Loop
     drain_timeout_s: float = 30.0
+    http2: bool = True  # on https listeners, for clients that offer it
+    http2_plain: bool = False  # on http listeners, for clients that begin with its preface
+    resolvers: tuple[str, ...] = ()  # address:port of DNS servers; (): those of /etc/resolv.conf
     geo: GeoSettings = GeoSettings()
     acme: bool = False  # answer the challenges (HTTP-01) that the control process has put into the cache
+
+    @property
+    def servers(self) -> tuple[OriginSettings, ...]:
+        """Every server that some route's requests may go to, each once."""
+        found: dict[OriginSettings, None] = {}
+        for origin in (route.origin for site in self.sites for route in site.routes):
+            if isinstance(origin, OriginSettings):
+                found[origin] = None
+            elif isinstance(origin, GroupSettings):
+                found.update(dict.fromkeys(origin.servers))
+        return tuple(found)

@@ -12,10 +12,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cluster.config.build import absolute, cluster_settings, default_state_dir
+from cluster.config.build import cluster_settings
 from cluster.config.document import Document, Location, read
 from cluster.config.faults import Faults
 from cluster.config.models import Config
+from cluster.config.paths import absolute, default_state_dir
 from cluster.config.rules import broken_rules
 from cluster.config.units import directory, is_directory
 from cluster.errors import UsageError
@@ -92,7 +93,7 @@ def lay_over(tree: dict[str, Any], flags: Flags) -> dict[Location, str]:
         raise UsageError("--domain goes with --to URL; in a config file, write the names under 'hosts'")
     if flags.to is not None:
         to = str(absolute(directory(flags.to), here)) if is_directory(flags.to) else flags.to
-        put(("sites",), [{"origin": to, "hosts": list(flags.domains)}], "--to")
+        put(("sites",), [{"origin": {"url": to}, "hosts": list(flags.domains)}], "--to")
         flagged = {("sites", 0, "hosts"): "--domain", **flagged}
     if flags.listen:
         put(("listen",), list(flags.listen), "--listen")

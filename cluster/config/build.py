@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cluster.acme.names import is_public
 from cluster.certificates import covers, read_pair
+from cluster.config.build_origins import NamedOrigins
 from cluster.config.models import (
     MAX_WORKERS,
     Access,
@@ -16,13 +17,13 @@ from cluster.config.models import (
     Compression,
     Config,
     Key,
-    Origin,
     Purge,
     RateLimit,
     Route,
     Rules,
     Site,
 )
+from cluster.config.paths import absolute, default_state_dir
 from cluster.config.rewriting import Headers, Hsts, Redirect, RequestChanges, ResponseChanges, Rewrite
 from cluster.errors import BootError
 from cluster.settings import AcmeSettings, AuthoritySettings, CertificateSettings, ClusterSettings
@@ -30,13 +31,11 @@ from worker.settings import (
     AccessSettings,
     CacheSettings,
     CompressionSettings,
-    DirectorySettings,
     GeoSettings,
     HeaderSettings,
     KeySettings,
     Limits,
     LogSettings,
-    OriginSettings,
     RateLimitSettings,
     RedirectSettings,
     RewriteSettings,
@@ -110,20 +109,6 @@ def usable_cpus() -> int:
     return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
 
 
-def default_state_dir() -> Path:
-    """/var/lib/edgecluster for root, else $XDG_STATE_HOME/edgecluster or ~/.local/state/edgecluster."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/edgecluster")
-    home = os.environ.get("XDG_STATE_HOME", "")
-    # The XDG Base Directory Specification has relative paths ignored.
-    return (Path(home) if home.startswith("/") else Path.home() / ".local/state") / "edgecluster"
-
-
-def absolute(path: str, base: Path) -> Path:
-    """`path` seen from the directory `base`, with ~ expanded."""
-    return Path(os.path.normpath(base / Path(path).expanduser()))
-
-
 def local_names(config: Config) -> tuple[str, ...]:
     """Names a local certificate has to carry: this machine's, the sites' and the listeners'."""
     hosts = [host for site in config.sites for host in site.hosts if host != "*"]
@@ -132,13 +117,13 @@ def local_names(config: Config) -> tuple[str, ...]:
 
 
 def worker_settings(config: Config, base: Path) -> WorkerSettings:
-    log = config.log
+    log, origins = config.log, NamedOrigins(config.origins, base)
     path = log.path if log.path in ("-", "") else str(absolute(log.path, base))
     limits = config.limits
     return WorkerSettings(
         listeners=tuple(config.listen),
         sites=tuple(
-            site_settings(site, index, base, config.purge) for index, site in enumerate(config.sites)
+            site_settings(site, index, origins, config.purge) for index, site in enumerate(config.sites)
         ),
         limits=Limits(
             request_line_bytes=limits.request_line,
@@ -152,19 +137,25 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
             requests_per_connection=limits.requests_per_connection,
             pipelined=limits.pipelined,
             connections=limits.connections,
+            streams=limits.streams,
+            resets=limits.resets,
+            empty_frames=limits.empty_frames,
         ),
         log=LogSettings(path, log.format),
         trusted_proxies=tuple(config.trusted_proxies),
         name=config.name,
         drain_timeout_s=config.drain_timeout,
+        http2=config.http2.tls,
+        http2_plain=config.http2.plain,
+        resolvers=tuple(config.resolvers),
         geo=GeoSettings(str(absolute(config.geo.country, base)) if config.geo.country else ""),
     )
 
 
-def site_settings(site: Site, index: int, base: Path, purge: Purge) -> SiteSettings:
+def site_settings(site: Site, index: int, origins: NamedOrigins, purge: Purge) -> SiteSettings:
     """A site's routes, and one for "/" when the site's own origin takes what they leave."""
     hosts = () if "*" in site.hosts else tuple(in_host_field(host) for host in site.hosts)
-    name = site.name or (site.hosts[0] if hosts else "default" if index == 0 else f"site-{index}")
+    name = site_name(site, index)
     routes = list(site.routes)
     if site.origin is not None and all(route.prefix != "/" for route in routes):
         routes.append(Route(prefix="/"))
@@ -172,8 +163,22 @@ def site_settings(site: Site, index: int, base: Path, purge: Purge) -> SiteSetti
     return SiteSettings(
         name,
         hosts,
-        tuple(replace(route_settings(route, site, name, base), purgers=purgers) for route in routes),
+        tuple(replace(route_settings(route, site, name, origins), purgers=purgers) for route in routes),
     )
+
+
+def site_name(site: Site, index: int) -> str:
+    """What the site at that place among the sites is called."""
+    if site.name is not None:
+        return site.name
+    if site.hosts and "*" not in site.hosts:
+        return site.hosts[0]
+    return "default" if index == 0 else f"site-{index}"
+
+
+def route_name(route: Route, site_name: str) -> str:
+    """What a route of that site is called."""
+    return route.name or site_name + route.prefix
 
 
 def in_host_field(host: str) -> bytes:
@@ -181,9 +186,10 @@ def in_host_field(host: str) -> bytes:
     return f"[{host}]".encode() if ":" in host else host.encode()
 
 
-def route_settings(route: Route, site: Site, site_name: str, base: Path) -> RouteSettings:
+def route_settings(route: Route, site: Site, site_name: str, origins: NamedOrigins) -> RouteSettings:
     """What the route says, and for what it leaves out, what its site says."""
-    origin = route.origin or site.origin
+    name = route_name(route, site_name)
+    origin, group_name = (route.origin, name) if route.origin is not None else (site.origin, site_name)
     assert origin is not None, "broken_rules() has refused this"
 
     def chosen(key: str) -> Rules:
@@ -194,9 +200,9 @@ def route_settings(route: Route, site: Site, site_name: str, base: Path) -> Rout
     host, hsts = chosen("canonical_host").canonical_host, chosen("hsts").hsts
     upgrade = chosen("upgrade").upgrade
     settings = RouteSettings(
-        name=route.name or site_name + route.prefix,
+        name=name,
         prefix=route.prefix.encode(),
-        origin=origin_settings(origin, base),
+        origin=origins.settings(origin, group_name),
         cache=cache_settings(chosen("cache").cache or Cache()),
         compression=compression_settings(chosen("compression").compression or Compression()),
         access=access_settings(access) if access else None,
@@ -257,28 +263,6 @@ def key_settings(key: Key) -> KeySettings:
 
 def compression_settings(compression: Compression) -> CompressionSettings:
     return CompressionSettings(tuple(compression.codings), compression.min_size, compression.quality)
-
-
-def origin_settings(origin: Origin, base: Path) -> OriginSettings | DirectorySettings:
-    address: OriginSettings | DirectorySettings = origin.url
-    if isinstance(address, DirectorySettings):
-        index = address.index if origin.index is None else tuple(origin.index)
-        return DirectorySettings(str(absolute(address.path, base)), index)
-    return replace(
-        address,
-        host_header=origin.host_header,
-        server_name=origin.server_name,
-        verify=origin.verify,
-        ca_file=str(absolute(origin.ca_file, base)) if origin.ca_file else None,
-        connect_timeout_s=origin.connect_timeout,
-        first_byte_timeout_s=origin.first_byte_timeout,
-        idle_timeout_s=origin.idle_timeout,
-        keepalive_s=origin.keepalive,
-        keepalive_connections=origin.keepalive_connections,
-        connections=origin.connections,
-        header_bytes=origin.header,
-        retries=origin.retries,
-    )
 
 
 def access_settings(access: Access) -> AccessSettings:

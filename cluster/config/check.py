@@ -3,13 +3,11 @@
 Each check is a function from settings to findings. It changes nothing that stays.
 """
 
+import asyncio
 import os
 import pwd
 import shutil
-import socket
-import ssl
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,7 +21,9 @@ from cluster.segment import left_bytes
 from cluster.settings import CertificateSettings, ClusterSettings
 from cluster.sockets import Sockets
 from worker.geo import Database, GeoError
-from worker.settings import DirectorySettings, OriginSettings
+from worker.origin.resolve import ResolveError, Resolver, is_numeric
+from worker.origin.tls import TlsFileError, load_contexts
+from worker.settings import DirectorySettings
 
 SHM = Path("/dev/shm")
 SOON = timedelta(days=14)
@@ -216,36 +216,47 @@ def geo(settings: ClusterSettings) -> Iterator[Finding]:
 
 
 def origins(settings: ClusterSettings) -> Iterator[Finding]:
-    """Each origin's name resolves (only a warning if not: it may when it is asked) and its CA file loads.
+    """Each server's name resolves (only a warning if not: it may when it is asked) and its TLS files load.
 
     A directory can be read.
     """
-    routes = [route for site in settings.worker.sites for route in site.routes]
-    every = list(dict.fromkeys(route.origin for route in routes))
+    every = dict.fromkeys(route.origin for site in settings.worker.sites for route in site.routes)
     for origin in every:
         if isinstance(origin, DirectorySettings):
             yield directory(origin, settings)
-    different = [origin for origin in every if isinstance(origin, OriginSettings)]
-    for origin in different:
-        if origin.ca_file is not None:
-            try:
-                ssl.create_default_context(cafile=origin.ca_file)
-            except (OSError, ssl.SSLError) as error:
-                reason = error.strerror or "no certificate in it"
-                yield Finding(
-                    "error", "origin", f"{origin.url}: cannot load ca_file {origin.ca_file}: {reason}"
-                )
-    pool = ThreadPoolExecutor(max_workers=16)
+    servers = settings.worker.servers
+    for server in servers:
+        try:
+            load_contexts([server])
+        except TlsFileError as error:
+            yield Finding("error", "origin", str(error))
+    names = [server.host for server in servers if not is_numeric(server.host)]
+    found = asyncio.run(resolve(names, settings.worker.resolvers))
+    for server in servers:
+        addresses = found.get(server.host, (server.host,))
+        if isinstance(addresses, ResolveError):
+            reason = f"the name does not resolve now: {addresses}"
+            yield Finding("warning", "origin", f"{server.url}: {reason}")
+        else:
+            yield Finding("ok", "origin", f"{server.url} is {', '.join(addresses)}")
+
+
+async def resolve(
+    names: Sequence[str], resolvers: Sequence[str]
+) -> dict[str, tuple[str, ...] | ResolveError]:
+    """The addresses of all names at once, as the workers would find them, or why there are none."""
+    resolver = Resolver(resolvers)
+
+    async def one(name: str) -> tuple[str, ...] | ResolveError:
+        try:
+            return await resolver.resolve(name, DNS_PATIENCE_S)
+        except ResolveError as error:
+            return error
+
     try:
-        pending = [(origin, pool.submit(resolve, origin)) for origin in different]
-        for origin, future in pending:
-            try:
-                yield Finding("ok", "origin", f"{origin.url} is {', '.join(future.result(DNS_PATIENCE_S))}")
-            except (OSError, UnicodeError) as error:
-                reason = getattr(error, "strerror", None) or "not in time"
-                yield Finding("warning", "origin", f"{origin.url}: the name does not resolve now: {reason}")
+        return dict(zip(names, await asyncio.gather(*map(one, names)), strict=True))
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        await resolver.close()
 
 
 def directory(origin: DirectorySettings, settings: ClusterSettings) -> Finding:
@@ -257,12 +268,6 @@ def directory(origin: DirectorySettings, settings: ClusterSettings) -> Finding:
     if not readable:
         return Finding("error", "origin", f"{origin.path} cannot be read by {who}: check its permissions")
     return Finding("ok", "origin", f"{origin.path} is a directory")
-
-
-def resolve(origin: OriginSettings) -> list[str]:
-    """The addresses of an origin. Raises OSError."""
-    found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def _running(settings: ClusterSettings) -> int | None:

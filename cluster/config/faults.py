@@ -122,6 +122,8 @@ def section_at(location: Location) -> type[Section]:
 
 def _type_at(location: Location) -> Any:
     """The declared type of the value at `location`, with its annotations; None when there is no such key."""
+    if location and location[-1] == "[key]":  # pydantic's word for a key that its mapping cannot take
+        return get_args(_mapping(_type_at(location[:-2])))[0]
     declared: Any = Config
     for step in location:
         declared = _item(declared) if isinstance(step, int) else _field(declared, step)
@@ -129,6 +131,8 @@ def _type_at(location: Location) -> Any:
 
 
 def _field(declared: Any, key: str) -> Any:
+    if mapping := _mapping(declared):
+        return get_args(mapping)[1]
     section = _section(declared)
     field = section.model_fields.get(key) if section else None
     if field is None:
@@ -141,6 +145,13 @@ def _item(declared: Any) -> Any:
     if get_origin(declared) is list:
         return get_args(declared)[0]
     return next((_item(part) for part in get_args(declared) if _has_list(part)), declared)
+
+
+def _mapping(declared: Any) -> Any:
+    """The `dict[...]` that a key of the user's own choice is in, if the type is one."""
+    if get_origin(declared) is dict:
+        return declared
+    return next((part for part in get_args(declared)[:1] if get_origin(part) is dict), None)
 
 
 def _has_list(declared: Any) -> bool:

@@ -7,19 +7,17 @@ are written once.
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from cluster.config.origins import Origin
 from cluster.config.rewriting import Headers, Hsts, Redirect, Rewrite
 from cluster.config.values import (
     Block,
     CacheSize,
     Count,
-    CountOrZero,
     DirectoryUrl,
     Duration,
-    DurationOrZero,
     Expects,
-    FileName,
     FilePath,
     Flag,
     HostName,
@@ -27,9 +25,9 @@ from cluster.config.values import (
     Listener,
     Many,
     OneOrMany,
-    OriginAddress,
     ProtocolName,
     Rate,
+    Resolver,
     Section,
     Size,
     SizeOrZero,
@@ -42,11 +40,9 @@ from cluster.config.values import (
 from worker.settings import (
     CacheSettings,
     CompressionSettings,
-    DirectorySettings,
     Limits,
     ListenerSettings,
     LogSettings,
-    OriginSettings,
     WorkerSettings,
 )
 
@@ -137,6 +133,9 @@ class GeoSection(Section):
 _limits = Limits()
 
 
+_worker = WorkerSettings((), ())
+
+
 class LimitsSection(Section):
     """Bounds on what one client may send or hold."""
 
@@ -166,66 +165,34 @@ class LimitsSection(Section):
     connections: Count = Field(
         default=_limits.connections, description="Open connections per worker; refused above."
     )
-
-
-_origin = OriginSettings("http", "-", 80)
-
-
-class Origin(Section):
-    """What has the content: a server or a directory. A URL alone is short for `{url: URL}`."""
-
-    url: OriginAddress = Field(
-        description="Scheme, host and port of a server, or a directory as file:///var/www/site or ./public."
+    streams: Count = Field(
+        default=_limits.streams, description="HTTP/2 requests at a time on one connection."
     )
-    host_header: HostName | None = Field(
-        default=None, description="Host to send; the client's own when not given."
+    resets: Count = Field(
+        default=_limits.resets,
+        description="HTTP/2 streams reset per second and connection; closed above.",
     )
-    server_name: HostName | None = Field(
-        default=None, description="Name for SNI and the certificate check; the URL's host when not given."
-    )
-    verify: Flag = Field(default=_origin.verify, description="Check the origin's certificate.")
-    ca_file: Annotated[FilePath | None, Expects("the path of a PEM file")] = Field(
-        default=None, description="PEM file of the authorities to trust instead of the system's."
-    )
-    connect_timeout: Duration = Field(default=_origin.connect_timeout_s, description="To open a connection.")
-    first_byte_timeout: Duration = Field(
-        default=_origin.first_byte_timeout_s, description="From the request sent to the answer's first byte."
-    )
-    idle_timeout: Duration = Field(
-        default=_origin.idle_timeout_s, description="Between two pieces of the answer."
-    )
-    keepalive: DurationOrZero = Field(
-        default=_origin.keepalive_s, description="How long an idle connection is kept."
-    )
-    keepalive_connections: CountOrZero = Field(
-        default=_origin.keepalive_connections, description="Idle connections kept per worker."
-    )
-    connections: Count = Field(default=_origin.connections, description="Connections at once per worker.")
-    header: Size = Field(default=_origin.header_bytes, description="Largest header section of an answer.")
-    retries: CountOrZero = Field(
-        default=_origin.retries, description="Further attempts, where another one is safe."
-    )
-    index: Annotated[Many[FileName] | None, Expects("the name of a file such as index.html")] = Field(
-        default=None,
-        description="Files that stand for a directory, the first there is; else index.html.",
+    empty_frames: Count = Field(
+        default=_limits.empty_frames,
+        description="HTTP/2 frames with neither request nor data per second and connection; closed above.",
     )
 
-    @model_validator(mode="after")
-    def _fits(self) -> "Origin":
-        is_directory = isinstance(self.url, DirectorySettings)
-        if self.index is not None and not is_directory:
-            raise ValueError("'index' is for a directory, and the URL is that of a server")
-        others = sorted(self.model_fields_set - {"url", "index"})
-        if is_directory and others:
-            raise ValueError(f"'{others[0]}' is for a server, and the URL is that of a directory")
-        return self
 
-    short_hand: ClassVar = {"type": "string", "examples": ["http://127.0.0.1:8000", "file:///var/www/site"]}
-    short_words: ClassVar = "a URL such as http://127.0.0.1:8000"
+class Http2(Section):
+    """HTTP/2 towards clients. `true` and `false` are short for `{tls: true}` and `{tls: false}`."""
+
+    tls: Flag = Field(default=_worker.http2, description="On https listeners, to clients that offer it.")
+    plain: Flag = Field(
+        default=_worker.http2_plain,
+        description="On http listeners, to clients that begin with it (prior knowledge).",
+    )
+
+    short_hand: ClassVar = {"type": "boolean"}
+    short_words: ClassVar = "true, false"
 
     @classmethod
     def expand(cls, value: object) -> object:
-        return {"url": value} if isinstance(value, str) else value
+        return {"tls": value} if isinstance(value, bool) else value
 
 
 _LANGUAGE = Annotated[
@@ -436,9 +403,6 @@ class Site(Rules):
     )
 
 
-_worker = WorkerSettings((), ())
-
-
 class Config(Section):
     """The configuration of one edgecluster."""
 
@@ -474,9 +438,17 @@ class Config(Section):
     limits: LimitsSection = Field(
         default=LimitsSection(), description="Bounds on what one client may send or hold."
     )
+    http2: Http2 = Field(default=Http2(), description="HTTP/2; on https listeners when not given.")
+    origins: dict[Token, Origin] = Field(
+        default={}, description="Origins by name, which any site or route may use."
+    )
     sites: list[Site] = Field(default=[], description="What is served, by host name.")
     name: Token = Field(
         default=_worker.name, description="How the edge calls itself in Via, Cache-Status and CDN-Loop."
+    )
+    resolvers: Many[Resolver] = Field(
+        default=[],
+        description="DNS servers for the names of origins; those of /etc/resolv.conf when not given.",
     )
     drain_timeout: Duration = Field(
         default=_worker.drain_timeout_s, description="How long running requests may take when a worker stops."

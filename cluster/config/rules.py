@@ -8,9 +8,8 @@ from ipaddress import ip_address
 
 from cluster.config.document import Location
 from cluster.config.models import Access, Config, RateLimit, Rules
+from cluster.config.origin_rules import Broken, broken_origin_rules
 from worker.settings import ListenerSettings
-
-Broken = Iterator[tuple[Location, str]]
 
 
 def broken_rules(config: Config) -> Broken:
@@ -23,6 +22,7 @@ def broken_rules(config: Config) -> Broken:
     yield from names_differ(config)
     yield from every_path_has_an_origin(config)
     yield from prefixes_differ(config)
+    yield from broken_origin_rules(config)
     yield from access_is_decided(config)
     yield from limits_agree(config)
     yield from a_kept_cache_is_used(config)

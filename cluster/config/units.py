@@ -109,6 +109,11 @@ def origin_address(value: object) -> OriginSettings | DirectorySettings:
     """Scheme, host and port of an origin URL, or a directory; every other setting at its default."""
     if is_directory(value):
         return DirectorySettings(directory(value))
+    return server_address(value)
+
+
+def server_address(value: object) -> OriginSettings:
+    """Scheme, host and port of a server's URL; every other setting at its default."""
     parts, host, port = _split(value)
     if parts.path not in ("", "/"):
         raise ValueError("paths are passed on as they come: leave the path out")
@@ -141,6 +146,22 @@ def file_name(value: object) -> str:
     if not isinstance(value, str) or not value or "/" in value or value.startswith("."):
         raise ValueError("not the name of a file that is served: no slash, no dot at its beginning")
     return value
+
+
+def resolver(value: object) -> str:
+    """'127.0.0.1', '192.0.2.1:5353', '::1', '[::1]:53': the numeric address of a DNS server, and its port."""
+    if not isinstance(value, str):
+        raise ValueError("not an address")
+    host, port = value, "53"
+    if value.count(":") == 1 or "]:" in value:
+        host, _, port = value.rpartition(":")
+    try:
+        address = ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ValueError(f"'{host}' is not a numeric address") from None
+    if not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ValueError(f"'{port}' is not a port")
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
 def host_name(value: object) -> str:

@@ -134,6 +134,15 @@ Listener = Annotated[
     Expects("a URL with a numeric address such as http://127.0.0.1:8080 or https://[::]:443"),
     text_schema("http://127.0.0.1:8080", "https://[::]:443"),
 ]  # fmt: skip
+Resolver = Annotated[
+    str, BeforeValidator(units.resolver),
+    Expects("the numeric address of a DNS server such as 127.0.0.1 or [::1]:53"),
+    text_schema("127.0.0.1", "[::1]:53"),
+]  # fmt: skip
+ServerAddress = Annotated[
+    Any, BeforeValidator(units.server_address),
+    Expects("the server's URL such as http://127.0.0.1:8000"), text_schema("http://127.0.0.1:8000"),
+]  # fmt: skip
 OriginAddress = Annotated[
     Any, BeforeValidator(units.origin_address),
     Expects("the origin's URL such as http://127.0.0.1:8000"), text_schema("http://127.0.0.1:8000"),

@@ -59,6 +59,8 @@ def _server(report: ServerReport, now_ns: int) -> dict[str, Any]:
         "back_in_s": max(0, report.until_ns - now_ns) / 1e9 if report.until_ns else None,
         "share": round(report.share, 3),
         "ejections": report.ejections,
+        "requests": report.requests,
+        "failed": report.failed,
     }
 
 

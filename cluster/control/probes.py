@@ -16,6 +16,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from cluster.control.names import ThreadedNames
 from worker.origin.health import GroupHealth
 from worker.origin.tls import client_context
 from worker.reasons import Fault
@@ -64,7 +65,14 @@ class Prober:
 
     async def run(self) -> None:
         """Check until cancelled."""
-        connector = aiohttp.TCPConnector(limit=0, force_close=True, use_dns_cache=False)
+        names = ThreadedNames()
+        try:
+            await self._run(names)
+        finally:
+            await names.close()
+
+    async def _run(self, names: ThreadedNames) -> None:
+        connector = aiohttp.TCPConnector(limit=0, force_close=True, use_dns_cache=False, resolver=names)
         async with (
             aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
             asyncio.TaskGroup() as tasks,

@@ -296,6 +296,57 @@ class TestMeaning:
         assert settings.config_path == tmp_path / "edge.yaml"
         assert settings.local_names == ("localhost", "127.0.0.1", "::1", "shop.example", "*.shop.example")
 
+    def test_what_bounds_the_connections_to_an_origin(self, tmp_path: Path) -> None:
+        settings = settings_of(
+            tmp_path,
+            """
+            resolvers: [127.0.0.1, "[::1]:5353"]
+            sites:
+              - origin:
+                  url: https://backend.example
+                  client_certificate: edge.pem
+                  client_key: /etc/edge.key
+                  total_timeout: 1m
+                  connections: 8
+                  queue: 16
+                  queue_timeout: 250ms
+                  max_response: 1MiB
+                  tunnel_idle_timeout: 10m
+            """,
+        )
+        assert settings.worker.resolvers == ("127.0.0.1:53", "[::1]:5353")
+        assert settings.worker.sites[0].routes[0].origin == OriginSettings(
+            "https", "backend.example", 443, client_certificate=str(tmp_path / "edge.pem"),
+            client_key="/etc/edge.key", total_timeout_s=60, connections=8, queue=16, queue_timeout_s=0.25,
+            response_bytes=1024**2, tunnel_idle_timeout_s=600,
+        )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("origin", "error"),
+        [
+            ("http://a.example, client_certificate: a.pem", "a certificate is shown over https:// only"),
+            ("https://a.example, client_key: a.key", "a key without its client_certificate"),
+        ],
+    )
+    def test_a_client_certificate_that_could_not_be_shown(
+        self, tmp_path: Path, origin: str, error: str
+    ) -> None:
+        (found,) = errors_of(tmp_path, f"sites: [{{origin: {{url: {origin}}}}}]\n")
+        assert found.endswith(error)
+
+    @pytest.mark.parametrize(
+        ("resolver", "reason"),
+        [
+            ("dns.example", "'dns.example' is not a numeric address"),
+            ("127.0.0.1:0", "'0' is not a port"),
+            ("127.0.0.1:dns", "'dns' is not a port"),
+            ("'[::1]:'", "'' is not a port"),
+        ],
+    )
+    def test_resolvers_are_numeric_addresses(self, tmp_path: Path, resolver: str, reason: str) -> None:
+        (found,) = errors_of(tmp_path, f"resolvers: {resolver}\n{SITE}")
+        assert f"for 'resolvers': {reason} (expects the numeric address of a DNS server" in found
+
     def test_the_protocols_a_connection_may_be_switched_to(self, tmp_path: Path) -> None:
         settings = settings_of(
             tmp_path,
@@ -349,11 +400,11 @@ class TestMeaning:
         [
             (
                 "by_status: {100: 1s}",
-                "bad value '100' for 'sites[0].cache.by_status.100': is no status from 200 to 599 and no class of them",
+                "bad value '100' for 'sites[0].cache.by_status.100': is no status from 200 to 599 and no class of them (expects a status such as 404, or a class of them such as 5xx)",
             ),
             (
                 "by_status: {404: x}",
-                "bad value 'x' for 'sites[0].cache.by_status.404': not a number with a unit",
+                "bad value 'x' for 'sites[0].cache.by_status.404': not a number with a unit (expects a duration of whole seconds such as 30s or 5m, or 0)",
             ),
             (
                 "by_status: 5",
@@ -459,7 +510,7 @@ class TestErrors:
         (message,) = errors_of(tmp_path, text)
         assert message.startswith(
             "edge.yaml:3:5: unknown key 'orgin' in 'sites[0]'; did you mean 'origin'? "
-            "(expects a URL such as http://127.0.0.1:8000 or a mapping with url,"
+            "(expects a URL such as http://127.0.0.1:8000, a list of URLs, a name under 'origins' or a mapping with url, "
         )
 
     def test_an_unknown_key_unlike_any_other_gets_the_list(self, tmp_path: Path) -> None:
@@ -517,11 +568,13 @@ class TestErrors:
              "1:60: the prefix '/a' has a route in this site already"),
             ("{origin: http://a, routes: [{prefix: a}]}",
              "1:46: bad value 'a' for 'sites[0].routes[0].prefix' (expects a path such as /images/)"),
-            ("{origin: {host_header: a}}", "1:18: missing key 'url' in 'sites[0].origin' "
-             "(expects the origin's URL such as http://127.0.0.1:8000)"),
+            ("{origin: {host_header: a}}", "1:18: an origin needs a 'url' such as http://127.0.0.1:8000, or several "
+             "under 'servers'"),
             ("{origin: http://a:0}", "1:18: bad value 'http://a:0' for 'sites[0].origin': an origin needs a port "
              "(expects the origin's URL such as http://127.0.0.1:8000)"),
-            ("{origin: a.example}", "1:18: bad value 'a.example' for 'sites[0].origin': must begin with http:// or "
+            ("{origin: a.example}", "1:18: 'a.example' is no URL such as http://127.0.0.1:8000 and no name under "
+             "'origins'; there is none"),
+            ("{origin: a.example:80}", "1:18: bad value 'a.example:80' for 'sites[0].origin': must begin with http:// or "
              "https:// (expects the origin's URL such as http://127.0.0.1:8000)"),
             ("{origin: http://a}, {origin: http://a}", "1:29: any host is served by sites[0] already"),
             ("{origin: http://a, hosts: a}, {origin: http://a, hosts: [b, a]}",
@@ -638,8 +691,9 @@ class TestSchema:
         schema = json.loads(json.dumps(json_schema()))
         assert schema["additionalProperties"] is False
         assert {"type": "boolean"} in schema["$defs"]["Cache"]["anyOf"]
-        origin = {"type": "string", "examples": ["http://127.0.0.1:8000", "file:///var/www/site"]}
-        assert origin in schema["$defs"]["Origin"]["anyOf"]
+        word = {"type": "string", "examples": ["http://127.0.0.1:8000", "file:///var/www/site", "backend"]}
+        servers = {"type": "array", "items": {"$ref": "#/$defs/Server"}}
+        assert schema["$defs"]["Origin"]["anyOf"][:2] == [word, servers]
         one, many = schema["properties"]["listen"]["anyOf"]
         assert (one["type"], many["type"]) == ("string", "array")
 
@@ -647,3 +701,26 @@ class TestSchema:
         memory = json_schema()["$defs"]["Memory"]["properties"]["memory"]
         assert memory["type"] == "string"
         assert "default" not in memory
+
+
+@pytest.mark.parametrize(
+    ("text", "tls", "plain"),
+    [
+        ("", True, False),
+        ("http2: true\n", True, False),
+        ("http2: false\n", False, False),
+        ("http2: {plain: true}\n", True, True),
+        ("http2: {tls: false, plain: true}\n", False, True),
+    ],
+)
+def test_http2_is_on_over_tls_and_off_on_plain_listeners(
+    tmp_path: Path, text: str, tls: bool, plain: bool
+) -> None:
+    worker = settings_of(tmp_path, SITE + text).worker
+    assert (worker.http2, worker.http2_plain) == (tls, plain)
+
+
+def test_the_limits_of_http2_reach_the_workers(tmp_path: Path) -> None:
+    text = SITE + "limits: {streams: 7, resets: 8, empty_frames: 9}\n"
+    limits = settings_of(tmp_path, text).worker.limits
+    assert (limits.streams, limits.resets, limits.empty_frames) == (7, 8, 9)

@@ -15,7 +15,7 @@ from cryptography import x509
 from cluster.contexts import Contexts
 from cluster.errors import BootError
 from cluster.settings import CertificateSettings, ClusterSettings
-from tests.support.cluster import settings
+from tests.support.cluster import settings, with_worker
 
 Issue = Callable[..., CertificateSettings]
 
@@ -44,10 +44,13 @@ def https(tmp_path: Path, *certificates: CertificateSettings) -> ClusterSettings
     return replace(settings(tmp_path, schemes=("http", "https")), certificates=certificates)
 
 
-def names_served(context: ssl.SSLContext, authority: trustme.CA, asked: str | None) -> list[str]:
-    """The names in the certificate a client gets that asks for `asked`, over a real handshake."""
+def served_to(
+    context: ssl.SSLContext, authority: trustme.CA, asked: str | None
+) -> tuple[x509.Certificate, str | None]:
+    """The certificate a client gets that asks for `asked`, and the protocol agreed on."""
     trust = ssl.create_default_context()
     trust.check_hostname = False
+    trust.set_alpn_protocols(["h2", "http/1.1"])
     authority.configure_trust(trust)
     near, far = socket.socketpair()
 
@@ -59,8 +62,15 @@ def names_served(context: ssl.SSLContext, authority: trustme.CA, asked: str | No
     thread.start()
     with trust.wrap_socket(near, server_hostname=asked) as client:
         leaf = x509.load_der_x509_certificate(client.getpeercert(binary_form=True) or b"")
+        agreed = client.selected_alpn_protocol()
         client.send(b"x")
         thread.join()
+    return leaf, agreed
+
+
+def names_served(context: ssl.SSLContext, authority: trustme.CA, asked: str | None) -> list[str]:
+    """The names in the certificate."""
+    leaf, _ = served_to(context, authority, asked)
     return leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
         x509.DNSName
     )
@@ -122,3 +132,14 @@ def test_a_file_that_is_no_certificate_is_refused(tmp_path: Path, issue: Issue) 
 def test_a_missing_file_is_refused(tmp_path: Path, issue: Issue) -> None:
     with pytest.raises(BootError, match=r"cannot read the TLS file .*none\.pem: No such file"):
         Contexts().of(https(tmp_path, CertificateSettings(tmp_path / "none.pem", issue("a.test").key)))
+
+
+@pytest.mark.parametrize("asked", ["a.test", "b.test", None])
+@pytest.mark.parametrize(("http2", "agreed"), [(True, "h2"), (False, "http/1.1")])
+def test_http2_is_offered_unless_switched_off_whatever_the_certificate(
+    tmp_path: Path, issue: Issue, authority: trustme.CA, asked: str | None, http2: bool, agreed: str
+) -> None:
+    made = with_worker(https(tmp_path, issue("a.test"), issue("b.test")), http2=http2)
+    context = Contexts().of(made)
+    assert context is not None
+    assert served_to(context, authority, asked)[1] == agreed

@@ -242,6 +242,19 @@ def test_a_server_that_flips_is_unhealthy_and_healthy_again_and_said_so_once(
         ]
 
 
+def test_a_server_with_a_name_is_found_and_one_whose_name_nobody_knows_is_not(segment: Segment) -> None:
+    async def main() -> None:
+        unknown = OriginSettings("http", "no-such-name.invalid", 80)
+        group = GroupSettings("app", (server(origin, host="localhost"), unknown), probe=PROBE)
+        async with probing(segment, group) as [health]:
+            await until(lambda: len(origin.requests) > 2 and states(health, 2) == [HEALTHY, UNHEALTHY])
+            assert health.report(time.monotonic_ns()).servers[1].reason == "dns_error"
+        assert origin.requests[0].headers["host"] == f"localhost:{origin.port}"
+
+    with ScriptedOrigin(Flipping()) as origin:
+        asyncio.run(main())
+
+
 def test_a_server_of_two_groups_is_checked_for_each(segment: Segment) -> None:
     async def main() -> None:
         strict = GroupSettings("strict", (server(origin),), probe=replace(PROBE, path="/strict"))

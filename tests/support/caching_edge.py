@@ -15,8 +15,9 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from tests.support.client import Answer, ask
-from tests.support.cluster import Cluster, settings
+from tests.support.cluster import Cluster, settings, with_worker
 from tests.support.scripted_origin import Recorded, ScriptedOrigin, Step, answer
+from tests.support.versions import ask_over
 from worker.settings import CacheSettings
 
 BODY = b"0123456789" * 100
@@ -25,15 +26,19 @@ BODY = b"0123456789" * 100
 class CachingEdge:
     """Two workers, one route. Every request comes on a connection of its own, so either worker may get it."""
 
-    def __init__(self, state_dir: Path, cache: CacheSettings | None = None) -> None:
+    def __init__(self, state_dir: Path, cache: CacheSettings | None = None, over: str = "h1") -> None:
+        """`over`: which of `versions.VERSIONS` the requests come by."""
         self._state_dir = state_dir
+        self._over = over
         self._cache = cache
         self._answers: dict[str, Callable[[Recorded], Step]] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         origin = self._stack.enter_context(ScriptedOrigin(self._answer))
-        made = settings(self._state_dir, origin=origin.url, workers=2, cache=self._cache)
+        scheme = "https" if self._over.endswith("+TLS") else "http"
+        made = settings(self._state_dir, origin=origin.url, workers=2, cache=self._cache, schemes=(scheme,))
+        made = with_worker(made, http2_plain=True)
         port = urlsplit(self._stack.enter_context(Cluster(made)).url).port
         assert port is not None
         self.origin, self.port = origin, port
@@ -57,6 +62,8 @@ class CachingEdge:
     def ask(self, path: str, *fields: str, method: str = "GET") -> Answer:
         """One request with these field lines."""
         lines = "".join(f"{line}\r\n" for line in fields)
+        if self._over != "h1":
+            return asyncio.run(ask_over(self._over, self.port, path, fields=lines, method=method))
         return asyncio.run(ask(self.port, path, fields=lines, method=method))
 
     def asked(self, path: str) -> list[Recorded]:

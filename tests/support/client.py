@@ -1,6 +1,8 @@
 """A plain HTTP/1.1 client that reports what really came: also the half of an answer that was cut."""
 
 import asyncio
+import contextlib
+import ssl
 from dataclasses import dataclass, field
 
 PATIENCE_S = 60.0
@@ -25,6 +27,7 @@ async def ask(
     fields: str = "",
     method: str = "GET",
     host: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
     name: str = "edge.test",
 ) -> Answer:
     """One request on a connection of its own to `host`, for the site `name`.
@@ -32,7 +35,7 @@ async def ask(
     `fields`: ready-made lines, each ended by CRLF.
     """
     async with asyncio.timeout(PATIENCE_S):
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await asyncio.open_connection(host, port, ssl=tls)
         try:
             writer.write(
                 f"{method} {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n{fields}\r\n".encode()
@@ -40,6 +43,8 @@ async def ask(
             return await _read(reader, method)
         finally:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
 async def ask_many(
@@ -50,7 +55,8 @@ async def ask_many(
 
 
 async def _read(reader: asyncio.StreamReader, method: str) -> Answer:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    while (head := (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")).startswith("HTTP/1.1 1"):
+        pass  # an interim answer
     status, *lines = head.rstrip().split("\r\n")
     answer = Answer(int(status.split(" ")[1]))
     for line in lines:

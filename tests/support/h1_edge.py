@@ -9,7 +9,7 @@ import socket
 import ssl
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Self
 
 import uvloop
 
@@ -19,6 +19,7 @@ from worker.fields import Fields
 from worker.message import Request, Response
 from worker.pipeline import Edge, Pipeline
 from worker.protocol.h1 import H1Protocol, H1Server
+from worker.protocol.server import ConnectionServer
 from worker.protocol.tls import serve
 from worker.reasons import Fault, Side
 from worker.settings import Limits, ListenerSettings, Network
@@ -143,7 +144,7 @@ class H1Edge:
         self.tasks: set[asyncio.Task[None]] = set()
         self.writers: list[StreamWriter] = []
 
-    async def __aenter__(self) -> "H1Edge":
+    async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         sock = socket.socket()
         sock.bind(("127.0.0.1", 0))
@@ -159,9 +160,12 @@ class H1Edge:
         )
         listener = ListenerSettings("https" if self.tls else "http", "127.0.0.1", self.port)
         edge = Edge(self.normalize, lambda request: (None, pipeline), pipeline)
-        self.server = H1Server(edge, self.limits, listener, trusted=self.trusted, tally=self.tally)
+        self.server = self.make_server(edge, listener)
         self.acceptor = await serve(loop, sock, self.tls, self.server.factory, self.tally)
         return self
+
+    def make_server(self, edge: Edge, listener: ListenerSettings) -> ConnectionServer:
+        return H1Server(edge, self.limits, listener, trusted=self.trusted, tally=self.tally)
 
     async def __aexit__(self, *failure: object) -> None:
         self.acceptor.close()

@@ -13,6 +13,8 @@ from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.message import Body, Request, Stream
 from worker.origin.fetch import OriginFetch
+from worker.origin.pool import Pool
+from worker.origin.resolve import Resolver
 from worker.settings import OriginSettings
 
 T = TypeVar("T")
@@ -83,11 +85,14 @@ class Upload:
 
 
 @asynccontextmanager
-async def fetching(url: str, **options: Any) -> AsyncIterator[OriginFetch]:
+async def fetching(
+    url: str, *, resolver: Resolver | None = None, **options: Any
+) -> AsyncIterator[OriginFetch]:
     """An OriginFetch for `url`, swept often; leaving it fails when a connection stays open."""
     scheme, _, address = url.partition("://")
     host, _, port = address.rpartition(":")
-    fetch = OriginFetch(OriginSettings(scheme, host.strip("[]"), int(port), **options), "edge-test")
+    settings = OriginSettings(scheme, host.strip("[]"), int(port), **options)
+    fetch = OriginFetch(settings, "edge-test", pool=Pool(settings, resolver))
 
     async def sweep() -> None:
         while True:

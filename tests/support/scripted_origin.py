@@ -141,6 +141,7 @@ class ScriptedOrigin:
 
     `read_body=False` hands over as soon as the head is there: the script reads the body itself, or not.
     `keep_bodies=False` counts request bodies without keeping them. `tls`: a server-side context.
+    `on_connect`: a script for every new connection, played before anything is read from it.
     """
 
     def __init__(
@@ -152,8 +153,10 @@ class ScriptedOrigin:
         tls: ssl.SSLContext | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        on_connect: Script | None = None,
     ) -> None:
         self.handler = handler
+        self.on_connect = on_connect
         self.read_body = read_body
         self.keep_bodies = keep_bodies
         self.tls = tls
@@ -256,6 +259,8 @@ class ScriptedOrigin:
             self.changed.notify_all()
         wire = Wire(self, reader, writer)
         try:
+            if self.on_connect is not None:
+                await self.on_connect(wire)
             while request := await self._read_request(wire, number):
                 step = self._next_step(request)
                 if isinstance(step, bytes):

@@ -45,7 +45,7 @@ from worker.cache.storable import OF_REQUEST
 from worker.cache.store import Arrival, Filling, Plan, Store
 from worker.cache.tags import tag_lines
 from worker.cache.tee import Tee
-from worker.cache.validate import CONDITIONS, freshened, is_same, selects, validation_fields
+from worker.cache.validate import CONDITIONS, freshened, is_same, selects, validation_fields, varies_further
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import (
@@ -208,7 +208,8 @@ class Fill:
         assert hit is not None
         stored = decode(hit.meta)
         block = Fields.trusted(stored.block)
-        if stored.status != 200 or not is_same(block, hit.size, head.fields, head.length):
+        same = is_same(block, hit.size, head.fields, head.length)
+        if stored.status != 200 or not same or varies_further(block, head.fields):
             self._store.forget(place.key)
             return
         fields = freshened(block, head.fields)
@@ -366,7 +367,9 @@ class Fill:
         try:
             response, arrival = await self._ask(ctx, stored, whole=whole)
             if response.status == 304 and stored is not None:
-                if selects(response.fields, stored.etag, stored.last_modified):
+                if selects(response.fields, stored.etag, stored.last_modified) and not varies_further(
+                    Fields.trusted(stored.block), response.fields
+                ):
                     return self._freshen(ctx, place, stored, response, arrival)
                 response, arrival = await self._ask(ctx, None, whole=whole)
         except EdgeError as error:
@@ -572,14 +575,14 @@ class Fill:
         raise EdgeError(error.status, error.side, error.fault, f"collapsed: {error.detail}")
 
     def _stale_if_error(self, ctx: Context, place: Place) -> Stored | None:
-        """What may be served if the origin fails now (RFC 5861 4), by the request's own word if any."""
+        """What may be served if the origin fails now (RFC 5861 4; the request may say): no-cache never."""
         hit = place.hit
-        if hit is None:
+        if hit is None or hit.flags & NO_CACHE:
             return None
         stored = decode(hit.meta)
         window_ns = stored.stale_if_error_ns
         asked = self._rules.request_control(ctx.request.fields).stale_if_error
-        if asked is not None and not hit.flags & (MUST_REVALIDATE | NO_CACHE):
+        if asked is not None and not hit.flags & MUST_REVALIDATE:
             window_ns = asked * SECOND_NS
         return stored if self._clock() < hit.fresh_until_ns + window_ns else None
 

@@ -219,7 +219,8 @@ def conditioned(ctx: Context, response: Response) -> Response:
     ):
         return ranged(request_fields, response, ctx.now_s) if mask & RANGE else response
     give_back(response.body)
-    not_modified = Response(304, not_modified_fields(fields), None, response.length)
+    # No Content-Length (RFC 9110 15.4.5): some clients would wait for as many bytes.
+    not_modified = Response(304, not_modified_fields(fields), None, None)
     not_modified.settled = True
     return not_modified
 

@@ -81,8 +81,8 @@ def _is_worth_keeping(status: int, fields: Fields, control: ResponseControl, lif
     windows = control.stale_while_revalidate or control.stale_if_error
     if windows and lifetime_s is not None and not control.forbids_stale:
         return True
-    if lifetime_s is None and not (control.no_cache or control.public or status in HEURISTICALLY_CACHEABLE):
-        return False
+    if lifetime_s is None and not (control.public or status in HEURISTICALLY_CACHEABLE):
+        return False  # no-cache alone permits nothing
     return is_validatable(fields)
 
 

@@ -3,7 +3,8 @@
 import re
 
 from worker.cache.freshness import http_date
-from worker.fields import IF_MODIFIED_SINCE, IF_NONE_MATCH, Fields
+from worker.cache.key import vary_names
+from worker.fields import IF_MODIFIED_SINCE, IF_NONE_MATCH, VARY, Fields
 
 CONDITIONS = (b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since", b"if-range")
 
@@ -90,6 +91,14 @@ def selects(not_modified: Fields, etag: bytes | None, last_modified: bytes | Non
         return etag is not None and opaque_tag(named) == opaque_tag(etag)
     modified = not_modified.get(b"last-modified")
     return modified is None or last_modified is None or modified == last_modified
+
+
+def varies_further(stored: Fields, update: Fields) -> bool:
+    """Does an update of a stored response name a field in Vary that its own did not (RFC 9111 3.2, 4.1)?
+
+    Then it is filed where requests would find it that may no longer have it.
+    """
+    return update.mask & VARY != 0 and not set(vary_names(update)) <= set(vary_names(stored))
 
 
 def is_same(stored: Fields, size: int, head: Fields, length: int | None) -> bool:

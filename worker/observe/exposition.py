@@ -174,6 +174,14 @@ def _of_groups(groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             [(labels, int(server["state"] == "healthy")) for labels, server in servers],
         )  # fmt: skip
         yield _family(
+            "origin_server_requests_total", "counter", "Requests a server of a group answered or failed.",
+            [(labels, server["requests"]) for labels, server in servers],
+        )  # fmt: skip
+        yield _family(
+            "origin_server_failures_total", "counter", "Requests that a server of a group failed.",
+            [(labels, server["failed"]) for labels, server in servers],
+        )  # fmt: skip
+        yield _family(
             "origin_ejections_total", "counter", "Times a server was left out because its requests failed.",
             [(labels, server["ejections"]) for labels, server in servers],
         )  # fmt: skip

@@ -30,6 +30,10 @@ class BodyError(ValueError):
     """A body that breaks its framing; `args[0]` says how."""
 
 
+class TooLargeError(BodyError):
+    """A body that turns out to be larger than it may be."""
+
+
 class Tap(Protocol):
     """The connection a body comes from."""
 
@@ -87,15 +91,17 @@ class Body:
     """A `message.Stream` with a bounded buffer between its connection and its reader."""
 
     __slots__ = (
-        "buffered", "chunks", "complete", "error", "left", "length", "pieces", "surplus", "tap", "trailers",
-        "waiter",
+        "buffered", "chunks", "complete", "error", "left", "length", "pieces", "room", "surplus", "tap",
+        "trailers", "waiter",
     )  # fmt: skip
 
-    def __init__(self, tap: Tap, size: int, length: int | None) -> None:
+    def __init__(self, tap: Tap, size: int, length: int | None, limit: int = 0) -> None:
+        """`limit`: the most bytes a body of unknown size may have, 0 for any number."""
         self.tap = tap
         self.length = length
         self.trailers: Fields | None = None
         self.left = size  # bytes still to come; CHUNKED; UNTIL_CLOSE
+        self.room = limit if limit and size < 0 else -1  # bytes it may still have; -1: any number
         self.chunks = Chunks() if size == CHUNKED else None
         self.pieces: list[bytes] = []
         self.buffered = 0
@@ -158,8 +164,15 @@ class Body:
 
     def _push(self, data: bytes) -> None:
         if data:
+            if self.room >= 0:
+                self._measure(data)
             self.pieces.append(data)
             self.buffered += len(data)
+
+    def _measure(self, data: bytes) -> None:
+        if len(data) > self.room:
+            raise TooLargeError("the body has")
+        self.room -= len(data)
 
     def _wake(self) -> None:
         waiter = self.waiter

@@ -15,7 +15,7 @@ from typing import Protocol, cast
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.message import Response, Stream
-from worker.origin.body import Body, BodyError
+from worker.origin.body import Body, BodyError, TooLargeError
 from worker.origin.hop_by_hop import forwardable_trailers
 from worker.origin.response_head import UNTIL_CLOSE, Head, HeadError, is_hopeless, read_head
 from worker.origin.tunnel import OriginEnd
@@ -65,16 +65,19 @@ class Connection:
     """asyncio.Protocol of one socket. At most one exchange at a time, started by `ask`."""
 
     __slots__ = (
-        "active_ns", "answer", "body", "drained", "first_byte_ns", "held", "idle_limit_ns", "informed",
-        "interim", "is_stale", "keep", "keeper", "loop", "over_tls", "paused", "reused", "sent_ns", "state",
-        "to_head", "transport", "tunnel", "unanswered", "upgrade", "upload",
+        "active_ns", "address", "answer", "body", "body_limit", "deadline_ns", "drained", "first_byte_ns",
+        "held", "idle_limit_ns", "informed", "interim", "is_stale", "keep", "keeper", "loop", "over_tls",
+        "paused", "retired", "reused", "sent_ns", "state", "to_head", "transport", "tunnel", "unanswered",
+        "upgrade", "upload",
     )  # fmt: skip
 
     def __init__(self, keeper: Keeper, loop: asyncio.AbstractEventLoop) -> None:
         self.keeper = keeper
         self.loop = loop
         self.transport = cast(asyncio.Transport, None)  # until connected
+        self.address: str | None = None  # numeric, of the other end; None until connected
         self.state = _CLOSED  # until connected
+        self.retired = False  # not to be used again
         self.reused = False
         self.is_stale = False  # reused, and lost before any byte of an answer
         self.keep = True
@@ -84,6 +87,8 @@ class Connection:
         self.active_ns = 0  # last byte in or out; since when it is idle
         self.sent_ns = 0  # the request had left
         self.first_byte_ns = 0  # from there to the first byte of the answer
+        self.deadline_ns = 0  # of the exchange, 0 for none
+        self.body_limit = keeper.settings.response_bytes
         self.to_head = False
         self.interim = 0
         self.held: bytearray | None = None  # a head that has not ended yet
@@ -106,11 +111,13 @@ class Connection:
         to_head: bool,
         informed: Context | None,
         upgrade: bytes = b"",
+        deadline_ns: int = 0,
     ) -> Future[Response]:
         """Send a request; the future is its final answer, or the EdgeError why there is none.
 
         That answer is a 101 with a TunnelEnd where the origin switches to one of the protocols in `upgrade`,
-        which are those that `head` offers. Interim answers go to the client of `informed`.
+        which are those that `head` offers. Interim answers go to the client of `informed`. The answer must be
+        complete by `deadline_ns`; 0 for any time.
         """
         answer: Future[Response] = self.loop.create_future()
         self.answer = answer
@@ -118,6 +125,7 @@ class Connection:
         self.to_head = to_head
         self.informed = informed
         self.upgrade = upgrade
+        self.deadline_ns = deadline_ns
         self.interim = 0
         self.first_byte_ns = 0
         self.sent_ns = self.active_ns = monotonic_ns()
@@ -195,7 +203,10 @@ class Connection:
         """Fail the exchange if the origin has kept it waiting too long. Called about once a second."""
         settings = self.keeper.settings
         silent_ns = now_ns - self.active_ns
-        if self.state is _BODY:
+        if 0 < self.deadline_ns < now_ns and self.state in (_HEAD, _BODY):
+            detail = f"no complete answer within {settings.total_timeout_s:g} s (`total_timeout`)"
+            self.fail(self._error(504, Fault.RESPONSE_TIMEOUT, detail))
+        elif self.state is _BODY:
             # While paused it is the client who is slow, and the protocol's own timeouts watch it.
             if not self.paused and silent_ns > settings.idle_timeout_s * 1e9:
                 detail = f"no byte of the body for {settings.idle_timeout_s} s"
@@ -204,7 +215,7 @@ class Connection:
             if self.upload is not None:
                 if self.drained is not None and silent_ns > settings.idle_timeout_s * 1e9:
                     detail = f"took no byte of the request body for {settings.idle_timeout_s} s"
-                    self.fail(self._error(504, Fault.RESPONSE_TIMEOUT, detail))
+                    self.fail(self._error(504, Fault.WRITE_TIMEOUT, detail))
             elif now_ns - self.sent_ns > settings.first_byte_timeout_s * 1e9:
                 detail = f"no answer within {settings.first_byte_timeout_s} s"
                 self.fail(self._error(504, Fault.RESPONSE_TIMEOUT, detail))
@@ -349,6 +360,9 @@ class Connection:
             limit_ns = max(1, (head.idle_s - 1) * 1_000_000_000)
             self.idle_limit_ns = min(limit_ns, int(self.keeper.settings.keepalive_s * 1e9))
         size = head.size
+        if 0 < self.body_limit < size:
+            self._fail_body_size(f"a body of {size} bytes is announced,")
+            return
         if 0 <= size <= len(rest):  # here already, like most answers
             if size < len(rest):
                 self.keep = False
@@ -357,7 +371,7 @@ class Connection:
             self._give(head, rest if head.length == size else None, head.length)
             return
         self.state = _BODY
-        body = self.body = Body(self, size, head.length)
+        body = self.body = Body(self, size, head.length, self.body_limit)
         self.unanswered = head
         if rest:
             self._take_body(rest)
@@ -370,11 +384,18 @@ class Connection:
         assert body is not None
         try:
             body.feed(data)
+        except TooLargeError as error:
+            self._fail_body_size(str(error))
+            return
         except BodyError as error:
             self.fail(self._error(502, Fault.PROTOCOL, str(error)))
             return
         if body.complete:
             self._end_body(body)
+
+    def _fail_body_size(self, what: str) -> None:
+        detail = f"{what} more than the {self.body_limit} it may have (`max_response`)"
+        self.fail(self._error(502, Fault.RESPONSE_BODY_SIZE, detail))
 
     def _end_body(self, body: Body) -> None:
         """The body is complete: let the connection go, and answer if a whole body was awaited."""
@@ -396,7 +417,7 @@ class Connection:
         if self.upload is not None:
             self.state = _CLOSED
             self._cut()
-        elif self.keep:
+        elif self.keep and not self.retired:
             if self.paused:
                 self.resume()
             self.state = _IDLE
@@ -425,7 +446,10 @@ class Connection:
     def _lost(self, how: str) -> None:
         if self.state is _HEAD:
             self.is_stale = self.reused and not self.first_byte_ns
-            self.fail(self._error(502, Fault.INCOMPLETE, f"{how} before its answer began"))
+            if self.first_byte_ns:
+                self.fail(self._error(502, Fault.INCOMPLETE, f"{how} in the middle of its answer's head"))
+            else:
+                self.fail(self._error(502, Fault.TERMINATED, f"{how} before its answer began"))
         elif self.state is _BODY:
             self.fail(self._error(502, Fault.INCOMPLETE, f"{how} in the middle of the body"))
         else:

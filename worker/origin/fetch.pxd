@@ -6,3 +6,4 @@ cdef class OriginFetch:
     cdef public str url
     cdef public Pool pool
     cdef public RequestHead request_head
+    cdef public long long total_ns

@@ -1,4 +1,7 @@
-"""The origin stage: one request to one origin, retried only where that is safe."""
+"""The origin stage: one request to one origin, retried only where that is safe.
+
+What is tried at another server of a group is the group's business.
+"""
 
 from asyncio import CancelledError
 from time import monotonic_ns
@@ -18,22 +21,30 @@ from worker.upgrade import let_through
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
 # Worth another try at once on the same origin; a bad certificate or a reached limit will not be better.
-_PASSING = frozenset((Fault.CONNECT_REFUSED, Fault.CONNECT_TIMEOUT, Fault.DNS, Fault.TLS, Fault.UNAVAILABLE))
+PASSING = frozenset(
+    (Fault.CONNECT_REFUSED, Fault.CONNECT_TIMEOUT, Fault.TERMINATED, Fault.TLS, Fault.UNAVAILABLE)
+)
 
 
 class OriginFetch:
     """`pipeline.Fetch` for one origin.
 
     `name` is what we call ourselves in Via, `own_id` in CDN-Loop: a token that no other edge on the way uses.
-    Call `sweep` about once a second, or nothing ever times out.
+    `pool`: connections that are shared with others who ask the same server; whoever made it sweeps and closes
+    it. Call `sweep` about once a second, or nothing ever times out.
     """
 
     def __init__(
-        self, settings: OriginSettings, name: str = "edgecluster", own_id: str | None = None
+        self,
+        settings: OriginSettings,
+        name: str = "edgecluster",
+        own_id: str | None = None,
+        pool: Pool | None = None,
     ) -> None:
         self.settings = settings
         self.url = settings.url
-        self.pool = Pool(settings)
+        self.pool = pool or Pool(settings)
+        self.total_ns = int(settings.total_timeout_s * 1e9)
         self.request_head = RequestHead(settings, name, own_id or name)
 
     async def __call__(
@@ -67,18 +78,23 @@ class OriginFetch:
             extra = _upgrading(upgrade, extra)
         head = self.request_head.build(ctx, method, body, extra, drop)
         ctx.origin = self.url
+        deadline_ns = monotonic_ns() + self.total_ns if self.total_ns else 0
+        again = False
         connection = None if upgrade else self.pool.take(ctx.now_ns)
         while True:
             if connection is None:
-                connection = await self._connect(ctx)
-            answer = connection.ask(head, body, to_head=method == b"HEAD", informed=ctx, upgrade=upgrade)
+                connection = await self._connect(ctx, deadline_ns)
+            answer = connection.ask(
+                head, body, to_head=method == b"HEAD", informed=ctx, upgrade=upgrade, deadline_ns=deadline_ns
+            )
             try:
                 response = await answer
             except EdgeError:
-                if not connection.is_stale or body is not None or method not in IDEMPOTENT:
+                if again or not connection.is_stale or body is not None or method not in IDEMPOTENT:
                     raise
                 # Where one idle connection was dead, others likely are: the second attempt takes a new one.
                 connection = None
+                again = True
                 ctx.retries += 1
             except CancelledError:
                 connection.give_up(answer)
@@ -88,21 +104,27 @@ class OriginFetch:
                 ctx.forwarded_status = response.status
                 return response
 
-    async def _connect(self, ctx: Context) -> Connection:
+    async def _connect(self, ctx: Context, deadline_ns: int) -> Connection:
         """A new connection, tried again as often as the settings allow."""
         left = self.settings.retries
         while True:
             started_ns = monotonic_ns()
             try:
-                connection = await self.pool.connect()
+                connection = await self.pool.connect(deadline_ns)
             except EdgeError as error:
-                if left <= 0 or error.fault not in _PASSING:
+                if left <= 0 or error.fault not in PASSING:
                     raise
                 left -= 1
                 ctx.retries += 1
             else:
-                ctx.connect_ns = monotonic_ns() - started_ns
+                if not connection.reused:
+                    ctx.connect_ns = monotonic_ns() - started_ns
                 return connection
+
+    def in_flight(self) -> int:
+        """Requests that this worker has under way at the server, whoever asked."""
+        pool = self.pool
+        return len(pool.connections) - len(pool.idle) + len(pool.waiting)
 
     def sweep(self, now_ns: int) -> None:
         """Expire idle connections and enforce timeouts; `now_ns` monotonic. Call it about once a second."""

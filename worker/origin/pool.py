@@ -1,43 +1,38 @@
-"""The connections of one worker to one origin: who is idle, how many there may be, how a new one is made."""
+"""The connections of one worker to one origin: who is idle, how many there may be, who waits for one."""
 
 import asyncio
-import errno
-import socket
-import ssl
-from typing import cast
-
-import aiofastnet
+from asyncio import Future
+from collections import deque
+from time import monotonic_ns
 
 from worker.errors import EdgeError
 from worker.origin.connection import Connection, State
-from worker.origin.tls import client_context
+from worker.origin.dial import Dialer
+from worker.origin.resolve import Resolver
 from worker.reasons import Fault, Side
 from worker.settings import OriginSettings
 
-# How long a closing TLS connection waits for the other side's close_notify.
-TLS_SHUTDOWN_S = 2.0
-
-# Our own want of descriptors, ports or memory, not the origin's failure.
-_OUR_WANT = frozenset(
-    (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN)
-)
-
+_TIMEOUTS = frozenset((Fault.CONNECT_TIMEOUT, Fault.DNS_TIMEOUT))
 
 _IDLE = State.IDLE  # looking a member up in its enum takes longer than all other tests on the way
 
 
 class Pool:
-    """Idle connections are taken last in, first out: the warmest is used, the others can expire."""
+    """Idle connections are taken last in, first out: the warmest is used, the others can expire.
 
-    def __init__(self, settings: OriginSettings) -> None:
+    When all that may be are in use, requests wait in turn for one that is given back, or for the place of one
+    that is closed.
+    """
+
+    def __init__(self, settings: OriginSettings, resolver: Resolver | None = None) -> None:
         self.settings = settings
+        self.dialer = Dialer(settings, resolver or Resolver())
         self.idle: list[Connection] = []  # oldest first
-        self.connections: set[Connection] = set()  # all that have a socket
-        self.connecting = 0
+        self.connections: set[Connection] = set()  # all that have a socket, or are getting one
+        self.waiting: deque[Future[Connection]] = deque()  # first come, first served
         self.closing = False
         self.keepalive_ns = int(settings.keepalive_s * 1e9)
-        self.tls = client_context(settings)
-        self._emptied: asyncio.Future[None] | None = None
+        self._emptied: Future[None] | None = None
 
     def take(self, now_ns: int) -> Connection | None:
         """An idle connection that looks alive, or None."""
@@ -51,74 +46,63 @@ class Pool:
             connection.close()
         return None
 
-    async def connect(self) -> Connection:
-        """A new connection. Raises a retryable EdgeError: nothing of any request was sent."""
-        settings = self.settings
-        if len(self.connections) + self.connecting >= settings.connections:
-            detail = f"all {settings.connections} connections a worker may have are in use (`connections`)"
-            raise self._error(503, Fault.CONNECTION_LIMIT, detail)
-        loop = asyncio.get_running_loop()
-        connection = Connection(self, loop)
-        self.connecting += 1
+    async def connect(self, deadline_ns: int = 0) -> Connection:
+        """A connection for one exchange: a new one, or after a wait maybe one that was given back.
+
+        `deadline_ns`: when the request's own time is over, 0 for never. Raises EdgeError; a retryable one
+        says that nothing of any request was sent.
+        """
+        while True:
+            connection = self._place() or await self._wait(deadline_ns)
+            if connection.address is None:
+                await self._open(connection, deadline_ns)
+                return connection
+            if connection.state is _IDLE and not connection.transport.is_closing():
+                return connection
+
+    async def _open(self, connection: Connection, deadline_ns: int) -> None:
+        limit_s = self.settings.connect_timeout_s
+        patience_s = 0.0
         try:
-            async with asyncio.timeout(settings.connect_timeout_s):
-                await self._open(loop, connection)
-        except OSError as error:
-            raise self._connect_error(error) from error
-        except ExceptionGroup as group:  # one per address that was tried
-            last = group.exceptions[-1]
-            raise self._connect_error(last if isinstance(last, OSError) else OSError(str(last))) from group
-        except BaseException:
+            patience_s = self._patience_s(limit_s, deadline_ns)
+            await self.dialer.open(connection, patience_s)
+        except BaseException as error:
             connection.abandon()  # cancelled, maybe when it had just come about
+            self.forget(connection)
+            if isinstance(error, EdgeError) and error.fault in _TIMEOUTS and patience_s < limit_s:
+                raise self.too_late() from error
             raise
-        finally:
-            self.connecting -= 1
-            self._tell_if_empty()
-        self.connections.add(connection)
-        return connection
-
-    async def _open(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
-        settings = self.settings
-
-        def factory() -> asyncio.Protocol:
-            return cast(asyncio.Protocol, connection)  # all but the name: its class is compiled
-
-        if self.tls is None:
-            await loop.create_connection(factory, settings.host, settings.port)
-        else:
-            await aiofastnet.create_connection(
-                loop,
-                factory,
-                settings.host,
-                settings.port,
-                ssl=self.tls,
-                server_hostname=settings.server_name or settings.host,
-                ssl_handshake_timeout=settings.connect_timeout_s,
-                ssl_shutdown_timeout=TLS_SHUTDOWN_S,
-                all_errors=True,
-            )
+        if connection.state is not _IDLE:  # lost again, or abandoned for what it sent, before our turn came
+            self.forget(connection)
+            detail = f"{self.settings.url}: closed the connection before it was asked anything"
+            raise EdgeError(502, Side.ORIGIN, Fault.TERMINATED, detail, retryable=True)
 
     def give_back(self, connection: Connection) -> None:
         """Keep an idle connection, or close the oldest when there are enough."""
         if self.closing:
             connection.close()
             return
+        if self.waiting and self._hand_over(connection):
+            return
         self.idle.append(connection)
         if len(self.idle) > self.settings.keepalive_connections:
             self.idle.pop(0).close()
 
     def forget(self, connection: Connection) -> None:
-        """Its socket is gone."""
+        """Its socket is gone, so its place is free."""
         self.connections.discard(connection)
         if connection in self.idle:
             self.idle.remove(connection)
+        if self.waiting:
+            self._grant()
         self._tell_if_empty()
 
     def sweep(self, now_ns: int) -> None:
         """Close idle connections whose time is over, fail exchanges the origin has stalled."""
+        self._follow_name(now_ns)
         kept = []
         for connection in self.idle:
-            if self._is_expired(connection, now_ns):
+            if connection.retired or self._is_expired(connection, now_ns):
                 connection.close()
             else:
                 kept.append(connection)
@@ -135,38 +119,103 @@ class Pool:
 
     async def wait_closed(self) -> None:
         """Wait until the last connection is gone."""
-        while self.connections or self.connecting:
+        while self.connections:
             if self._emptied is None or self._emptied.done():
                 self._emptied = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._emptied)  # others may wait for the same
 
+    def too_late(self) -> EdgeError:
+        """The request's whole time is over."""
+        limit = f"no complete answer within {self.settings.total_timeout_s:g} s (`total_timeout`)"
+        return EdgeError(504, Side.ORIGIN, Fault.RESPONSE_TIMEOUT, f"{self.settings.url}: {limit}")
+
+    # places and the queue for them
+
+    def _place(self) -> Connection | None:
+        """A connection yet to be opened, if there may be one more and nobody waits for it."""
+        if self.waiting or len(self.connections) >= self.settings.connections:
+            return None
+        return self._reserve()
+
+    def _reserve(self) -> Connection:
+        connection = Connection(self, asyncio.get_running_loop())
+        self.connections.add(connection)
+        return connection
+
+    async def _wait(self, deadline_ns: int) -> Connection:
+        """The connection, or the place for one, whose turn it is. Raises EdgeError."""
+        settings = self.settings
+        in_use = f"all {settings.connections} connections a worker may have are in use (`connections`)"
+        if len(self.waiting) >= settings.queue:
+            raise self._no_room(f"{in_use}, and {len(self.waiting)} requests wait for one (`queue`)")
+        patience_s = self._patience_s(settings.queue_timeout_s, deadline_ns)
+        turn: Future[Connection] = asyncio.get_running_loop().create_future()
+        self.waiting.append(turn)
+        try:
+            async with asyncio.timeout(patience_s):
+                return await turn
+        except BaseException as error:
+            self._leave(turn)
+            if not isinstance(error, TimeoutError):
+                raise
+            if patience_s < settings.queue_timeout_s:
+                raise self.too_late() from None
+            limit = f"none became free within {settings.queue_timeout_s:g} s (`queue_timeout`)"
+            raise self._no_room(f"{in_use}; {limit}") from None
+
+    def _leave(self, turn: Future[Connection]) -> None:
+        """Whoever waited is gone: what it got goes to the next."""
+        if turn in self.waiting:
+            self.waiting.remove(turn)
+        elif turn.done() and not turn.cancelled():
+            connection = turn.result()
+            if connection.address is None:
+                self.forget(connection)
+            elif connection.state is _IDLE:
+                self.give_back(connection)
+
+    def _grant(self) -> None:
+        """Give the place that is free to the first who waits."""
+        if len(self.connections) < self.settings.connections:
+            connection = self._reserve()
+            if not self._hand_over(connection):
+                self.connections.discard(connection)
+
+    def _hand_over(self, connection: Connection) -> bool:
+        """Give it to the first who waits; False if nobody does any more."""
+        while self.waiting:
+            turn = self.waiting.popleft()
+            if not turn.done():  # else cancelled, and about to leave
+                turn.set_result(connection)
+                return True
+        return False
+
+    def _patience_s(self, limit_s: float, deadline_ns: int) -> float:
+        """`limit_s`, or what is left of the request's own time. Raises EdgeError when that is over."""
+        if not deadline_ns:
+            return limit_s
+        left_s = (deadline_ns - monotonic_ns()) / 1e9
+        if left_s <= 0:
+            raise self.too_late()
+        return min(limit_s, left_s)
+
+    def _no_room(self, detail: str) -> EdgeError:
+        detail = f"{self.settings.url}: {detail}"
+        return EdgeError(503, Side.ORIGIN, Fault.CONNECTION_LIMIT, detail, retryable=True)
+
+    # the rest
+
+    def _follow_name(self, now_ns: int) -> None:
+        """Use no connection any more whose address the origin's name has lost."""
+        addresses = self.dialer.addresses(now_ns) if self.connections else ()
+        if addresses:
+            for connection in self.connections:
+                connection.retired = connection.address is not None and connection.address not in addresses
+
     def _tell_if_empty(self) -> None:
         emptied = self._emptied
-        if emptied is not None and not emptied.done() and not self.connections and not self.connecting:
+        if emptied is not None and not emptied.done() and not self.connections:
             emptied.set_result(None)
 
     def _is_expired(self, connection: Connection, now_ns: int) -> bool:
         return now_ns - connection.active_ns > (connection.idle_limit_ns or self.keepalive_ns)
-
-    def _connect_error(self, error: OSError) -> EdgeError:
-        """What kept us from connecting, in the words of RFC 9209."""
-        said = str(error) or type(error).__name__
-        if isinstance(error, TimeoutError):
-            detail = f"no connection within {self.settings.connect_timeout_s} s"
-            return self._error(504, Fault.CONNECT_TIMEOUT, detail)
-        if isinstance(error, socket.gaierror):
-            return self._error(502, Fault.DNS, f"cannot resolve {self.settings.host}: {said}")
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return self._error(502, Fault.TLS_CERTIFICATE, f"its certificate is not accepted: {said}")
-        if isinstance(error, ssl.SSLError):
-            return self._error(502, Fault.TLS, said)
-        if isinstance(error, ConnectionRefusedError):
-            return self._error(502, Fault.CONNECT_REFUSED, "connection refused")
-        if error.errno in _OUR_WANT:
-            return EdgeError(503, Side.EDGE, Fault.OVERLOAD, f"{self.settings.url}: {said}", retryable=True)
-        if self.tls is not None and isinstance(error, ConnectionError):
-            return self._error(502, Fault.TLS, f"closed the connection during the handshake: {said}")
-        return self._error(502, Fault.UNAVAILABLE, said)
-
-    def _error(self, status: int, fault: Fault, detail: str) -> EdgeError:
-        return EdgeError(status, Side.ORIGIN, fault, f"{self.settings.url}: {detail}", retryable=True)

@@ -5,11 +5,10 @@ proxy; from anybody else those fields are replaced.
 """
 
 from worker.context import Context
-from worker.errors import EdgeError
 from worker.fields import CDN_LOOP, CONNECTION, COOKIE, FORWARDED, TE, Fields
 from worker.message import Request, Stream
 from worker.origin.hop_by_hop import HOP_BY_HOP, connection_options
-from worker.reasons import Fault, Side
+from worker.origin.loop import refuse_loop
 from worker.settings import OriginSettings
 
 # Written by this hop or not at all. Expect is answered by the edge towards the client; the origin is simply
@@ -152,8 +151,7 @@ class RequestHead:
         loop = self.cdn_id
         before = fields.joined(b"cdn-loop")
         if before:
-            if any(info.split(b";", 1)[0].strip() == loop for info in before.split(b",")):
-                raise EdgeError(508, Side.CLIENT, Fault.LOOP, f"CDN-Loop already names {loop.decode()}")
+            refuse_loop(before, loop)
             loop = b"%b, %b" % (before, loop)
         return b"Via: %b\r\nCDN-Loop: %b\r\n" % (via, loop)
 

@@ -23,6 +23,8 @@ _SINCE: Final = 1  # ns, when active checks last changed their mind
 _EJECTED: Final = 2  # ns, when it was last ejected
 _EJECTIONS: Final = 3  # how often
 _FAULT: Final = 4  # of the last active check that failed: {status 16 | number in Fault 16}
+_REQUESTS: Final = 5  # so far, of which
+_FAILED: Final = 6  # failed
 
 # {ejected until, ms 40 | level 4 | unproven 1 | failures 8 | active checks 2 | results against that 8}
 _AGAINST: Final = 0xFF
@@ -67,6 +69,8 @@ class ServerReport:
     until_ns: int  # end of its ejection; 0: not ejected
     share: float  # of its weight that counts: below 1 during slow start
     ejections: int  # so far
+    requests: int  # so far: those it answered, and those that failed
+    failed: int
 
 
 class Standing:
@@ -111,9 +115,10 @@ class Standing:
     # what became of requests
 
     def note_success(self, now_ns: int) -> None:
-        """Its failures are no longer in a row. One load, and nothing else if there are none."""
+        """Its failures are no longer in a row. One load beside the count, if there are none."""
         if self._score is None:
             return
+        self._score.add(_REQUESTS, 1)
         for _ in range(TRIES):
             word = self._score.load(_STANDING)
             if not word & _TROUBLE or self._is_out(word, now_ns):
@@ -127,7 +132,11 @@ class Standing:
         `may_eject` is what the others allow. It is asked once more after the ejection: when several are
         ejected at the same moment, those that were too many take it back.
         """
-        if self._score is None or not self._failures:
+        if self._score is None:
+            return False
+        self._score.add(_REQUESTS, 1)
+        self._score.add(_FAILED, 1)
+        if not self._failures:
             return False
         for _ in range(TRIES):
             word = self._score.load(_STANDING)
@@ -234,7 +243,7 @@ class Standing:
 
     def report(self, url: str, backup: bool, now_ns: int) -> ServerReport:
         if self._score is None:
-            return ServerReport(url, backup, ServerState.HEALTHY, "", 0, 0, 1.0, 0)
+            return ServerReport(url, backup, ServerState.HEALTHY, "", 0, 0, 1.0, 0, 0, 0)
         word = self._score.load(_STANDING)
         state = self._state(word, now_ns)
         since_ns, until_ns, reason = self._back_ns(word), 0, ""
@@ -243,8 +252,11 @@ class Standing:
         elif state is ServerState.EJECTED:
             since_ns, until_ns = self._score.load(_EJECTED), (word >> _UNTIL) * _MS
             reason = f"{self._failures} requests failed in a row"
-        ejections = self._score.load(_EJECTIONS)
-        return ServerReport(url, backup, state, reason, since_ns, until_ns, self.share(now_ns), ejections)
+        ejections, requests, failed = map(self._score.load, (_EJECTIONS, _REQUESTS, _FAILED))
+        share = self.share(now_ns)
+        return ServerReport(
+            url, backup, state, reason, since_ns, until_ns, share, ejections, requests, failed
+        )
 
     def _why_down(self) -> str:
         assert self._score is not None

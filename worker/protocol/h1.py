@@ -110,13 +110,17 @@ class H1Protocol(Answering):
             self._end_lending()
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        self._cancel_task()
         if self._ctx is not None and self._body is not None:
             self._ctx.bytes_in = self._body.received
         self._ctx = self._body = None  # they refer to this connection, and would keep it until a collection
         self.server.discard(self)
+
+    def _cancel_task(self) -> None:
+        """Not at once: a task cancelled before its first step would never tell the observers."""
+        task, self._task = self._task, None
+        if task is not None:
+            self._loop.call_soon(task.cancel)
 
     def data_received(self, data: bytes) -> None:
         phase = self._phase
@@ -148,9 +152,7 @@ class H1Protocol(Answering):
         if self._lending is not None:
             self._keep = False
             return not self._client.tls_version
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        self._cancel_task()
         return False
 
     def pause_writing(self) -> None:

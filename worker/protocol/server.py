@@ -144,6 +144,11 @@ class ConnectionServer:
         self.tally.opened()
         return True
 
+    def hand_over(self, connection: Connection, successor: Connection) -> None:
+        """A connection that was taken in speaks another version than was thought."""
+        self.connections.discard(connection)
+        self.connections.add(successor)
+
     def discard(self, connection: Connection) -> None:
         """A connection is gone; nothing happens if it was never taken in."""
         if connection not in self.connections:

@@ -485,6 +485,24 @@ def test_a_304_about_something_else_is_asked_again_without_condition() -> None:
         assert b"if-none-match" not in room.asked[2].fields
 
 
+@pytest.mark.parametrize("vary", ["B", "A, B", "*"])
+def test_a_304_that_varies_further_is_asked_again_without_condition(vary: str) -> None:
+    """What is stored is filed where requests with another B would find it."""
+    with CacheRoom(
+        answers(
+            ok(b"old", cache_control="max-age=60", etag='"a"', vary="A"),
+            not_modified(cache_control="max-age=60", etag='"a"', vary=vary),
+            ok(b"new", cache_control="max-age=60", etag='"a"', vary=vary),
+            ok(b"other", cache_control="max-age=60", etag='"a"', vary=vary),
+        )
+    ) as room:
+        room.ask()
+        room.clock.go(61)
+        assert room.ask().body == b"new"
+        assert b"if-none-match" not in room.asked[2].fields
+        assert room.ask(fields=[(b"B", b"1")]).body == b"other"
+
+
 def test_a_304_that_forbids_storing_ends_the_stored_response() -> None:
     with CacheRoom(
         answers(
@@ -508,6 +526,15 @@ def test_no_cache_is_stored_and_validated_by_every_request() -> None:
         )
     ) as room:
         assert [room.outcome() for _ in range(3)] == ["miss", "revalidated", "revalidated"]
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_no_cache_is_not_served_when_its_validation_fails(method: bytes) -> None:
+    control = "no-cache, max-age=60, stale-if-error=60"
+    with CacheRoom(answers(ok(b"old", cache_control=control, etag='"a"'), broken_off())) as room:
+        room.ask()
+        with pytest.raises(EdgeError):
+            room.ask(method=method)
 
 
 def test_a_response_without_lifetime_is_validated_by_every_request() -> None:
@@ -826,6 +853,18 @@ def test_head_freshens_or_forgets_the_stored_get(
         assert room.ask(method=b"HEAD").ctx.forward is Forward.STALE
         got = room.ask()
         assert (got.ctx.outcome, got.body, got.fields.get(b"x-a")) == (outcome, b"hello", value)
+
+
+def test_a_head_that_varies_further_forgets_the_stored_get() -> None:
+    async def handler(asked: Asked) -> Response:
+        vary = "B" if asked.method == b"HEAD" else "A"
+        return Response(200, ok(cache_control="max-age=60", vary=vary).fields, b"hello", 5)
+
+    with CacheRoom(handler) as room:
+        room.ask()
+        room.clock.go(70)
+        room.ask(method=b"HEAD")
+        assert room.ask().ctx.outcome is Outcome.MISS
 
 
 def test_a_head_of_another_length_forgets_the_stored_get() -> None:

@@ -30,6 +30,7 @@ ROWS = [  # request fields, status, response fields, reason
     ),
     pytest.param([], 200, [control(b"no-cache, max-age=9")], NotStorable.NO_LIFETIME, id="no-cache, no tag"),
     pytest.param([], 200, [control(b"no-cache, max-age=9"), TAG], None, id="no-cache is kept to validate"),
+    pytest.param([], 503, [control(b"no-cache"), TAG], NotStorable.NO_LIFETIME, id="no-cache is no permit"),
     pytest.param([], 200, [control(b"no-store, max-age=9")], NotStorable.NO_STORE, id="no-store"),
     pytest.param([], 200, [control(b"private, max-age=9")], NotStorable.PRIVATE, id="private"),
     pytest.param([], 200, [control(b'private="x", max-age=9')], NotStorable.PRIVATE, id="private field"),

@@ -144,7 +144,9 @@ def test_a_shortened_line_fits_a_pipe_whatever_it_holds(value: bytes) -> None:
 @given(
     path=st.binary(max_size=60),
     query=st.none() | st.binary(max_size=60),
-    agent=st.text(st.characters(min_codepoint=32, exclude_characters="\x7f"), max_size=80).map(str.encode),
+    agent=st.text(st.characters(codec="utf-8", min_codepoint=32, exclude_characters="\x7f"), max_size=80).map(
+        str.encode
+    ),
     route=st.text(max_size=20),
     bytes_out=st.integers(0, 2**40),
 )

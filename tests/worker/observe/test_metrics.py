@@ -177,9 +177,9 @@ def test_what_the_segment_tells_of_itself_is_printed(segment: Segment) -> None:
 
 def test_groups_of_origins_are_printed_by_their_configured_names() -> None:
     servers = [
-        {"url": "http://10.0.0.1", "state": "healthy", "ejections": 3},
-        {"url": "http://10.0.0.2", "state": "ejected", "ejections": 1},
-        {"url": "http://10.0.0.3", "state": "unhealthy", "ejections": 0},
+        {"url": "http://10.0.0.1", "state": "healthy", "ejections": 3, "requests": 70, "failed": 5},
+        {"url": "http://10.0.0.2", "state": "ejected", "ejections": 1, "requests": 60, "failed": 50},
+        {"url": "http://10.0.0.3", "state": "unhealthy", "ejections": 0, "requests": 0, "failed": 0},
     ]
     groups = [
         {"name": "app", "servers": servers, "breaker": {"state": "half-open", "openings": 2}},
@@ -193,6 +193,8 @@ def test_groups_of_origins_are_printed_by_their_configured_names() -> None:
         'edgecluster_origin_up{group="other",server="http://10.0.0.1"}': 1,
     }
     assert got['edgecluster_origin_ejections_total{group="app",server="http://10.0.0.1"}'] == 3
+    assert got['edgecluster_origin_server_requests_total{group="app",server="http://10.0.0.2"}'] == 60
+    assert got['edgecluster_origin_server_failures_total{group="app",server="http://10.0.0.2"}'] == 50
     assert got['edgecluster_origin_breaker_open{group="app"}'] == 1
     assert got['edgecluster_origin_breaker_openings_total{group="app"}'] == 2
     assert sum("breaker" in name for name in got) == 2

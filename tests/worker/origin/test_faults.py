@@ -34,8 +34,8 @@ async def failure(fetch, ctx=None) -> EdgeError:
 @pytest.mark.parametrize(
     ("steps", "status", "fault"),
     [
-        (["close"], 502, Fault.INCOMPLETE),
-        (["reset"], 502, Fault.INCOMPLETE),
+        (["close"], 502, Fault.TERMINATED),
+        (["reset"], 502, Fault.TERMINATED),
         ([HEAD, "close"], 502, Fault.INCOMPLETE),
         ([HEAD + b"X-A: ", "reset"], 502, Fault.INCOMPLETE),
         ([b"HTTP/1.1 103 Early Hints\r\n\r\n", "close"], 502, Fault.INCOMPLETE),
@@ -167,7 +167,7 @@ def test_an_origin_that_takes_no_request_body_times_out():
         async with fetching(origin.url, idle_timeout_s=0.3) as fetch:
             upload = Upload((bytes(65536) for _ in range(1024)), 65536 * 1024)
             error = await failure(fetch, context(b"PUT", body=upload))
-            assert (error.status, error.fault) == (504, Fault.RESPONSE_TIMEOUT)
+            assert (error.status, error.fault) == (504, Fault.WRITE_TIMEOUT)
             assert "request body" in error.detail
             await until(lambda: upload.closed)
 
@@ -210,16 +210,6 @@ def test_a_refused_connection_is_tried_again_as_often_as_configured():
     run(main(2))
 
 
-def test_an_unknown_name_is_a_dns_error():
-    async def main():
-        async with fetching("http://origin.invalid:80", retries=0) as fetch:
-            error = await failure(fetch)
-            assert (error.status, error.fault, error.retryable) == (502, Fault.DNS, True)
-            assert "origin.invalid" in error.detail
-
-    run(main())
-
-
 def test_a_connection_that_does_not_come_about_in_time():
     # A full accept queue: Linux then ignores further connection requests.
     with socket.socket() as listener:
@@ -255,7 +245,6 @@ def test_a_cancelled_connect_leaves_nothing_behind():
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-            assert fetch.pool.connecting == 0
             fetch.close()
             await until(lambda: not fetch.pool.connections)
 
@@ -293,7 +282,7 @@ def test_what_could_have_been_acted_upon_is_not_sent_twice(method, body):
             upload = None if body is None else Upload([body], len(body))
             ctx = context(method, body=upload)
             error = await failure(fetch, ctx)
-            assert (error.status, error.fault, ctx.retries) == (502, Fault.INCOMPLETE, 0)
+            assert (error.status, error.fault, ctx.retries) == (502, Fault.TERMINATED, 0)
 
     with ScriptedOrigin([answer(b"x"), script("close")]) as origin:
         run(main())
@@ -305,7 +294,7 @@ def test_a_second_death_is_not_retried():
         async with fetching(origin.url, retries=3) as fetch:
             await asyncio.gather(*(fetch(context()) for _ in range(3)))
             ctx = context()
-            assert (await failure(fetch, ctx)).fault is Fault.INCOMPLETE
+            assert (await failure(fetch, ctx)).fault is Fault.TERMINATED
             assert ctx.retries == 1
 
     with ScriptedOrigin([answer(b"x")] * 3 + [script("close")]) as origin:

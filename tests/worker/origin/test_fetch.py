@@ -143,7 +143,7 @@ def test_unsolicited_bytes_on_an_idle_connection_end_it():
 
 def test_more_connections_than_the_limit_are_refused():
     async def main():
-        async with fetching(origin.url, connections=1) as fetch:
+        async with fetching(origin.url, connections=1, queue=0) as fetch:
             first = asyncio.create_task(fetch(context()))
             await until(lambda: len(origin.requests) == 1)
             with pytest.raises(EdgeError) as caught:

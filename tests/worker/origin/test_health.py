@@ -245,6 +245,16 @@ def test_an_ejected_server_says_why_and_until_when(segment: Segment) -> None:
     assert (report.until_ns, report.ejections) == (0, 1)
 
 
+@pytest.mark.parametrize("failures", [3, 0], ids=["ejecting", "never-ejecting"])
+def test_what_a_server_was_asked_and_what_it_failed_is_counted(segment: Segment, failures: int) -> None:
+    health = GroupHealth(segment.scoreboard, group(ejection=replace(EJECTION, failures=failures)))
+    for _ in range(5):
+        health.note_success(1, NOW)
+    fail(health, 1, 4)
+    counts = [(server.requests, server.failed) for server in health.report(NOW).servers]
+    assert counts == [(0, 0), (9, 4), (0, 0)]
+
+
 def test_a_server_may_be_unhealthy_and_ejected_at_once(segment: Segment) -> None:
     health = GroupHealth(segment.scoreboard, group(probe=PROBE))
     fail(health, 0, 3)

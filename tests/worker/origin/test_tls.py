@@ -5,6 +5,7 @@ import socket
 import ssl
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import trustme
@@ -12,7 +13,9 @@ import trustme
 from tests.support.origin_client import Upload, context, fetching, read_all, run
 from tests.support.scripted_origin import Recorded, ScriptedOrigin, Wire, answer, script
 from worker.errors import EdgeError
+from worker.origin.tls import TlsFileError, client_context, load_contexts
 from worker.reasons import Fault, Side
+from worker.settings import OriginSettings
 
 MIB = 1024 * 1024
 
@@ -167,3 +170,93 @@ def test_an_answer_without_a_length_must_end_with_close_notify(authority, ca_fil
     tls = server_context(authority, "127.0.0.1")
     with ScriptedOrigin([script(unbounded, "close"), cut], tls=tls) as origin:
         run(main())
+
+
+# client certificates
+
+
+def client_files(authority: trustme.CA, folder: Path) -> tuple[str, str]:
+    pair = authority.issue_cert("edge.example")
+    certificate, key = folder / "edge.pem", folder / "edge.key"
+    pair.cert_chain_pems[0].write_to_path(certificate)
+    pair.private_key_pem.write_to_path(key)
+    return str(certificate), str(key)
+
+
+def asking_context(authority: trustme.CA) -> ssl.SSLContext:
+    """A server that talks to nobody without a certificate."""
+    tls = server_context(authority, "127.0.0.1")
+    authority.configure_trust(tls)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    return tls
+
+
+def test_a_client_certificate_is_shown_to_an_origin_that_asks_for_one(authority, ca_file, tmp_path):
+    certificate, key = client_files(authority, tmp_path)
+
+    async def main():
+        options = {"ca_file": ca_file, "client_certificate": certificate, "client_key": key}
+        async with fetching(origin.url, **options) as fetch:
+            assert (await fetch(context())).body == b"secret"
+
+    with ScriptedOrigin([answer(b"secret")], tls=asking_context(authority)) as origin:
+        run(main())
+
+
+# In TLS 1.3 the handshake is over for us before the origin has looked at our certificate, and aiofastnet
+# (1.2.0) does not tell of the alert that comes then.
+@pytest.mark.parametrize(
+    ("version", "fault"),
+    [(ssl.TLSVersion.TLSv1_2, Fault.TLS), (ssl.TLSVersion.TLSv1_3, Fault.TERMINATED)],
+)
+def test_an_origin_that_misses_a_client_certificate(authority, ca_file, version, fault):
+    tls = asking_context(authority)
+    tls.maximum_version = version
+
+    async def main():
+        async with fetching(origin.url, ca_file=ca_file, retries=0) as fetch:
+            error = await failure(fetch)
+            assert (error.status, error.fault) == (502, fault)
+
+    with ScriptedOrigin([answer(b"secret")], tls=tls) as origin:
+        run(main())
+    assert not origin.requests
+
+
+def test_files_that_cannot_be_used_are_named(authority, tmp_path):
+    certificate, key = client_files(authority, tmp_path)
+    other, garbage = tmp_path / "other.key", tmp_path / "garbage.pem"
+    authority.issue_cert("x.example").private_key_pem.write_to_path(other)
+    garbage.write_text("garbage")
+    for options, words in (
+        ({"client_certificate": "/none.pem"}, "cannot read client_certificate /none.pem: No such file"),
+        (
+            {"client_certificate": certificate, "client_key": "/none.key"},
+            "cannot read client_key /none.key: No such file",
+        ),
+        (
+            {"client_certificate": certificate, "client_key": str(other)},
+            f"cannot load client_certificate {certificate} with client_key {other}: the key belongs",
+        ),
+        (
+            {"client_certificate": str(garbage), "client_key": key},
+            f"cannot load client_certificate {garbage} with client_key {key}: they must be PEM",
+        ),
+        ({"ca_file": str(garbage)}, f"cannot load ca_file {garbage}: no certificate in it"),
+        ({"ca_file": "/none.pem"}, "cannot load ca_file /none.pem: No such file"),
+    ):
+        with pytest.raises(TlsFileError) as caught:
+            load_contexts([OriginSettings("https", "a.example", 443, **options)])
+        assert str(caught.value).startswith(f"https://a.example:443: {words}")
+
+
+def test_files_are_read_anew_for_each_generation(authority, tmp_path):
+    certificate, key = client_files(authority, tmp_path)
+    settings = OriginSettings(
+        "https", "a.example", 443, verify=False, client_certificate=certificate, client_key=key
+    )
+    load_contexts([settings])
+    first = client_context(settings)
+    assert client_context(settings) is first
+    load_contexts([settings])
+    assert client_context(settings) is not first

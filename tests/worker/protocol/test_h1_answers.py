@@ -432,6 +432,27 @@ def test_a_client_that_leaves_ends_the_work_for_it() -> None:
     run(test())
 
 
+def test_a_client_that_leaves_before_the_work_for_it_has_begun_is_told_of() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+
+        def gate(
+            ctx: Context,
+        ) -> None:  # what it asks for comes before the first step of the task that follows
+            loop.call_soon(edge.connection.eof_received)
+
+        async def never(ctx: Context) -> Response:
+            return await loop.create_future()
+
+        async with H1Edge(gate, never) as edge:
+            _reader, writer = await edge.connect()
+            writer.write(GET)
+            await edge.until(lambda: edge.finished)
+            assert [ctx.error and ctx.error.fault for ctx in edge.finished] == [Fault.CLIENT_GONE]
+
+    run(test())
+
+
 def test_a_client_that_leaves_ends_the_stream_to_it() -> None:
     async def test() -> None:
         never = asyncio.get_running_loop().create_future()

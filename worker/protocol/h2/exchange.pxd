@@ -1,0 +1,14 @@
+from worker.context cimport Context
+from worker.message cimport Response
+from worker.protocol.h2.session cimport H2Stream
+from worker.protocol.server cimport ConnectionServer
+
+cdef class Exchange(H2Stream):
+    cdef public ConnectionServer server
+    cdef public object connection, body, _task, _finish, _lending, _waiter
+    cdef public Context _ctx
+    cdef public bint expecting, _bodiless, _responding, _wide
+    cdef public long long _since_ns
+    cpdef object begin(self, Context ctx)
+    cpdef object settle(self)
+    cpdef object send(self, Context ctx, Response response, object finish)

@@ -1,0 +1,308 @@
+"""One HTTP/2 stream: a request, and the way back for its answer (`pipeline.Exchange`).
+
+Ends with its stream: when the client resets it or leaves, the task at work on it is cancelled, and no other.
+"""
+
+import asyncio
+from asyncio import Future, Task
+from typing import Protocol, cast
+
+from worker.context import Context
+from worker.errors import EdgeError
+from worker.fields import CONTENT_LENGTH, TE, Fields
+from worker.message import Pinned, Response, Stream, TunnelEnd
+from worker.pipeline import Finish
+from worker.protocol.answer import JOIN_BYTES, client_gone
+from worker.protocol.h2.body import StreamBody
+from worker.protocol.h2.session import CANCEL, INTERNAL_ERROR, NO_ERROR, H2Stream
+from worker.protocol.head import bad_request
+from worker.protocol.lending import COPY_BYTES, PATIENCE_NS, Lending
+from worker.protocol.server import ConnectionServer
+from worker.reasons import Fault, Side
+
+LONG_BYTES = 32 * 1024  # a body that is longer, and waited for, may get a wide window
+WIDE_WINDOW = 1024 * 1024
+
+_NO_FIELDS = Fields.trusted(b"")
+
+
+class Carrier(Protocol):
+    """What an exchange needs of its connection."""
+
+    server: ConnectionServer
+    wide_streams: int
+
+    def flush_soon(self) -> None:
+        """Frames wait to be sent."""
+        ...
+
+    def may_widen(self) -> bool:
+        """May one more stream have a wide window? Counts it, if so."""
+        ...
+
+
+class Exchange(H2Stream):
+    """One request of an HTTP/2 connection."""
+
+    __slots__ = (
+        "_bodiless", "_ctx", "_finish", "_lending", "_responding", "_since_ns", "_task", "_waiter", "_wide",
+        "body", "connection", "expecting", "server",
+    )  # fmt: skip
+
+    def __init__(self, connection: Carrier) -> None:
+        self.connection = connection
+        self.server = connection.server
+        self.body: StreamBody | None = None
+        self.expecting = False  # the client waits for 100 (Continue) before it sends its body
+        self._ctx: Context | None = None
+        self._task: Task[None] | None = None
+        self._bodiless = False  # HEAD
+        self._responding = False  # the final status is written
+        self._finish: Finish | None = None
+        self._lending: Lending | None = None
+        self._waiter: Future[None] | None = None
+        self._wide = False
+        self._since_ns = connection.server.now_ns  # when it began, or last made progress
+
+    # The connection's side.
+
+    def begin(self, ctx: Context) -> None:
+        """Hand the request to the pipeline."""
+        self._ctx = ctx
+        self._bodiless = ctx.request.method == b"HEAD"
+        task = self.server.edge.handle(ctx, self)
+        if task is not None and self._ctx is ctx and self._finish is None:
+            self._task = task
+
+    def refuse(self, ctx: Context, error: EdgeError) -> None:
+        """Answer a request that is none."""
+        self._ctx = ctx
+        self._bodiless = ctx.request.method == b"HEAD"
+        if self.body is not None:
+            self.body.close()
+        self.server.edge.reject(ctx, error, self)
+
+    def settle(self) -> None:
+        """The stream has ended: let go of all that was at work for it."""
+        ctx, self._ctx = self._ctx, None
+        body, lending, waiter, finish, task = self.body, self._lending, self._waiter, self._finish, self._task
+        self._lending = self._finish = self._task = None
+        if self._wide:
+            self.connection.wide_streams -= 1
+        if body is not None:
+            body.fail(client_gone("while its body was awaited"))
+        if lending is not None:
+            lending.end()
+        if ctx is None:
+            return
+        ctx.bytes_out = self.bytes_sent
+        if body is not None:
+            ctx.bytes_in = body.received
+        if finish is not None:
+            finish(ctx)
+        elif waiter is not None:
+            if not waiter.done():
+                waiter.set_result(None)
+        elif task is not None:
+            # Not at once: a task cancelled before its first step would never tell the observers.
+            self.server.loop.call_soon(task.cancel)
+
+    def drained(self) -> None:
+        """The last piece has left."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def sweep(self, now_ns: int) -> bool:
+        """End what has lasted too long; False if it is the whole connection's fault: half a head."""
+        limits = self.server.limits
+        if self.moved:
+            self.moved = False
+            self._since_ns = now_ns
+            return True
+        waited_s = (now_ns - self._since_ns) * 1e-9
+        if self.fields is None:
+            return waited_s <= limits.header_timeout_s
+        lending = self._lending
+        if self.has_output:
+            if waited_s > limits.send_timeout_s:
+                self.reset(CANCEL)
+            elif lending is not None and lending.is_lent and now_ns - lending.since_ns >= PATIENCE_NS:
+                if lending.left <= COPY_BYTES:
+                    lending.break_off()
+                elif self.server.lends_too_much:
+                    self.reset(CANCEL)
+        elif self.body is not None and self.body.is_waited_for and waited_s > limits.body_timeout_s:
+            self.body.fail(bad_request("body took too long", 408, Fault.REQUEST_TIMEOUT))
+        return True
+
+    # H2Stream's, and what the request's body asks for.
+
+    def receive(self, data: bytes) -> None:
+        self.moved = True
+        self.expecting = False
+        body = self.body
+        if body is None:
+            body = self.expect_body()
+        body.feed(data)
+
+    def receive_end(self, trailers: Fields | None) -> None:
+        body = self.body
+        if body is None:
+            body = self.expect_body()
+        body.end(trailers)
+
+    def expect_body(self) -> StreamBody:
+        """Get ready for the request's body."""
+        fields = self.fields
+        assert fields is not None
+        length = int(fields.get(b"content-length") or b"0") if fields.mask & CONTENT_LENGTH else None
+        self.body = StreamBody(self, length, self.server.limits.body_bytes)
+        return self.body
+
+    def body_read(self, size: int) -> None:
+        self.consumed(size)
+        self.connection.flush_soon()
+
+    def body_wanted(self) -> None:
+        connection = self.connection
+        self.moved = True
+        if self.expecting and not self._responding:
+            self.expecting = False
+            self.interim(100, _NO_FIELDS)
+        body = self.body
+        if not self._wide and body is not None and body.received > LONG_BYTES and connection.may_widen():
+            self._wide = True
+            self.widen(WIDE_WINDOW)
+            connection.flush_soon()
+
+    def new_future(self) -> Future[None]:
+        return self.server.loop.create_future()
+
+    # pipeline.Exchange
+
+    def send(self, ctx: Context, response: Response, finish: Finish) -> None:
+        """Give the stream a whole answer; a large stored body follows slice by slice."""
+        body = response.body
+        if ctx is not self._ctx or self._responding or self.closed:
+            if hasattr(body, "release"):
+                cast(Pinned, body).release()
+            finish(ctx)
+            return
+        self._responding = True
+        self._finish = finish
+        status = response.status
+        ctx.status = status
+        connection = self.connection
+        if type(body) is not bytes or self._bodiless or status == 304 or status == 204:
+            self._send_carefully(response)
+        else:
+            self.respond(status, response.fields, self.server.date_line, len(body), body, False)
+        connection.flush_soon()
+
+    def _send_carefully(self, response: Response) -> None:
+        """`send` for everything but a body in memory."""
+        server = self.server
+        body = response.body
+        status = response.status
+        pinned = None if body is None or isinstance(body, bytes) else cast(Pinned, body)
+        length = len(cast(bytes, body)) if body is not None else 0
+        whole: bytes | Lending | None = None
+        if self._bodiless or status == 304 or status == 204:
+            if response.length is not None or body is None:
+                length = -1 if response.length is None else response.length
+            if pinned is not None:
+                pinned.release()
+        elif pinned is None:
+            whole = cast(bytes | None, body)
+        elif length <= JOIN_BYTES:
+            whole = pinned.copy_out()
+        else:
+            whole = self._lending = Lending(pinned, server.now_ns)
+        self.respond(status, response.fields, server.date_line, -1 if status == 204 else length, whole, False)
+
+    async def stream(self, ctx: Context, response: Response) -> None:
+        """Give the stream an answer piece by piece; reset it if the origin breaks off."""
+        if ctx is not self._ctx or self._responding or self.closed:
+            raise client_gone("before its answer")
+        body = cast(Stream, response.body)
+        status = response.status
+        bodiless = self._bodiless or status == 304 or status == 204
+        length = body.length if response.length is None else response.length
+        self._responding = True
+        ctx.status = status
+        announced = -1 if length is None or status == 204 else length
+        self.respond(status, response.fields, self.server.date_line, announced, None, not bodiless)
+        self.connection.flush_soon()
+        try:
+            if not bodiless:
+                await self._copy(ctx, body, length)
+            await self._wait_closed()
+        except asyncio.CancelledError:
+            if self.closed:
+                raise client_gone("before the end of its answer") from None
+            self._cut(ctx)
+            raise
+        except BaseException:
+            self._cut(ctx)
+            raise
+        if self.code != NO_ERROR:
+            raise client_gone("before the end of its answer")
+
+    async def _copy(self, ctx: Context, body: Stream, length: int | None) -> None:
+        """Body to client, waiting while the client is slow."""
+        sent = 0
+        while piece := await body.read():
+            sent += len(piece)
+            if length is not None and sent > length:
+                raise EdgeError(502, Side.ORIGIN, Fault.PROTOCOL, f"body of more than its {length} bytes")
+            while not self.offer(piece):
+                await self._wait()
+            if self.closed:
+                raise client_gone(f"after {sent} bytes of the body")
+            self.connection.flush_soon()
+        if length is not None and sent != length:
+            raise EdgeError(
+                502, Side.ORIGIN, Fault.INCOMPLETE, f"body ended after {sent} of the announced {length} bytes"
+            )
+        self.finish(body.trailers if _wants_trailers(ctx.request.fields) else None)
+        self.connection.flush_soon()
+
+    async def _wait_closed(self) -> None:
+        while not self.closed:
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Until the piece at hand has left, or the stream has ended."""
+        self._waiter = self.new_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _cut(self, ctx: Context) -> None:
+        """Reset the stream, so that nobody can take the part for the whole."""
+        ctx.bytes_out = self.bytes_sent
+        if self.body is not None:
+            ctx.bytes_in = self.body.received
+        self._ctx = self._task = None
+        self.reset(INTERNAL_ERROR)
+        self.connection.flush_soon()
+
+    def tunnel(self, ctx: Context, response: Response, finish: Finish) -> None:
+        """Refuse: no request of a stream offers to switch protocols (`Request.upgrade`), so none may."""
+        cast(TunnelEnd, response.body).close()
+        ctx.error = EdgeError(502, Side.ORIGIN, Fault.PROTOCOL, "switched protocols unasked")
+        if ctx is self._ctx:
+            self._cut(ctx)
+        finish(ctx)
+
+    def inform(self, ctx: Context, status: int, fields: Fields) -> None:
+        """Send an interim answer; none follows the final one."""
+        if ctx is self._ctx and not self._responding and not self.closed:
+            self.interim(status, fields)
+            self.connection.flush_soon()
+
+
+def _wants_trailers(fields: Fields) -> bool:
+    """Did the client ask for the trailer section (RFC 9110 6.5.1)? In HTTP/2 TE has no other value."""
+    return bool(fields.mask & TE)

@@ -1,0 +1,671 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""One connection's HTTP/2 framing (RFC 9113), by libnghttp2: bytes in, requests out; answers in, bytes out.
+
+`Session` is the connection, `H2Stream` what a protocol derives its exchanges from. Knows no transport, clock or
+pipeline. Two readers judge every header section, libnghttp2 and the validator of `worker.fields`; what either
+refuses is reset and never seen above. A body is copied once, from where it lies into the bytes that `take` hands
+out: frames of many streams leave as one piece, and one TLS record does not end with each frame's header.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_XDECREF
+from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport realloc
+from libc.string cimport memchr, memcmp, memcpy
+
+from worker.fields cimport Fields, Section
+from worker.protocol.h2.nghttp2 cimport *
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
+
+cdef extern from *:
+    """
+    #include <string.h>
+
+    /* Does a lower- or mixed-case name say something about one HTTP/1 connection only (RFC 9113 8.2.2)? */
+    static int speaks_of_connection(const char *name, size_t size)
+    {
+        switch (size) {
+        case 7: return !strncasecmp(name, "upgrade", 7);
+        case 10: return !strncasecmp(name, "connection", 10) || !strncasecmp(name, "keep-alive", 10);
+        case 16: return !strncasecmp(name, "proxy-connection", 16);
+        case 17: return !strncasecmp(name, "transfer-encoding", 17);
+        }
+        return 0;
+    }
+    """
+    bint speaks_of_connection(const char *name, size_t size)
+
+cdef enum:
+    BUDGET = 64 * 1024  # bytes per `take`, and the rest of a frame
+    FRAME = 16 * 1024 + 9
+    CONTINUATIONS = 8  # frames of one header section behind its first; 64 KiB need three
+    WINDOW = 16 * 1024 * 1024  # of the connection, so that only the streams' own windows hold a client back
+    TOO_LARGE_FACTOR = 8  # a header section so many times the limit is an attack, and ends the connection
+    NO_RFC7540_PRIORITIES = 9  # the setting (RFC 9218 2.1)
+
+NO_ERROR = NGHTTP2_NO_ERROR
+PROTOCOL_ERROR = NGHTTP2_PROTOCOL_ERROR
+INTERNAL_ERROR = NGHTTP2_INTERNAL_ERROR
+CANCEL = NGHTTP2_CANCEL
+ENHANCE_YOUR_CALM = NGHTTP2_ENHANCE_YOUR_CALM
+
+# The fields of one message on their way into libnghttp2, which copies them. Under the GIL, never across a call.
+cdef nghttp2_nv *pairs = NULL
+cdef size_t pairs_room = 0
+
+cdef nghttp2_session_callbacks *callbacks = NULL
+cdef nghttp2_option *options = NULL
+
+
+cdef class Session:
+    """One connection, as its server. `owner` is handed to `make_stream`, which makes a H2Stream for each request."""
+
+    def __init__(self, owner, make_stream, *, uint32_t streams, size_t header_bytes, int header_count,
+                 int resets, int empty_frames):
+        """`streams` at a time; `resets` of streams and `empty_frames` (that carry neither request nor data)
+        between two calls of `forgive`: more end the connection with ENHANCE_YOUR_CALM."""
+        cdef nghttp2_settings_entry settings[3]
+        self.owner = owner
+        self.make_stream = make_stream
+        self.section = Section()
+        self.streams = {}
+        self.ready = []
+        self.closed = []
+        self.drained = []
+        self.max_bytes = header_bytes
+        self.max_fields = header_count
+        self.max_resets = resets
+        self.max_empty_frames = empty_frames
+        if nghttp2_session_server_new2(&self.session, callbacks, <void *>self, options):
+            raise MemoryError
+        settings[0].settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
+        settings[0].value = streams
+        settings[1].settings_id = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
+        settings[1].value = <uint32_t>header_bytes
+        settings[2].settings_id = NO_RFC7540_PRIORITIES
+        settings[2].value = 1
+        if nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, settings, 3):
+            raise MemoryError
+        if nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, WINDOW):
+            raise MemoryError
+
+    def __dealloc__(self):
+        nghttp2_session_del(self.session)
+
+    cpdef list receive(self, bytes data):
+        """The streams whose request heads `data` completes; what it says of others has been told to them."""
+        cdef ssize_t read
+        cdef list ready
+        if self.failed or self.session == NULL:
+            return []
+        read = nghttp2_session_mem_recv(
+            self.session, <const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        if read < 0:
+            self.failed = True
+            if self.error is not None:
+                self.fault = NGHTTP2_INTERNAL_ERROR
+            elif self.fault == NGHTTP2_NO_ERROR:
+                # What else is fatal to libnghttp2 is a flood that it noticed first, or memory that is short.
+                is_alien = read == NGHTTP2_ERR_BAD_CLIENT_MAGIC
+                self.fault = NGHTTP2_PROTOCOL_ERROR if is_alien else NGHTTP2_ENHANCE_YOUR_CALM
+            nghttp2_session_terminate_session(self.session, self.fault)
+            if self.error is not None:
+                error, self.error = self.error, None
+                raise error
+        ready = self.ready
+        self.ready = []
+        return ready
+
+    cpdef bytes take(self):
+        """What is to be sent, about 64 KiB at most; b"" when nothing is, or may be."""
+        cdef const uint8_t *data
+        cdef ssize_t size
+        cdef bytes out
+        if self.session == NULL or not nghttp2_session_want_write(self.session):
+            return b""
+        self.out_room = min(max(self.queued, 2048), BUDGET + FRAME)
+        self.queued = 0
+        self.out_size = 0
+        self.out = new_bytes(NULL, self.out_room)
+        try:
+            while self.out_size < BUDGET:
+                size = nghttp2_session_mem_send(self.session, &data)
+                if size <= 0:
+                    if size < 0:
+                        self.failed = True
+                    break
+                self.put(data, size)
+            if self.error is not None:
+                error, self.error = self.error, None
+                raise error
+            if self.is_flooded() and not self.failed:  # by resets that we have just sent
+                self.terminate(NGHTTP2_ENHANCE_YOUR_CALM)
+            if self.out_size >= BUDGET:  # there is more: make room for it at once
+                self.queued = BUDGET + FRAME
+            _PyBytes_Resize(&self.out, self.out_size)
+            out = <bytes><object>self.out
+            return out
+        finally:
+            Py_XDECREF(self.out)
+            self.out = NULL
+
+    cdef int put(self, const void *data, Py_ssize_t size) except -1:
+        """Append to what is taken."""
+        if self.out_room - self.out_size < size:
+            self.out_room = max(2 * self.out_room, self.out_size + size)
+            _PyBytes_Resize(&self.out, self.out_room)
+        memcpy(PyBytes_AS_STRING(<object>self.out) + self.out_size, data, size)
+        self.out_size += size
+        return 0
+
+    cpdef list take_closed(self):
+        """The streams that have ended since the last call, either way."""
+        cdef list closed = self.closed
+        if closed:
+            self.closed = []
+        return closed
+
+    cpdef list take_drained(self):
+        """The streams that have room again for a piece they refused."""
+        cdef list drained = self.drained
+        if drained:
+            self.drained = []
+        return drained
+
+    def forgive(self):
+        """A second has passed: resets and empty frames are counted anew."""
+        self.resets = self.empty_frames = 0
+
+    def give_notice(self):
+        """Tell the client to open no more streams, but take those that are on their way (RFC 9113 6.8)."""
+        if self.session != NULL:
+            nghttp2_submit_shutdown_notice(self.session)
+
+    def go_away(self):
+        """Take no more streams; those there are come to their end."""
+        if self.session != NULL:
+            nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session),
+                                  NGHTTP2_NO_ERROR, NULL, 0)
+
+    cpdef object terminate(self, uint32_t code):
+        """Say GOAWAY with that error; nothing else follows it."""
+        self.failed = True
+        if self.session != NULL:
+            nghttp2_session_terminate_session(self.session, code)
+
+    def close(self):
+        """The connection is gone. The streams that were open, which will hear no more of it."""
+        left = list(self.streams.values())
+        self.streams.clear()
+        self.closed = []
+        self.drained = []
+        self.ready = []
+        for stream in left:
+            (<H2Stream>stream).closed = True
+            (<H2Stream>stream).code = NGHTTP2_CANCEL
+        nghttp2_session_del(self.session)
+        self.session = NULL
+        self.owner = self.make_stream = None
+        return left
+
+    @property
+    def is_over(self):
+        """All is said: the connection may be closed."""
+        if self.session == NULL:
+            return True
+        return not nghttp2_session_want_read(self.session) and not nghttp2_session_want_write(self.session)
+
+    cdef bint is_flooded(self) noexcept:
+        return self.empty_frames > self.max_empty_frames or self.resets > self.max_resets
+
+    cdef int fail(self, uint32_t fault) noexcept:
+        """End the connection from within a callback."""
+        self.fault = fault
+        return NGHTTP2_ERR_CALLBACK_FAILURE
+
+    cdef int head_end(self, H2Stream stream, bint ended) except -1:
+        cdef Section section = self.section
+        cdef const char *question
+        cdef bytes path
+        if section.why() is not None:
+            nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_PROTOCOL_ERROR)
+            return 0
+        path = section.path
+        stream.method = section.method if section.method is not None else b""
+        stream.scheme = section.scheme
+        stream.authority = section.authority
+        stream.host = section.host
+        stream.target = path if path is not None else b""
+        stream.path = stream.target
+        if path is not None:
+            question = <const char *>memchr(PyBytes_AS_STRING(path), c"?", PyBytes_GET_SIZE(path))
+            if question != NULL:
+                stream.path = path[: question - PyBytes_AS_STRING(path)]
+                stream.query = path[question - PyBytes_AS_STRING(path) + 1 :]
+        stream.too_large = section.too_large
+        stream.fields = section.fields()
+        stream.ended = ended
+        self.ready.append(stream)
+        return 0
+
+    cdef int trailers_end(self, H2Stream stream) except -1:
+        cdef Section section = self.section
+        if section.why() is not None or section.too_large:
+            nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_PROTOCOL_ERROR)
+        else:
+            stream.ended = True
+            stream.receive_end(section.fields())
+        return 0
+
+
+cdef class H2Stream:
+    """One request and its answer. `Session` fills in the request; a subclass takes its body and answers.
+
+    At most one piece of a body is here at a time. `moved` is set whenever some of it leaves.
+    """
+
+    cpdef object receive(self, bytes data):
+        """Some of the request's body has come."""
+        raise NotImplementedError
+
+    cpdef object receive_end(self, Fields trailers):
+        """All of it has, with these trailers or None."""
+        raise NotImplementedError
+
+    @property
+    def has_output(self):
+        """Bytes of the answer wait for the client's window, or the connection's."""
+        return not self.closed and (self.at < self.size or self.lending is not None or self.last)
+
+    cpdef int respond(self, int status, Fields fields, bytes date_line, Py_ssize_t length, object body, bint more) except -1:
+        """Begin the answer: `date_line` unless the fields have a Date, Content-Length unless `length` is negative.
+
+        `body`: all of it as bytes, or a `lending.Lending`, or None. `more`: it comes by `offer` and `finish`.
+        """
+        cdef char number[24]
+        cdef char code[4]
+        cdef nghttp2_data_provider provider
+        cdef bytes lines = fields.encode()
+        cdef bint dated = False
+        cdef size_t count
+        if self.closed:
+            return 0
+        snprintf(code, 4, b"%03d", status)
+        set_pair(0, b":status", 7, code, 3, NGHTTP2_NV_FLAG_NONE)
+        count = set_pairs(1, lines, &dated)
+        if not dated and date_line is not None:
+            set_pair(count, b"date", 4, PyBytes_AS_STRING(date_line) + 6, PyBytes_GET_SIZE(date_line) - 8,
+                     NGHTTP2_NV_FLAG_NONE)
+            count += 1
+        if length >= 0:
+            set_pair(count, b"content-length", 14, number, snprintf(number, 24, b"%zd", length), NGHTTP2_NV_FLAG_NONE)
+            count += 1
+        provider.source.ptr = <void *>self
+        provider.read_callback = read_body
+        self.session.queued += PyBytes_GET_SIZE(lines) + 128
+        self.moved = True
+        if body is None and not more:
+            self.last = True
+            return self.submit(count, NULL)
+        if type(body) is bytes:
+            self.piece = body
+            self.data = PyBytes_AS_STRING(body)
+            self.at = 0
+            self.size = PyBytes_GET_SIZE(body)
+            self.last = not more
+            self.session.queued += self.size + 9
+            if self.size == 0 and not more:
+                return self.submit(count, NULL)
+        elif body is not None:
+            self.lending = body
+            self.session.queued += BUDGET
+        return self.submit(count, &provider)
+
+    cdef int submit(self, size_t count, const nghttp2_data_provider *provider) except -1:
+        if nghttp2_submit_response(self.session.session, self.id, pairs, count, provider):
+            raise RuntimeError("libnghttp2 took no response")
+        return 0
+
+    cpdef int interim(self, int status, Fields fields) except -1:
+        """An interim answer."""
+        cdef char code[4]
+        cdef bint dated = False
+        cdef size_t count
+        cdef bytes lines = fields.encode()
+        if self.closed:
+            return 0
+        snprintf(code, 4, b"%03d", status)
+        set_pair(0, b":status", 7, code, 3, NGHTTP2_NV_FLAG_NONE)
+        count = set_pairs(1, lines, &dated)
+        nghttp2_submit_headers(self.session.session, NGHTTP2_FLAG_NONE, self.id, NULL, pairs, count, NULL)
+        return 0
+
+    cpdef bint offer(self, bytes piece) except -1:
+        """The next piece of the body; False if the one before is still here (then `take_drained` will tell)."""
+        if self.closed:
+            return True
+        if self.at < self.size:
+            self.waiting = True
+            return False
+        self.piece = piece
+        self.data = PyBytes_AS_STRING(piece)
+        self.at = 0
+        self.size = PyBytes_GET_SIZE(piece)
+        self.moved = True
+        self.session.queued += self.size + 32
+        self.resume()
+        return True
+
+    cpdef int finish(self, Fields trailers) except -1:
+        """The body offered ends behind the last piece, with these trailers or None."""
+        if not self.closed:
+            self.last = True
+            self.trailers = trailers
+            self.resume()
+        return 0
+
+    cpdef int reset(self, uint32_t code) except -1:
+        """End the stream at once (RST_STREAM)."""
+        if not self.closed:
+            nghttp2_submit_rst_stream(self.session.session, NGHTTP2_FLAG_NONE, self.id, code)
+        return 0
+
+    cpdef int consumed(self, Py_ssize_t size) except -1:
+        """So much of the body has been read, and the client may send as much again."""
+        if not self.closed:
+            nghttp2_session_consume_stream(self.session.session, self.id, size)
+        return 0
+
+    def widen(self, int32_t size):
+        """Let the client have up to `size` bytes of the body on the way."""
+        if not self.closed:
+            nghttp2_session_set_local_window_size(self.session.session, NGHTTP2_FLAG_NONE, self.id, size)
+
+    cdef int resume(self) except -1:
+        nghttp2_session_resume_data(self.session.session, self.id)
+        return 0
+
+    cdef int refill(self) except -1:
+        """Get the next slice of a lent body, if there is one."""
+        cdef const unsigned char[::1] view
+        piece = self.lending.take()
+        if piece is None:
+            self.lending = None
+            self.last = True
+            return 0
+        view = piece
+        self.piece = piece
+        self.data = <const char *>&view[0]
+        self.at = 0
+        self.size = view.shape[0]
+        if not self.lending.left:
+            self.lending = None
+            self.last = True
+        return 0
+
+
+# A response's fields, from lines to the pairs libnghttp2 wants.
+
+cdef int set_pair(size_t at, const char *name, size_t name_size, const char *value, size_t value_size,
+                  uint8_t flags) except -1:
+    global pairs, pairs_room
+    cdef nghttp2_nv *pair
+    if at >= pairs_room:
+        pairs_room = pairs_room * 2 if pairs_room else 64
+        grown = <nghttp2_nv *>realloc(pairs, pairs_room * sizeof(nghttp2_nv))
+        if grown == NULL:
+            pairs_room //= 2
+            raise MemoryError
+        pairs = grown
+    pair = &pairs[at]
+    pair.name = <uint8_t *>name
+    pair.namelen = name_size
+    pair.value = <uint8_t *>value
+    pair.valuelen = value_size
+    pair.flags = flags
+    return 0
+
+
+cdef size_t set_pairs(size_t at, bytes lines, bint *dated) except? 0:
+    """Put lines behind the first `at` pairs; how many there are then. `dated`: a Date is among them."""
+    cdef const char *p = PyBytes_AS_STRING(lines)
+    cdef const char *end = p + PyBytes_GET_SIZE(lines)
+    cdef const char *colon
+    cdef const char *value
+    cdef const char *value_end
+    cdef const char *line_end
+    cdef size_t size
+    cdef uint8_t flags
+    while p < end:
+        colon = <const char *>memchr(p, c":", end - p)
+        if colon == NULL:
+            break
+        line_end = <const char *>memchr(colon, c"\n", end - colon)
+        if line_end == NULL:
+            break
+        value = colon + 1
+        value_end = line_end
+        while value < value_end and (value[0] == c" " or value[0] == c"\t"):
+            value += 1
+        while value_end > value and (value_end - 1)[0] in (c"\r", c" ", c"\t"):
+            value_end -= 1
+        size = colon - p
+        if not speaks_of_connection(p, size):
+            if size == 4 and (p[0] | 32) == c"d" and memcmp(p + 1, b"ate", 3) == 0:
+                dated[0] = True
+            # An id of one request would only push out of the table what comes again.
+            flags = NGHTTP2_NV_FLAG_NO_INDEX if size == 12 and memcmp(p + 1, b"-Request-Id", 11) == 0 else 0
+            set_pair(at, p, size, value, value_end - value, flags)
+            at += 1
+        p = line_end + 1
+    return at
+
+
+# libnghttp2's callbacks. Exceptions are kept for `receive` or `take` to raise.
+
+cdef int on_begin_frame(nghttp2_session *_, const nghttp2_frame_hd *hd, void *user) noexcept:
+    cdef Session self = <Session>user
+    if hd.type == NGHTTP2_HEADERS:
+        self.continuations = 0
+    elif hd.type == NGHTTP2_CONTINUATION:
+        self.continuations += 1
+        if self.continuations > CONTINUATIONS:
+            return self.fail(NGHTTP2_ENHANCE_YOUR_CALM)
+    elif hd.type != NGHTTP2_DATA or (hd.length == 0 and not hd.flags & NGHTTP2_FLAG_END_STREAM):
+        self.empty_frames += 1
+    if self.is_flooded():
+        return self.fail(NGHTTP2_ENHANCE_YOUR_CALM)
+    return 0
+
+
+cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user) noexcept:
+    cdef Session self = <Session>user
+    cdef H2Stream stream
+    try:
+        if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
+            self.section.begin(True, self.max_bytes, self.max_fields)
+            return 0
+        self.section.begin(False, self.max_bytes, self.max_fields)
+        stream = self.make_stream(self.owner)
+        stream.session = self
+        stream.id = frame.hd.stream_id
+        self.streams[stream.id] = stream
+        nghttp2_session_set_stream_user_data(session, stream.id, <void *>stream)
+        return 0
+    except BaseException as error:
+        self.error = error
+        return NGHTTP2_ERR_CALLBACK_FAILURE
+
+
+cdef int on_header(nghttp2_session *_, const nghttp2_frame *frame, const uint8_t *name, size_t name_size,
+                   const uint8_t *value, size_t value_size, uint8_t flags, void *user) noexcept:
+    cdef Session self = <Session>user
+    try:
+        self.section.add(name, name_size, value, value_size)
+        if self.section.taken > TOO_LARGE_FACTOR * self.max_bytes:
+            return self.fail(NGHTTP2_ENHANCE_YOUR_CALM)
+        return 0
+    except BaseException as error:
+        self.error = error
+        return NGHTTP2_ERR_CALLBACK_FAILURE
+
+
+cdef int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user) noexcept:
+    cdef Session self = <Session>user
+    cdef void *found
+    if frame.hd.type == NGHTTP2_RST_STREAM:
+        self.resets += 1
+        return 0
+    if frame.hd.type != NGHTTP2_HEADERS and not (
+        frame.hd.type == NGHTTP2_DATA and frame.hd.flags & NGHTTP2_FLAG_END_STREAM
+    ):
+        return 0
+    found = nghttp2_session_get_stream_user_data(session, frame.hd.stream_id)
+    if found == NULL:
+        return 0
+    try:
+        if frame.hd.type == NGHTTP2_DATA:
+            (<H2Stream>found).ended = True
+            (<H2Stream>found).receive_end(None)
+        elif frame.headers.cat == NGHTTP2_HCAT_REQUEST:
+            self.head_end(<H2Stream>found, frame.hd.flags & NGHTTP2_FLAG_END_STREAM)
+        else:
+            self.trailers_end(<H2Stream>found)
+        return 0
+    except BaseException as error:
+        self.error = error
+        return NGHTTP2_ERR_CALLBACK_FAILURE
+
+
+cdef int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t size,
+                 void *user) noexcept:
+    cdef Session self = <Session>user
+    cdef void *found = nghttp2_session_get_stream_user_data(session, stream_id)
+    try:
+        # The connection's window never closes over what one reader leaves unread: each stream's own does.
+        nghttp2_session_consume_connection(session, size)
+        if found != NULL:
+            (<H2Stream>found).receive(PyBytes_FromStringAndSize(<const char *>data, size))
+        return 0
+    except BaseException as error:
+        self.error = error
+        return NGHTTP2_ERR_CALLBACK_FAILURE
+
+
+cdef int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t code, void *user) noexcept:
+    cdef Session self = <Session>user
+    cdef H2Stream stream
+    try:
+        stream = self.streams.pop(stream_id, None)
+        if stream is not None:
+            stream.closed = True
+            stream.code = code
+            stream.piece = stream.lending = None
+            stream.size = stream.at = 0
+            self.closed.append(stream)
+        return 0
+    except BaseException as error:
+        self.error = error
+        return NGHTTP2_ERR_CALLBACK_FAILURE
+
+
+cdef int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user) noexcept:
+    cdef Session self = <Session>user
+    cdef void *found
+    cdef uint32_t code
+    if frame.hd.type == NGHTTP2_RST_STREAM:
+        code = frame.rst_stream.error_code
+        if code == NGHTTP2_REFUSED_STREAM:
+            self.empty_frames += 1
+        elif code not in (NGHTTP2_NO_ERROR, NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR):
+            self.resets += 1  # whoever makes us reset streams has the same work done for nothing
+    if frame.hd.type != NGHTTP2_DATA and frame.hd.type != NGHTTP2_HEADERS:
+        return 0
+    if self.empty_frames:
+        self.empty_frames = max(0, self.empty_frames - 2)  # what answers it gets a client may acknowledge
+    found = nghttp2_session_get_stream_user_data(session, frame.hd.stream_id)
+    if found != NULL:
+        (<H2Stream>found).bytes_sent += frame.hd.length + 9
+        (<H2Stream>found).moved = True
+    if frame.hd.flags & NGHTTP2_FLAG_END_STREAM and nghttp2_session_get_stream_remote_close(
+        session, frame.hd.stream_id
+    ) == 0:
+        # The answer is whole; what is left of the request nobody wants (RFC 9113 8.1).
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_NO_ERROR)
+    return 0
+
+
+cdef ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *_, size_t size, uint32_t *flags,
+                       nghttp2_data_source *source, void *user) noexcept:
+    cdef Session self = <Session>user
+    cdef H2Stream stream = <H2Stream>source.ptr
+    cdef size_t left, count
+    cdef bint dated = False
+    cdef bytes lines
+    try:
+        if self.out_size >= BUDGET:
+            return NGHTTP2_ERR_PAUSE
+        if stream.at == stream.size and stream.lending is not None:
+            stream.refill()
+        left = stream.size - stream.at
+        if left == 0 and not stream.last:
+            return NGHTTP2_ERR_DEFERRED
+        flags[0] = NGHTTP2_DATA_FLAG_NO_COPY
+        if left <= size and stream.last:
+            flags[0] |= NGHTTP2_DATA_FLAG_EOF
+            if stream.trailers is not None and len(stream.trailers):
+                flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
+                lines = stream.trailers.encode()
+                count = set_pairs(0, lines, &dated)
+                nghttp2_submit_trailer(session, stream_id, pairs, count)
+        return min(left, size)
+    except BaseException as error:
+        self.error = error
+        return NGHTTP2_ERR_CALLBACK_FAILURE
+
+
+cdef int send_data(nghttp2_session *_, nghttp2_frame *frame, const uint8_t *head, size_t size,
+                   nghttp2_data_source *source, void *user) noexcept:
+    cdef Session self = <Session>user
+    cdef H2Stream stream = <H2Stream>source.ptr
+    try:
+        self.put(head, 9)
+        self.put(stream.data + stream.at, size)
+        stream.at += size
+        if stream.at == stream.size:
+            stream.piece = None
+            stream.size = stream.at = 0
+            if stream.waiting:
+                stream.waiting = False
+                self.drained.append(stream)
+        return 0
+    except BaseException as error:
+        self.error = error
+        return NGHTTP2_ERR_CALLBACK_FAILURE
+
+
+cdef int prepare() except -1:
+    global callbacks, options
+    if nghttp2_session_callbacks_new(&callbacks) or nghttp2_option_new(&options):
+        raise MemoryError
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame)
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers)
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header)
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv)
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data)
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send)
+    nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data)
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close)
+    nghttp2_option_set_no_auto_window_update(options, 1)
+    nghttp2_option_set_no_closed_streams(options, 1)
+    nghttp2_option_set_max_send_header_block_length(options, 1024 * 1024)
+    return 0
+
+
+prepare()
