@@ -1,5 +1,6 @@
 """The gate that answers a certification authority's challenges."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,7 @@ from worker.security.challenge import PREFIX, ChallengeGate, publish
 @pytest.fixture
 def segment() -> Iterator[Segment]:
     with open_segment() as (segment, _):
+        segment.join(0, time.monotonic_ns())
         yield segment
 
 
