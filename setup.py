@@ -36,6 +36,7 @@ HIT_PATH = [
     "worker.security.normalize",
     "worker.security.access",
     "worker.security.ratelimit",
+    "worker.security.challenge",
     "worker.cache.negotiation",
     "worker.cache.key",
     "worker.cache.validate",

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -63,8 +64,8 @@ def local_certificate(state_dir: Path, names: Sequence[str]) -> tuple[Path, Path
     Made in `state_dir`/tls where missing, for other names, or within 30 days of its end; otherwise what
     is there stays. Keys are 0600. Raises BootError when the directory cannot be written.
     """
-    folder = state_dir / "tls"
-    certificate, key = folder / "local.pem", folder / "local.key"
+    certificate, key = local_files(state_dir)
+    folder = certificate.parent
     now = datetime.now(UTC)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -77,6 +78,16 @@ def local_certificate(state_dir: Path, names: Sequence[str]) -> tuple[Path, Path
             "choose another --state-dir, or give --tls-cert and --tls-key"
         ) from None
     return certificate, key
+
+
+def local_files(state_dir: Path) -> tuple[Path, Path]:
+    """Where the local authority's certificate and key for our names lie."""
+    return state_dir / "tls" / "local.pem", state_dir / "tls" / "local.key"
+
+
+def authority_file(state_dir: Path) -> Path:
+    """Where the certificate of the local authority itself lies, for those who want to trust it."""
+    return state_dir / "tls" / "ca.pem"
 
 
 def read_pair(certificate: Path, key: Path) -> Pair:
@@ -98,6 +109,14 @@ def read_pair(certificate: Path, key: Path) -> Pair:
     if _public(chain[0].public_key()) != _public(private.public_key()):
         raise BootError(f"the private key {key} does not belong to the certificate {certificate}")
     return Pair(chain, private)
+
+
+def covers(name: str, host: str) -> bool:
+    """Whether a certificate's name is good for a host; a wildcard stands for one label (RFC 9525 6.3)."""
+    host = host.strip("[]")
+    if name == host:
+        return True
+    return name.startswith("*.") and fnmatchcase(host, name) and host.count(".") == name.count(".")
 
 
 def _read(what: str, path: Path) -> bytes:
@@ -194,11 +213,11 @@ def _public(key: PublicKeyTypes) -> bytes:
 
 def _write_pair(pair: Pair, certificate: Path, key: Path) -> None:
     """Key first: a crash in between leaves a pair that does not match, which is made anew."""
-    _write(key, pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
-    _write(certificate, b"".join(one.public_bytes(Encoding.PEM) for one in pair.chain), 0o644)
+    write_whole(key, pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+    write_whole(certificate, b"".join(one.public_bytes(Encoding.PEM) for one in pair.chain), 0o644)
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
+def write_whole(path: Path, content: bytes, mode: int) -> None:
     """Replace the file whole: a reader sees the old or the new one."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:

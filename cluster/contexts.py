@@ -1,7 +1,7 @@
-"""TLS contexts, made before the fork: that of the https listeners, kept across reloads, and the origins'.
+"""TLS contexts, made before the fork: that of the https listeners, and the origins'.
 
-One context object for all workers and all generations means one set of ticket keys, so a client resumes
-its session with whichever worker it meets.
+Those of the listeners seal tickets with the same keys, so a client resumes its session with whichever worker
+it meets, also when that has another certificate by then. What a generation serves with never changes.
 """
 
 import hashlib
@@ -10,10 +10,12 @@ from pathlib import Path
 
 from cryptography import x509
 
+from cluster.acme.store import issued_pairs
 from cluster.certificates import local_certificate
 from cluster.errors import BootError
 from cluster.settings import CertificateSettings, ClusterSettings
 from cluster.sni import choose_by_name
+from cluster.tickets import TicketKeys
 from worker.origin.tls import TlsFileError, load_contexts
 from worker.protocol.tls import make_context
 
@@ -23,6 +25,7 @@ class Contexts:
 
     def __init__(self) -> None:
         self._made: dict[bytes, ssl.SSLContext] = {}
+        self._tickets = TicketKeys(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
 
     def of(self, settings: ClusterSettings) -> ssl.SSLContext | None:
         """The context for all https listeners; None when there are none. Reads the origins' files, too.
@@ -35,15 +38,34 @@ class Contexts:
             raise BootError(f"cannot reach an origin over TLS: {error}") from error
         if not any(listener.scheme == "https" for listener in settings.worker.listeners):
             return None
-        pairs = settings.certificates or (_local(settings),)
+        pairs = served_pairs(settings)
         digests = [_digest(pair) for pair in pairs]
         protocols = ("h2", "http/1.1") if settings.worker.http2 else ("http/1.1",)
         key = b"".join(digests) + protocols[0].encode()
         if key not in self._made:
-            self._made = {
-                key: _make(pairs, protocols)
-            }  # what was replaced lives on in the generation that uses it
+            # What was replaced lives on in the generation that uses it.
+            self._made = {key: self._make(pairs, protocols)}
         return self._made[key]
+
+    def _make(self, pairs: tuple[CertificateSettings, ...], protocols: tuple[str, ...]) -> ssl.SSLContext:
+        contexts = [_make_one(pair, protocols) for pair in pairs]
+        for context in contexts:
+            self._tickets.put_into(context)
+        if len(contexts) == 1:
+            return contexts[0]
+        names = [_names(pair.certificate) for pair in pairs]
+        return choose_by_name(list(zip(names, contexts, strict=True)))
+
+
+def served_pairs(settings: ClusterSettings) -> tuple[CertificateSettings, ...]:
+    """The pairs to serve with, the first for clients that ask for no name we know.
+
+    Those given; those issued by a CA so far; the local authority's for whatever has none. Raises BootError.
+    """
+    pairs = settings.certificates + issued_pairs(settings)
+    if settings.acme is None and pairs:
+        return pairs
+    return (*pairs, _local(settings))
 
 
 def _local(settings: ClusterSettings) -> CertificateSettings:
@@ -59,14 +81,6 @@ def _digest(pair: CertificateSettings) -> bytes:
             raise BootError(f"cannot read the TLS file {path}: {error.strerror}") from error
         digest.update(len(content).to_bytes(8, "big") + content)
     return digest.digest()
-
-
-def _make(pairs: tuple[CertificateSettings, ...], protocols: tuple[str, ...]) -> ssl.SSLContext:
-    contexts = [_make_one(pair, protocols) for pair in pairs]
-    if len(contexts) == 1:
-        return contexts[0]
-    names = [_names(pair.certificate) for pair in pairs]
-    return choose_by_name(list(zip(names, contexts, strict=True)))
 
 
 def _make_one(pair: CertificateSettings, protocols: tuple[str, ...]) -> ssl.SSLContext:

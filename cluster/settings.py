@@ -15,6 +15,23 @@ class CertificateSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthoritySettings:
+    """A certification authority that speaks ACME (RFC 8555)."""
+
+    directory: str  # URL
+    ca_file: Path | None = None  # trusted for its https; None: the public authorities
+
+
+@dataclass(frozen=True, slots=True)
+class AcmeSettings:
+    """Whom to get certificates from, and for which names."""
+
+    authorities: tuple[AuthoritySettings, ...]  # the one to use, then the one to fall back to
+    names: tuple[str, ...]  # of the sites, public, without a given certificate
+    email: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """One edge: everything `edgecluster start` needs."""
 
@@ -25,6 +42,7 @@ class ClusterSettings:
     config_path: Path | None  # None: started by flags alone
     admin: ListenerSettings | None  # loopback address for /metrics, /healthz, /readyz
     certificates: tuple[CertificateSettings, ...] = ()
+    acme: AcmeSettings | None = None  # None: certificates are given, or the local CA's
     local_names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")  # names of the local CA's certificate
     user: str | None = None  # user the workers run as when started as root
     heartbeat_timeout_s: float = 10.0  # a worker whose loop is silent for longer is ended

@@ -4,10 +4,11 @@ Hung directly into OpenSSL's C interface: `SSLContext.sni_callback` works only f
 Python's own `ssl` objects, and takes the process down with those of aiofastnet, which drives OpenSSL itself.
 """
 
-import _ssl
 import ctypes
 import ssl
 from collections.abc import Mapping, Sequence
+
+from cluster.openssl import openssl, pointer
 
 _SET_SERVERNAME_CALLBACK = 53  # SSL_CTRL_SET_TLSEXT_SERVERNAME_CB
 _HOST_NAME = 0  # TLSEXT_NAMETYPE_host_name
@@ -15,14 +16,12 @@ _OK = 0  # SSL_TLSEXT_ERR_OK: go on, with whatever context is set
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 
-# The library that _ssl is linked with, and no other that may be around.
-_openssl = ctypes.CDLL(_ssl.__file__)
-_openssl.SSL_get_servername.argtypes = [ctypes.c_void_p, ctypes.c_int]
-_openssl.SSL_get_servername.restype = ctypes.c_char_p
-_openssl.SSL_set_SSL_CTX.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-_openssl.SSL_set_SSL_CTX.restype = ctypes.c_void_p
-_openssl.SSL_CTX_callback_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, _Callback]
-_openssl.SSL_CTX_callback_ctrl.restype = ctypes.c_long
+openssl.SSL_get_servername.argtypes = [ctypes.c_void_p, ctypes.c_int]
+openssl.SSL_get_servername.restype = ctypes.c_char_p
+openssl.SSL_set_SSL_CTX.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+openssl.SSL_set_SSL_CTX.restype = ctypes.c_void_p
+openssl.SSL_CTX_callback_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, _Callback]
+openssl.SSL_CTX_callback_ctrl.restype = ctypes.c_long
 
 # OpenSSL calls these for as long as the process lives: contexts are few and must never take theirs along.
 _callbacks: list[object] = []
@@ -39,18 +38,18 @@ def choose_by_name(pairs: Sequence[tuple[Sequence[str], ssl.SSLContext]]) -> ssl
     for names, context in pairs:
         for name in names:
             by_name.setdefault(name, context)
-    pointers = {name: _pointer(context) for name, context in by_name.items()}
+    pointers = {name: pointer(context) for name, context in by_name.items()}
 
     def on_servername(connection: int, _alert: int, _argument: int) -> int:
-        asked = _openssl.SSL_get_servername(connection, _HOST_NAME)
+        asked = openssl.SSL_get_servername(connection, _HOST_NAME)
         chosen = _find(pointers, asked)
         if chosen is not None:
-            _openssl.SSL_set_SSL_CTX(connection, chosen)
+            openssl.SSL_set_SSL_CTX(connection, chosen)
         return _OK
 
     callback = _Callback(on_servername)
     _callbacks.append((callback, pairs))
-    _openssl.SSL_CTX_callback_ctrl(_pointer(first), _SET_SERVERNAME_CALLBACK, callback)
+    openssl.SSL_CTX_callback_ctrl(pointer(first), _SET_SERVERNAME_CALLBACK, callback)
     return first
 
 
@@ -59,10 +58,3 @@ def _find(pointers: Mapping[str, int], asked: bytes | None) -> int | None:
         return None
     name = asked.decode("ascii", "replace").lower()
     return pointers.get(name) or pointers.get("*." + name.partition(".")[2])
-
-
-def _pointer(context: ssl.SSLContext) -> int:
-    """The SSL_CTX behind `context`: the first member of CPython's PySSLContext, after the object header."""
-    pointer = ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value
-    assert pointer is not None
-    return pointer

@@ -95,6 +95,7 @@ class Supervisor:
         self.reload_requests: list[Reply] = []  # for a reload that has not begun
         self.reload_replies: list[Reply] = []  # of the reload under way
         self.reload_notes: list[str] = []
+        self.renewals: list[Reply] = []  # who asks for the certificates on disk to be served
         self.announced = False
         self.stopping = False
         self.stopping_ns = 0
@@ -158,6 +159,7 @@ class Supervisor:
         verbs = {
             "status": self.verb_status,
             "reload": self.verb_reload,
+            "renew": self.verb_renew,
             "stop": self.verb_stop,
             "ping": self.verb_ping,
             "audit": self.verb_audit,
@@ -203,8 +205,11 @@ class Supervisor:
         self.settle(now_ns)
         if self.awaiting_room is not None:
             self.go_on_reloading(self.bring_up)
-        elif self.reload_requests and self.incoming is None and self.announced and not self.leaving():
-            self.begin_reload()
+        elif self.incoming is None and self.announced and not self.leaving():
+            if self.reload_requests:
+                self.begin_reload()
+            elif self.renewals:
+                self.begin_renewal()
 
     def fill_posts(self, now_ns: int) -> None:
         """Fork a process into every vacant post that is due."""
@@ -397,6 +402,20 @@ class Supervisor:
         self.awaiting_room = self.load()
         self.bring_up()
 
+    def begin_renewal(self) -> None:
+        """Serve with the certificates that lie on disk now, by a new generation of the settings in force."""
+        self.reload_replies, self.renewals = self.renewals, []
+        self.reload_notes = []
+        self.go_on_reloading(self._renew)
+
+    def _renew(self) -> None:
+        running = self.generation
+        if self.contexts.of(running.settings) is running.context:
+            self._answer_reload({"ok": True, "error": "", "generation": running.number, "notes": []})
+            return
+        self.awaiting_room = running.settings
+        self.bring_up()
+
     def bring_up(self) -> None:
         """Begin the generation of the settings that were loaded, if the segment has places for it.
 
@@ -459,7 +478,8 @@ class Supervisor:
                 self.crew.enter(child, State.LEAVING)
             else:
                 self.crew.drain(child, old.settings.worker.drain_timeout_s)
-        self._replace_control(new)
+        if new.settings is not old.settings:
+            self._replace_control(new)
         log.info("generation %d serves with %d workers", new.number, new.settings.workers)
         self._answer_reload({"ok": True, "error": "", "generation": new.number, "notes": self.reload_notes})
 
@@ -517,8 +537,8 @@ class Supervisor:
         """Let no new connection in, drain everyone; the loop ends with the last child."""
         self.stopping = True
         self.stopping_ns = time.monotonic_ns()
-        self.reload_replies += self.reload_requests
-        self.reload_requests = []
+        self.reload_replies += self.reload_requests + self.renewals
+        self.reload_requests, self.renewals = [], []
         self.awaiting_room = None
         if self.reload_replies:
             self._answer_reload({"ok": False, "error": "the edge is stopping", "generation": 0, "notes": []})
@@ -547,6 +567,13 @@ class Supervisor:
             reply({"ok": False, "error": "the edge is stopping", "generation": 0, "notes": []})
         else:
             self.reload_requests.append(reply)
+
+    def verb_renew(self, _message: Answer, reply: Reply) -> None:
+        """Serve with the certificates on disk; the answer comes as a reload's does."""
+        if self.stopping:
+            reply({"ok": False, "error": "the edge is stopping", "generation": 0, "notes": []})
+        else:
+            self.renewals.append(reply)
 
     def verb_stop(self, _message: Answer, reply: Reply) -> None:
         """Begin to stop; the answer comes at once, the connection ends with the supervisor."""

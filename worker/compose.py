@@ -44,6 +44,7 @@ from worker.response.hop_by_hop import drop_hop_by_hop
 from worker.response.redirect import CanonicalRedirect, Redirects
 from worker.routing import Routes
 from worker.security.access import AccessGate
+from worker.security.challenge import ChallengeGate
 from worker.security.normalize import Normalizer
 from worker.security.ratelimit import RateLimitGate
 from worker.settings import (
@@ -84,7 +85,8 @@ class Composed:
         self._country = None if geo is None else geo.country
         self._keys = Routes(settings.sites, self._key, cache_key)
         self._normalizer = Normalizer()
-        unknown = self._pipeline((), _no_such_site)
+        self._challenges: list[Gate] = [ChallengeGate(segment.cache)] if settings.acme else []
+        unknown = self._pipeline(self._challenges, _no_such_site)
         self.edge = Edge(self._normalizer, Routes(settings.sites, self._route, unknown).find, unknown)
 
     # What the loop calls
@@ -124,7 +126,7 @@ class Composed:
     def _route(self, route: RouteSettings) -> Pipeline:
         refuse = self._error_page.refuse
         codings = route.compression.codings
-        gates: list[Gate] = []
+        gates: list[Gate] = [*self._challenges]
         if route.access is not None:
             gates.append(AccessGate(route.access, refuse))
         gates += [RateLimitGate(limit, self._segment.buckets, refuse) for limit in route.rate_limits]

@@ -10,6 +10,7 @@ import rich_click as click
 
 from cluster.cli.about import version
 from cluster.cli.caching import cache, purge
+from cluster.cli.certificates import cert
 from cluster.cli.checking import check
 from cluster.cli.demo import run_demo
 from cluster.cli.output import failure
@@ -33,7 +34,7 @@ def edgecluster(context: click.RichContext) -> None:
         click.echo(context.get_help())
 
 
-for verb in (start, run_demo, check, reload, stop, status, purge, cache, version):
+for verb in (start, run_demo, check, reload, stop, status, purge, cache, cert, version):
     edgecluster.add_command(verb)
 
 

@@ -16,8 +16,8 @@ ADMIN_S = 30.0
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=ADMIN_S)
+    def __init__(self, path: Path, timeout_s: float = ADMIN_S) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self.path = path
 
     def connect(self) -> None:
@@ -39,10 +39,12 @@ def ask_supervisor(state_dir: Path, verb: str, *, timeout_s: float = 10.0) -> di
     return answer
 
 
-def ask_admin(state_dir: Path, method: str, target: str, body: object = None) -> dict[str, Any]:
+def ask_admin(
+    state_dir: Path, method: str, target: str, body: object = None, *, timeout_s: float = ADMIN_S
+) -> dict[str, Any]:
     """The control process's JSON answer. BootError as in `ask_supervisor`."""
     path = admin_socket(state_dir)
-    connection = UnixConnection(path)
+    connection = UnixConnection(path, timeout_s)
     try:
         content = None if body is None else json.dumps(body).encode()
         connection.request(method, target, content, {"Content-Type": "application/json"})

@@ -79,6 +79,18 @@ _SERVING: tuple[Callable[[Command], Command], ...] = (
     click.option("--tls-cert", "tls_certificate", metavar="FILE", help="Certificate chain for https, PEM."),
     click.option("--tls-key", metavar="FILE", help="Its private key, PEM."),
     click.option(
+        "--email",
+        metavar="ADDRESS",
+        help="Get certificates for the domains from Let's Encrypt, whose terms you agree to by this; "
+        "where it may write to.",
+    ),
+    click.option(
+        "--acme-directory",
+        metavar="URL",
+        help="Get them from this authority instead, by ACME; you agree to its terms by this.",
+    ),
+    click.option("--acme-ca-file", metavar="FILE", help="What to trust for that authority's https, PEM."),
+    click.option(
         "--admin",
         metavar="URL",
         help="Loopback address for /metrics, /healthz and /readyz, such as http://127.0.0.1:9180.",
@@ -107,6 +119,12 @@ def flags_of(
     admin: str | None,
     log: str | None,
     state_dir: str | None,
+    email: str | None,
+    acme_directory: str | None,
+    acme_ca_file: str | None,
 ) -> Flags:
     """The serving options of one command line."""
-    return Flags(to, domains, listen, workers, cache_memory, tls_certificate, tls_key, admin, log, state_dir)
+    return Flags(
+        to, domains, listen, workers, cache_memory, tls_certificate, tls_key, admin, log, state_dir,
+        email, acme_directory, acme_ca_file,
+    )  # fmt: skip

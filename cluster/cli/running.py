@@ -9,6 +9,7 @@ from typing import Any
 import rich_click as click
 
 from cluster.cli.admin import ask_admin, ask_supervisor
+from cluster.cli.certificates import certificate_line
 from cluster.cli.options import json_option, state_dir_option
 from cluster.cli.output import answer, duration, say
 from cluster.config.units import show_size
@@ -103,6 +104,7 @@ def report(cluster: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
     ]
     for group in stats["groups"]:
         lines += _group(group)
+    lines += [f"certificate {certificate_line(one)}" for one in stats.get("certificates", ())]
     return "\n".join(lines)
 
 

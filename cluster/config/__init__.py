@@ -39,6 +39,9 @@ class Flags:
     admin: str | None = None
     log: str | None = None
     state_dir: str | None = None
+    email: str | None = None
+    acme_directory: str | None = None
+    acme_ca_file: str | None = None
 
 
 NO_FLAGS = Flags()
@@ -107,6 +110,14 @@ def lay_over(tree: dict[str, Any], flags: Flags) -> dict[Location, str]:
         put(("log", "path"), flags.log if flags.log in ("-", "") else str(absolute(flags.log, here)), "--log")
     if flags.state_dir is not None:
         put(("state_dir",), str(absolute(flags.state_dir, here)), "--state-dir")
+    if flags.email is not None or flags.acme_directory is not None:
+        put(("acme", "agree"), True, "--email or --acme-directory")
+    if flags.email is not None:
+        put(("acme", "email"), flags.email, "--email")
+    if flags.acme_directory is not None:
+        put(("acme", "directory"), flags.acme_directory, "--acme-directory")
+    if flags.acme_ca_file is not None:
+        put(("acme", "ca_file"), str(absolute(flags.acme_ca_file, here)), "--acme-ca-file")
     return flagged
 
 

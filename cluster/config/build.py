@@ -6,10 +6,13 @@ from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
+from cluster.acme.names import is_public
+from cluster.certificates import covers, read_pair
 from cluster.config.build_origins import NamedOrigins
 from cluster.config.models import (
     MAX_WORKERS,
     Access,
+    Acme,
     Cache,
     Compression,
     Config,
@@ -22,7 +25,8 @@ from cluster.config.models import (
 )
 from cluster.config.paths import absolute, default_state_dir
 from cluster.config.rewriting import Headers, Hsts, Redirect, RequestChanges, ResponseChanges, Rewrite
-from cluster.settings import CertificateSettings, ClusterSettings
+from cluster.errors import BootError
+from cluster.settings import AcmeSettings, AuthoritySettings, CertificateSettings, ClusterSettings
 from worker.settings import (
     AccessSettings,
     CacheSettings,
@@ -40,22 +44,27 @@ from worker.settings import (
     WorkerSettings,
 )
 
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 def cluster_settings(config: Config, base: Path, config_path: Path | None) -> ClusterSettings:
     """The settings of `config`; paths in it are relative to the directory `base`."""
+    certificates = tuple(
+        CertificateSettings(absolute(pair.certificate, base), absolute(pair.key, base)) for pair in config.tls
+    )
+    acme = None if config.acme is None else acme_settings(config.acme, config, certificates, base)
+    worker = replace(worker_settings(config, base), acme=acme is not None)
     return ClusterSettings(
-        worker=worker_settings(config, base),
+        worker=worker,
         workers=usable_cpus() if config.workers == "auto" else config.workers,
         cache_bytes=config.cache.memory,
         state_dir=absolute(config.state_dir, base) if config.state_dir else default_state_dir(),
         config_path=config_path,
         admin=config.admin,
-        certificates=tuple(
-            CertificateSettings(absolute(pair.certificate, base), absolute(pair.key, base))
-            for pair in config.tls
-        ),
+        certificates=certificates,
+        acme=acme,
         local_names=local_names(config),
         user=config.user,
         heartbeat_timeout_s=config.heartbeat_timeout,
@@ -63,6 +72,36 @@ def cluster_settings(config: Config, base: Path, config_path: Path | None) -> Cl
         keep_cache=config.cache.keep,
         keep_cache_on_stop=config.cache.keep_on_stop,
     )
+
+
+def acme_settings(
+    acme: Acme, config: Config, given: tuple[CertificateSettings, ...], base: Path
+) -> AcmeSettings | None:
+    """None when nothing listens on https, or no host is left that an authority could vouch for."""
+
+    def authority(directory: str, ca_file: str | None) -> AuthoritySettings:
+        return AuthoritySettings(directory, absolute(ca_file, base) if ca_file else None)
+
+    hosts = dict.fromkeys(host for site in config.sites for host in site.hosts if is_public(host))
+    if not any(listener.scheme == "https" for listener in config.listen):
+        return None
+    covered = [name for pair in given for name in _names(pair)] if hosts else []
+    names = tuple(host for host in hosts if not any(covers(name, host) for name in covered))
+    if not names:
+        return None
+    usual = LETS_ENCRYPT_STAGING if acme.staging else LETS_ENCRYPT
+    authorities = [authority(acme.directory or usual, acme.ca_file)]
+    if acme.fallback is not None:
+        authorities.append(authority(acme.fallback.directory, acme.fallback.ca_file))
+    return AcmeSettings(tuple(authorities), names, acme.email)
+
+
+def _names(pair: CertificateSettings) -> tuple[str, ...]:
+    """What a given certificate is for; nothing when it cannot be read, which others tell of."""
+    try:
+        return read_pair(pair.certificate, pair.key).names
+    except BootError:
+        return ()
 
 
 def usable_cpus() -> int:

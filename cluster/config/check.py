@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from pathlib import Path
 
-from cluster.certificates import read_pair
+from cluster.certificates import covers, read_pair
 from cluster.config.units import show_size
 from cluster.errors import BootError
 from cluster.lock import running_pid
@@ -83,11 +82,22 @@ def user(settings: ClusterSettings) -> Finding:
 def certificates(settings: ClusterSettings) -> Iterator[Finding]:
     """Each pair can be read, fits together, is in time, and together they cover the sites' names."""
     is_https = any(listener.scheme == "https" for listener in settings.worker.listeners)
-    if is_https and not settings.certificates:
+    covered: set[str] = set()
+    if settings.acme is not None:
+        covered |= set(settings.acme.names)
+        authority = settings.acme.authorities[0].directory
+        yield Finding(
+            "ok", "certificate", f"for {', '.join(settings.acme.names)}: from {authority} once the edge runs"
+        )
+        if not any(one.scheme == "http" and one.port == 80 for one in settings.worker.listeners):
+            yield Finding(
+                "warning", "certificate",
+                "nothing listens on http port 80, where the authority looks: lead it from there to us",
+            )  # fmt: skip
+    if is_https and not settings.certificates and settings.acme is None:
         names = ", ".join(settings.local_names)
         yield Finding("ok", "certificate", f"one from the local authority for {names}; only it trusts it")
         return
-    covered: set[str] = set()
     for pair in settings.certificates:
         finding, names_of_pair = certificate(pair, datetime.now(UTC))
         covered |= names_of_pair
@@ -97,7 +107,7 @@ def certificates(settings: ClusterSettings) -> Iterator[Finding]:
     if is_https:
         hosts = [host.decode() for site in settings.worker.sites for host in site.hosts]
         for host in hosts:
-            if not any(_covers(name, host) for name in covered):
+            if not any(covers(name, host) for name in covered):
                 yield Finding(
                     "warning", "certificate", f"none is for the host {host}: clients will refuse it"
                 )
@@ -120,6 +130,10 @@ def certificate(pair: CertificateSettings, now: datetime) -> tuple[Finding, set[
         ), names
     if end - now < SOON:
         return Finding("warning", "certificate", f"{what} expires on {end:%Y-%m-%d}; renew it soon"), names
+    if len(content.chain) == 1 and content.leaf.issuer != content.leaf.subject:
+        issuer = content.leaf.issuer.rfc4514_string()
+        message = f"{what} comes without the certificate of {issuer}: clients that lack it refuse; append it"
+        return Finding("warning", "certificate", message), names
     return Finding("ok", "certificate", f"{what}, until {end:%Y-%m-%d}"), names
 
 
@@ -264,14 +278,6 @@ def _running(settings: ClusterSettings) -> int | None:
         return running_pid(settings.state_dir)
     except OSError:
         return None
-
-
-def _covers(name: str, host: str) -> bool:
-    """Whether a certificate's name is good for a host; a wildcard stands for one label (RFC 9525 6.3)."""
-    host = host.strip("[]")
-    if name == host:
-        return True
-    return name.startswith("*.") and fnmatchcase(host, name) and host.count(".") == name.count(".")
 
 
 def _is_user(name: str) -> bool:

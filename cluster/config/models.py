@@ -15,6 +15,7 @@ from cluster.config.values import (
     Block,
     CacheSize,
     Count,
+    DirectoryUrl,
     Duration,
     Expects,
     FilePath,
@@ -75,6 +76,39 @@ class Certificate(Section):
 
     certificate: FilePath = Field(description="PEM file: the certificate, then its intermediates.")
     key: FilePath = Field(description="PEM file: the certificate's private key.")
+
+
+class Authority(Section):
+    """Another certification authority. A URL is short for `{directory: URL}`."""
+
+    directory: DirectoryUrl = Field(description="URL of its ACME directory.")
+    ca_file: FilePath | None = Field(default=None, description="PEM file trusted for its https.")
+
+    short_hand: ClassVar = {"type": "string"}
+    short_words: ClassVar = "a URL"
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        return {"directory": value} if isinstance(value, str) else value
+
+
+class Acme(Section):
+    """Certificates from a certification authority by ACME, for public host names that have none given."""
+
+    agree: Flag = Field(description="That you agree to the authority's terms of service.")
+    email: Word | None = Field(default=None, description="Where the authority may write to.")
+    directory: DirectoryUrl | None = Field(
+        default=None, description="URL of the authority's ACME directory; Let's Encrypt when not given."
+    )
+    ca_file: FilePath | None = Field(
+        default=None, description="PEM file trusted for its https; the public authorities when not given."
+    )
+    staging: Flag = Field(
+        default=False, description="Use Let's Encrypt's staging environment, to try it out."
+    )
+    fallback: Authority | None = Field(
+        default=None, description="The authority to ask when the first has failed several times."
+    )
 
 
 class Log(Section):
@@ -391,6 +425,9 @@ class Config(Section):
     tls: Many[Certificate] = Field(
         default=[],
         description="Certificates of the https listeners; one from a local authority when not given.",
+    )
+    acme: Acme | None = Field(
+        default=None, description="Certificates from an authority; from the local one when not given."
     )
     admin: Annotated[Listener | None, Expects("a loopback URL such as http://127.0.0.1:9180")] = Field(
         default=None, description="Loopback address for /metrics, /healthz and /readyz."

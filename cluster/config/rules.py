@@ -28,6 +28,7 @@ def broken_rules(config: Config) -> Broken:
     yield from a_kept_cache_is_used(config)
     yield from countries_are_known(config)
     yield from https_is_spoken(config)
+    yield from acme_is_agreed(config)
 
 
 def listeners_differ(config: Config) -> Broken:
@@ -160,3 +161,16 @@ def https_is_spoken(config: Config) -> Broken:
         if rules.https_only:
             message = "nothing listens on https://: add such an address to 'listen', or leave this out"
             yield (*location, "https_only"), message
+
+
+def acme_is_agreed(config: Config) -> Broken:
+    """Nothing is issued to who does not agree to the terms; and one directory is asked first."""
+    if config.acme is None:
+        return
+    if not config.acme.agree:
+        yield (
+            ("acme", "agree"),
+            "certificates come only to who agrees to the authority's terms: set it to true",
+        )
+    if config.acme.staging and config.acme.directory:
+        yield ("acme", "staging"), "means Let's Encrypt's own staging directory: leave out one of the two"

@@ -111,6 +111,10 @@ ProtocolName = Annotated[
     Expects("a protocol's name such as websocket; h2c, http and tls would pass requests by the edge's rules"),
     text_schema("websocket"),
 ]  # fmt: skip
+DirectoryUrl = Annotated[
+    str, Field(pattern=r"^https://[^/\s]+/\S*$"),
+    Expects("the https:// URL of an ACME directory"),
+]  # fmt: skip
 FilePath = Annotated[str, Field(min_length=1), Expects("the path of a file")]
 Block = Annotated[
     Any, BeforeValidator(units.network),

@@ -36,7 +36,7 @@ def run(start: ControlStart) -> int:
 async def _serve(start: ControlStart) -> int:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    edge = Edge(start.segment, start.supervisor_socket, start.settings.worker.sites)
+    edge = Edge(start.segment, start.supervisor_socket, start.settings)
     try:
         listening = private_socket(start.admin_socket)
     except OSError as error:
@@ -45,6 +45,7 @@ async def _serve(start: ControlStart) -> int:
     mine = os.stat(start.admin_socket)
     beating = asyncio.create_task(_beat(start))
     probing = asyncio.create_task(Prober(edge.origins.groups, start.settings.worker.resolvers).run())
+    certifying = asyncio.create_task(edge.certificates.run())
     runners: list[web.AppRunner] = []
     try:
         runners.append(await _open(admin_application(edge), listening))
@@ -55,8 +56,9 @@ async def _serve(start: ControlStart) -> int:
     finally:
         beating.cancel()
         probing.cancel()
+        certifying.cancel()
         await asyncio.gather(*(runner.cleanup() for runner in runners))
-        await asyncio.wait([probing])
+        await asyncio.wait([probing, certifying])
         _remove(start.admin_socket, mine)
     return Exit.DRAINED
 

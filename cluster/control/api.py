@@ -28,6 +28,8 @@ def admin_application(edge: Edge) -> web.Application:
     app.router.add_get("/cache/entries", cache_entries)
     app.router.add_get("/cache/entry", cache_entry)
     app.router.add_post("/reload", reload)
+    app.router.add_get("/certificates", certificates)
+    app.router.add_post("/certificates/renew", renew)
     _add_probes(app)
     return app
 
@@ -150,6 +152,24 @@ async def reload(request: web.Request) -> web.Response:
     """Answers when the new generation serves, 409 when it could not."""
     answer = await request.app[EDGE].reload()
     return web.json_response(answer, status=200 if answer.get("ok") else 409)
+
+
+async def certificates(request: web.Request) -> web.Response:
+    """Every certificate that is served or waited for."""
+    return web.json_response({"ok": True, "certificates": request.app[EDGE].certificates.report()})
+
+
+async def renew(request: web.Request) -> web.Response:
+    """`?name=NAME` or all: order anew now; answers when it is served, or has failed."""
+    name = request.query.get("name", "")
+    try:
+        failed = await request.app[EDGE].certificates.renew(name)
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+    if failed:
+        text = "; ".join(f"{one}: {error}" for one, error in failed.items())
+        raise web.HTTPBadGateway(text=text)
+    return web.json_response({"ok": True, "certificates": request.app[EDGE].certificates.report()})
 
 
 async def metrics(request: web.Request) -> web.Response:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cluster import wire
+from cluster.control.certificates import Certificates
 from cluster.control.origins import Origins
 from cluster.control.stored import listed, of_url
+from cluster.settings import ClusterSettings
 from shmcache.core import Segment
 from worker.cache.key import KeyMaker, cache_key, key_maker
 from worker.cache.purge import Purge, Purged
@@ -23,7 +25,6 @@ from worker.observe.purges import Purges
 from worker.reasons import PurgeKind
 from worker.routing import Routes
 from worker.security.normalize import Normalizer
-from worker.settings import SiteSettings
 
 T = TypeVar("T")
 
@@ -35,12 +36,14 @@ RELOAD_S = 300.0  # a new generation has to start, or to fail at it
 class Edge:
     """Everything the API is about."""
 
-    def __init__(self, segment: Segment, supervisor_socket: Path, sites: Sequence[SiteSettings]) -> None:
+    def __init__(self, segment: Segment, supervisor_socket: Path, settings: ClusterSettings) -> None:
+        sites = settings.worker.sites
         self.segment = segment
         self.supervisor_socket = supervisor_socket
         self.keys = Routes(sites, lambda route: key_maker(route.cache.key), cache_key)
         self.note_purge = Purges(segment.statistics)
         self.origins = Origins(segment.scoreboard, sites)
+        self.certificates = Certificates(settings, segment.cache, self.renew)
         # Keys and spellings as the workers make them.
         self.purge = Purge(segment.cache, self._key_of, Normalizer())
 
@@ -52,12 +55,19 @@ class Edge:
         """The supervisor's answer once the new generation serves or has failed. Raises wire.WireError."""
         return await self._ask("reload", RELOAD_S)
 
+    async def renew(self) -> None:
+        """Have the certificates on disk served, by the configuration in force. Raises wire.WireError."""
+        answer = await self._ask("renew", RELOAD_S)
+        if not answer.get("ok"):
+            raise wire.WireError(str(answer.get("error")))
+
     def stats(self) -> dict[str, Any]:
         """Totals over all workers, living and gone, what the cache holds, and how the origins are."""
         return {
             "totals": summary(self.segment.statistics.totals()),
             "cache": self.segment.occupancy(),
             "groups": self.origins.report(),
+            "certificates": self.certificates.report(),
         }
 
     def cache_stats(self) -> dict[str, Any]:
@@ -82,7 +92,13 @@ class Edge:
         except wire.WireError:
             cluster = {}
         segment = self.segment
-        return prometheus(segment.statistics.totals(), segment.occupancy(), cluster, self.origins.report())
+        return prometheus(
+            segment.statistics.totals(),
+            segment.occupancy(),
+            cluster,
+            self.origins.report(),
+            self.certificates.report(),
+        )
 
     async def not_ready(self) -> str:
         """Why the edge is not ready to take its traffic; "" when it is."""

@@ -25,7 +25,11 @@ def listed(segment: Segment, prefix: bytes, limit: int, now_ns: int) -> tuple[li
     after = 0
     while len(found) <= limit:
         some, after = segment.cache.entries(after, LOOKED_AT, now_ns, prefix)
-        found += (entry for entry in some if not entry.flags & (VARY | HIT_FOR_MISS))
+        # A key that begins with NUL is no URL's.
+        found += (
+            entry for entry in some
+            if not entry.flags & (VARY | HIT_FOR_MISS) and not entry.key.startswith(b"\0")
+        )  # fmt: skip
         if not after:
             break
     shown = [outline(entry, now_ns) for entry in found[:limit]]

@@ -92,15 +92,18 @@ def prometheus(
     occupancy: Mapping[str, int],
     cluster: Mapping[str, object],
     groups: Sequence[Mapping[str, Any]] = (),
+    certificates: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Prometheus text exposition format 0.0.4 of all that is known.
 
     `totals` are `Statistics.totals()`, `occupancy` is `Segment.occupancy()`. Of `cluster` the numbers under
     workers, workers_alive, respawns, generation, started_s and loop_stall_max_s are printed, and the string
     under version; what is absent is left out. `groups` are the groups of origins, each with its name, its
-    breaker and its servers.
+    breaker and its servers; `certificates` each have a name and, once they are there, the moment they expire.
     """
-    return "".join((*_families(totals, occupancy, cluster), *_of_groups(groups)))
+    return "".join(
+        (*_families(totals, occupancy, cluster), *_of_groups(groups), *_of_certificates(certificates))
+    )
 
 
 def _families(
@@ -195,6 +198,17 @@ def _of_groups(groups: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             "origin_breaker_openings_total", "counter", "Times a group's circuit breaker opened.",
             [(labels, breaker["openings"]) for labels, breaker in breakers],
         )  # fmt: skip
+
+
+def _of_certificates(certificates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """When each certificate ends, as the control process reports it."""
+    ends = [
+        (_labels(name=one["name"]), one["expires_s"]) for one in certificates if one["expires_s"] is not None
+    ]
+    if ends:
+        yield _family(
+            "certificate_expiry_seconds", "gauge", "When a certificate expires, in seconds since 1970.", ends
+        )
 
 
 def _labels(**labels: str) -> str:

@@ -1,0 +1,231 @@
+"""A certification authority as a client of ACME (RFC 8555) sees it: blocking calls, each of a request or two.
+
+Every failure is an AuthorityError that says what the authority said. Waiting, files of certificates and the
+answering of challenges are the caller's.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import josepy
+import requests
+from acme import challenges, client, crypto_util, errors, messages
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from josepy.jwa import ES256
+from josepy.jwk import JWKEC
+
+from cluster.acme.store import Order, account_file, save_account
+from cluster.settings import AcmeSettings, AuthoritySettings
+from cluster.version import VERSION
+
+T = TypeVar("T")
+
+TIMEOUT_S: Final = 15
+NONCES: Final = 4  # tries of a request whose nonce the authority does not like (RFC 8555 6.5)
+RETRY_STATUSES: Final = (429, 503)
+
+
+class AuthorityError(Exception):
+    """What went wrong. `is_general`: it would for every name; `retry_after_s`: what we are asked to wait."""
+
+    def __init__(self, message: str, *, is_general: bool = False, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.is_general = is_general
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """An HTTP-01 challenge: what is to be found under which token."""
+
+    token: bytes
+    answer: bytes
+    body: messages.ChallengeBody
+
+
+@dataclass(frozen=True, slots=True)
+class OrderState:
+    """What has become of an order."""
+
+    status: str  # pending, ready, processing, valid, invalid
+    error: str
+    challenges: tuple[Challenge, ...]  # that wait for an answer
+    resource: messages.OrderResource
+
+
+class Authority:
+    """One authority, and our account with it."""
+
+    def __init__(self, settings: AuthoritySettings, acme: AcmeSettings, state_dir: Path) -> None:
+        self.settings = settings
+        self._email = acme.email
+        self._account_file = account_file(state_dir, settings)
+        self._retry_after = ""
+
+    def open(self) -> None:
+        """Read its directory and find our account there, or make one. Raises AuthorityError or OSError."""
+        self._key = JWKEC(key=self._account_key())
+        self._net = client.ClientNetwork(
+            self._key, alg=ES256, user_agent=f"edgecluster/{VERSION}", timeout=TIMEOUT_S
+        )
+        if self.settings.ca_file is not None:
+            self._net.verify_ssl = str(self.settings.ca_file)  # type: ignore[assignment]  # as requests has it
+        self._net.session.hooks["response"].append(self._note)
+        url = self.settings.directory
+        found = self._call(lambda: self._net.get(url).json())
+        if not isinstance(found, dict) or "newOrder" not in found:
+            raise AuthorityError(f"{url} is not the directory of an ACME authority", is_general=True)
+        self._client = client.ClientV2(messages.Directory.from_json(found), self._net)
+        self._call(self._find_account)
+
+    def new_order(self, name: str) -> Order:
+        """Order a certificate for `name`, with a new key."""
+        private = ec.generate_private_key(ec.SECP256R1())
+        key = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        csr = crypto_util.make_csr(key, [name])
+        made = self._call(lambda: self._client.new_order(csr))
+        return Order(self.settings.directory, str(made.uri), key.decode())
+
+    def look(self, name: str, order: Order) -> OrderState:
+        """Where the order stands."""
+        body = messages.Order.from_json(self._call(lambda: self._post(order.url)).json())
+        csr = crypto_util.make_csr(order.key.encode(), [name])
+        resource = messages.OrderResource(body=body, uri=order.url, csr_pem=csr, authorizations=())
+        status = str(body.status.name)
+        found: list[Challenge] = []
+        error = _words(body.error) if body.error is not None else ""
+        if status in ("pending", "invalid"):
+            for url in body.authorizations:
+                asked = messages.AuthorizationResource(uri=url, body=messages.Authorization())
+                authorization, _ = self._call(partial(self._client.poll, asked))
+                for one in authorization.body.challenges:
+                    if isinstance(one.chall, challenges.HTTP01):
+                        error = _words(one.error) if one.error is not None else error
+                        if authorization.body.status == messages.STATUS_PENDING:
+                            found.append(self._challenge(one))
+        return OrderState(status, error, tuple(found), resource)
+
+    def answer(self, challenge: Challenge) -> None:
+        """Tell the authority that it may look now."""
+        if challenge.body.status == messages.STATUS_PENDING:
+            response = challenge.body.response(self._key)
+            self._call(lambda: self._client.answer_challenge(challenge.body, response))
+
+    def finalize(self, state: OrderState) -> None:
+        """Ask for the certificate to be issued."""
+        self._call(lambda: self._client.begin_finalization(state.resource))
+
+    def chain(self, state: OrderState) -> str:
+        """The certificate with its intermediates, PEM."""
+        return str(self._call(lambda: self._post(str(state.resource.body.certificate))).text)
+
+    def renewal(self, chain: bytes) -> tuple[float, float]:
+        """When to renew (0: it does not say) and when to ask again, wall-clock seconds (RFC 9773)."""
+        when, again = self._call(lambda: self._client.renewal_time(chain))
+        return (0.0 if when is None else when.timestamp()), again.timestamp()
+
+    def _account_key(self) -> ec.EllipticCurvePrivateKey:
+        try:
+            key = load_pem_private_key(self._account_file.read_bytes(), None)
+            assert isinstance(key, ec.EllipticCurvePrivateKey), "we make no other"
+            return key
+        except FileNotFoundError:
+            key = ec.generate_private_key(ec.SECP256R1())
+        except (ValueError, TypeError):
+            raise AuthorityError(
+                f"the account key {self._account_file} is damaged: remove it, and a new account is made",
+                is_general=True,
+            ) from None
+        save_account(self._account_file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return key
+
+    def _find_account(self) -> None:
+        """The account of our key; made on the first time (RFC 8555 7.3)."""
+        if self._client.external_account_required():
+            raise AuthorityError(
+                f"{self.settings.directory} wants an account of its own made beforehand (external account "
+                "binding), which edgecluster does not support: use another authority",
+                is_general=True,
+            )
+        wanted = messages.NewRegistration.from_data(email=self._email, terms_of_service_agreed=True)
+        try:
+            self._client.new_account(wanted)
+        except errors.ConflictError as there:
+            self._net.account = messages.RegistrationResource(
+                uri=there.location, body=messages.Registration()
+            )
+
+    def _challenge(self, body: messages.ChallengeBody) -> Challenge:
+        answer = body.chall.validation(self._key)
+        return Challenge(body.chall.encode("token").encode(), answer.encode(), body)
+
+    def _post(self, url: str) -> requests.Response:
+        """POST-as-GET (RFC 8555 6.3)."""
+        return self._net.post(url, None, new_nonce_url=self._client.directory["newNonce"])
+
+    def _note(self, response: requests.Response, *_args: Any, **_named: Any) -> None:
+        limited = response.status_code in RETRY_STATUSES
+        self._retry_after = response.headers.get("Retry-After", "") if limited else ""
+
+    def _call(self, request: Callable[[], T]) -> T:
+        """What `request` gives; a refused nonce is worth another try, all else is an AuthorityError."""
+        tries = NONCES
+        while True:
+            try:
+                return request()
+            except messages.Error as error:
+                tries -= 1
+                if error.code == "badNonce" and tries:
+                    continue
+                general = error.code in ("rateLimited", "serverInternal", "userActionRequired", "badNonce")
+                raise AuthorityError(
+                    f"the authority refused: {_words(error)}",
+                    is_general=general,
+                    retry_after_s=self._wait_s(),
+                ) from error
+            except requests.RequestException as error:
+                raise AuthorityError(
+                    f"cannot reach the authority {self.settings.directory}: {_reason(error)}", is_general=True
+                ) from error
+            except (errors.Error, josepy.errors.Error, ValueError, KeyError) as error:
+                raise AuthorityError(
+                    f"the authority {self.settings.directory} did not answer as ACME has it: {error!r}",
+                    is_general=True,
+                    retry_after_s=self._wait_s(),
+                ) from error
+
+    def _wait_s(self) -> float:
+        """What its last answer asked us to wait: seconds, or a date (RFC 9110 10.2.3)."""
+        text = self._retry_after
+        if text.isdecimal():
+            return float(text)
+        try:
+            date = datetime.strptime(text, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+        except ValueError:
+            return 0.0
+        return max(0.0, math.ceil(date.timestamp() - datetime.now(UTC).timestamp()))
+
+
+def _words(error: messages.Error) -> str:
+    """A problem document (RFC 7807) in a line."""
+    return " ".join(f"{error.code or error.typ}: {error.detail or error.title or 'no detail given'}".split())
+
+
+def _reason(error: requests.RequestException) -> str:
+    """The innermost cause: requests and urllib3 wrap it several times."""
+    inner: BaseException = error
+    while inner.args and isinstance(inner.args[0], BaseException):
+        inner = inner.args[0]
+    reason = getattr(inner, "reason", None)
+    return str(reason if isinstance(reason, BaseException) else inner)

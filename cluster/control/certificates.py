@@ -1,0 +1,371 @@
+"""The certificates of a running edge: gets those that come from an authority, watches those that are given.
+
+Orders, waits and retries here; what goes over the wire is `cluster.acme.authority`'s business, and that what
+lies on disk gets served is the supervisor's (`swap`). All it knows is on disk too: after a crash the next
+control process goes on where this one was.
+"""
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from cluster.acme.store import Order, Store
+from cluster.certificates import local_files, read_pair
+from cluster.errors import BootError
+from cluster.settings import CertificateSettings, ClusterSettings
+from cluster.wire import WireError
+from shmcache.core import Cache
+from worker.protocol.tls import make_context
+from worker.security.challenge import publish
+
+if TYPE_CHECKING:
+    from cluster.acme.authority import Authority, OrderState
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+log = logging.getLogger("edgecluster.control")
+
+LOOK_S = 3.0  # between two looks at the given files
+DAY_S = 86_400.0
+FIRST_RETRY_S = 60.0  # then doubled, up to a day
+JITTER = 0.2  # of a wait, either way
+PER_AUTHORITY = 3  # failures in a row before the other authority is asked
+ORDER_S = 180.0  # for one attempt; the next goes on with the order
+POLL_S = 1.0
+GATHER_S = 10.0  # how long a new certificate may wait for others that come in the same round
+LIFE = 2 / 3  # of a certificate's life, then it is renewed
+
+
+class Certificates:
+    """Every certificate of the https listeners."""
+
+    def __init__(self, settings: ClusterSettings, cache: Cache, swap: Callable[[], Awaitable[None]]) -> None:
+        self._settings = settings
+        self._cache = cache
+        self._swap = swap
+        self._is_used = any(one.scheme == "https" for one in settings.worker.listeners)
+        names = settings.acme.names if settings.acme is not None else ()
+        self._stores = {name: Store(settings.state_dir, name) for name in names}
+        self._progress = {name: store.progress() for name, store in self._stores.items()}
+        self._given_errors: dict[CertificateSettings, str] = {}
+        self._wanted: dict[str, asyncio.Future[str]] = {}  # asked for by hand
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Look after them until cancelled."""
+        if not self._is_used:
+            return
+        for row in self.report():
+            if row["error"]:
+                log.warning("the certificate %s: %s", row["name"], row["error"])
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch())
+            if self._stores:
+                tasks.create_task(self._keep())
+
+    def report(self) -> list[dict[str, Any]]:
+        """Each as plain data; moments in seconds since 1970."""
+        if not self._is_used:
+            return []
+        rows = [
+            _row(str(pair.certificate), "given", pair, self._given_errors.get(pair, ""))
+            for pair in self._settings.certificates
+        ]
+        for name, store in self._stores.items():
+            progress = self._progress[name]
+            row = _row(name, "acme", CertificateSettings(store.pair_file, store.pair_file), "")
+            row["error"] = progress.error or row["error"]
+            row["next_s"] = progress.next_s if progress.failures else None
+            rows.append(row)
+        if self._stores or not rows:
+            rows.append(
+                _row(
+                    "local authority",
+                    "local",
+                    CertificateSettings(*local_files(self._settings.state_dir)),
+                    "",
+                )
+            )
+        return rows
+
+    async def renew(self, name: str) -> dict[str, str]:
+        """Order anew for `name`, "" for all; why it failed, by name. Raises ValueError for other names."""
+        names = [name] if name else list(self._stores)
+        if not names or any(one not in self._stores for one in names):
+            known = ", ".join(self._stores) or "none"
+            raise ValueError(f"names with a certificate from an authority: {known}")
+        for one in names:
+            self._wanted.setdefault(one, asyncio.get_running_loop().create_future())
+        waits = {one: self._wanted[one] for one in names}
+        self._wake.set()
+        ends = {one: await asyncio.shield(wait) for one, wait in waits.items()}
+        return {one: error for one, error in ends.items() if error}
+
+    # --- given files -------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Have changed files served, if they can be. The local authority's certificate is looked at daily."""
+        served = self._stamps()
+        swap_s = time.monotonic() if self._stores else time.monotonic() + DAY_S
+        while True:
+            stamps = self._stamps()
+            if stamps != served or time.monotonic() >= swap_s:
+                if self._given_are_sound():
+                    swap_s = time.monotonic() + (
+                        DAY_S if not await self._put_into_service() else FIRST_RETRY_S
+                    )
+                served = stamps
+            await asyncio.sleep(LOOK_S)
+
+    def _stamps(self) -> list[tuple[int, ...]]:
+        """What tells a file that was changed or replaced."""
+        stamps: list[tuple[int, ...]] = []
+        for pair in self._settings.certificates:
+            for path in (pair.certificate, pair.key):
+                try:
+                    stat = path.stat()
+                except OSError:
+                    stamps.append(())
+                else:
+                    stamps.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        return stamps
+
+    def _given_are_sound(self) -> bool:
+        self._given_errors = {}
+        for pair in self._settings.certificates:
+            try:
+                read_pair(pair.certificate, pair.key)
+                make_context(pair.certificate, pair.key)
+            except (BootError, OSError, ValueError) as error:
+                self._given_errors[pair] = (
+                    f"the new file cannot be used, the old certificate serves on: {error}"
+                )
+                log.error("%s", self._given_errors[pair])
+        return not self._given_errors
+
+    async def _put_into_service(self) -> str:
+        """Why what lies on disk is not served; "" when it is."""
+        try:
+            await self._swap()
+        except WireError as error:
+            log.error("new certificates are not served yet: %s", error)
+            return f"it is there, but not served yet: {error}"
+        return ""
+
+    # --- those from an authority -------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                await self._round()
+            except OSError as error:
+                log.error("cannot keep certificates in %s: %s", self._settings.state_dir, error)
+                self._resolve(f"cannot write {error.filename}: {error.strerror}", list(self._wanted))
+                await asyncio.sleep(FIRST_RETRY_S)
+            now_s = time.time()
+            due_s = min(self._due_s(name) for name in self._stores)
+            try:
+                async with asyncio.timeout(min(max(due_s - now_s, 0.1), DAY_S)):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _round(self) -> None:
+        """Everyone who is due, one after the other; new certificates are served together."""
+        fresh: list[str] = []
+        since_s = 0.0
+        for name in self._stores:
+            if name not in self._wanted and time.time() < self._due_s(name):
+                continue
+            if await self._is_issued(name):
+                since_s = since_s if fresh else time.monotonic()
+                fresh.append(name)
+            else:
+                self._resolve(self._progress[name].error, [name])
+            if fresh and time.monotonic() - since_s > GATHER_S:
+                self._resolve(await self._put_into_service(), fresh)
+                fresh = []
+        if fresh:
+            self._resolve(await self._put_into_service(), fresh)
+
+    def _resolve(self, error: str, names: list[str]) -> None:
+        """Tell those who asked by hand how it went."""
+        for name in names:
+            wait = self._wanted.pop(name, None)
+            if wait is not None:
+                wait.set_result(error)
+
+    def _due_s(self, name: str) -> float:
+        """When to order: wall-clock seconds."""
+        progress = self._progress[name]
+        if progress.failures:
+            return progress.next_s
+        pair = self._stores[name].pair()
+        if pair is None:
+            return 0.0
+        begin_s = pair.leaf.not_valid_before_utc.timestamp()
+        end_s = pair.leaf.not_valid_after_utc.timestamp()
+        renew_s = progress.renew_s or begin_s + (end_s - begin_s) * LIFE
+        return min(renew_s, progress.ask_s or renew_s)
+
+    async def _is_issued(self, name: str) -> bool:
+        """One attempt for `name`, and its bookkeeping."""
+        # Heavy, and of no use to those without an authority.
+        from cluster.acme.authority import Authority, AuthorityError
+
+        acme, progress, store = self._settings.acme, self._progress[name], self._stores[name]
+        assert acme is not None
+        number = progress.failures // PER_AUTHORITY % len(acme.authorities)
+        authority = Authority(acme.authorities[number], acme, self._settings.state_dir)
+        issued = False
+        try:
+            await _in_thread(authority.open)
+            if name in self._wanted or not await self._may_wait(authority, name):
+                log.info("getting a certificate for %s from %s", name, authority.settings.directory)
+                async with asyncio.timeout(ORDER_S):
+                    await self._get(authority, name)
+                issued = True
+                progress.renew_s = progress.ask_s = 0.0
+                await self._may_wait(authority, name)
+            progress.failures, progress.error, progress.next_s = 0, "", 0.0
+        except TimeoutError:
+            self._note_failure(name, f"the order was not done within {ORDER_S:g} s", 0.0)
+        except AuthorityError as error:
+            if issued:  # it only would not say when to renew
+                progress.failures, progress.error, progress.next_s = 0, "", 0.0
+            else:
+                self._note_failure(name, str(error), error.retry_after_s)
+                if error.is_general:
+                    self._put_off(name)
+        store.save_progress(progress)
+        return issued
+
+    def _note_failure(self, name: str, error: str, retry_after_s: float) -> None:
+        progress = self._progress[name]
+        progress.failures += 1
+        wait_s = min(FIRST_RETRY_S * 2 ** min(progress.failures - 1, 20), DAY_S)
+        wait_s = max(wait_s * random.uniform(1 - JITTER, 1 + JITTER), retry_after_s)
+        progress.error, progress.error_s, progress.next_s = error, time.time(), time.time() + wait_s
+        log.error("no certificate for %s, next try in %.0f s: %s", name, wait_s, error)
+
+    def _put_off(self, name: str) -> None:
+        """What failed for `name` would fail for every other that is due: spare the authority."""
+        cause, now_s = self._progress[name], time.time()
+        for other, progress in self._progress.items():
+            if other != name and other not in self._wanted and self._due_s(other) <= now_s:
+                progress.failures, progress.error = cause.failures, cause.error
+                progress.error_s, progress.next_s = cause.error_s, cause.next_s
+                self._stores[other].save_progress(progress)
+
+    async def _may_wait(self, authority: "Authority", name: str) -> bool:
+        """Ask the authority when to renew (RFC 9773); whether that is later."""
+        pair_file, progress = self._stores[name].pair_file, self._progress[name]
+        pair = self._stores[name].pair()
+        if pair is None:
+            return False
+        text = pair_file.read_bytes()
+        chain = text[text.index(b"-----BEGIN CERTIFICATE") :]
+        progress.renew_s, progress.ask_s = await _in_thread(authority.renewal, chain)
+        if not progress.renew_s:
+            progress.ask_s = 0.0  # it does not say: two thirds of the life
+        return self._due_s(name) > time.time()
+
+    async def _get(self, authority: "Authority", name: str) -> None:
+        """Order, prove, fetch, save. Raises AuthorityError; an order that may still succeed stays on disk."""
+        from cluster.acme.authority import AuthorityError
+
+        store = self._stores[name]
+        begun = store.order()
+        if begun is not None and begun.directory == authority.settings.directory:
+            try:
+                await _in_thread(authority.look, name, begun)
+            except AuthorityError as error:
+                if error.is_general:
+                    raise  # else: the authority does not know it any more
+            else:
+                log.info("going on with the order for %s", name)
+                await self._follow(authority, name, begun)
+                return
+        order = await _in_thread(authority.new_order, name)
+        store.save_order(order)
+        await self._follow(authority, name, order)
+
+    async def _follow(self, authority: "Authority", name: str, order: Order) -> None:
+        """Take the order through its states (RFC 8555 7.1.6) until the certificate is there."""
+        from cluster.acme.authority import AuthorityError
+
+        store = self._stores[name]
+        while True:
+            state: OrderState = await _in_thread(authority.look, name, order)
+            if state.status == "valid":
+                chain = await _in_thread(authority.chain, state)
+                store.save_pair(order.key, chain)
+                log.info("%s has a new certificate", name)
+                return
+            if state.status == "invalid":
+                store.drop_order()
+                raise AuthorityError(f"the authority refused: {state.error or 'no reason given'}")
+            if state.status == "ready":
+                await _in_thread(authority.finalize, state)
+            for challenge in state.challenges:  # again and again: the cache may have had to make room
+                if not publish(self._cache, challenge.token, challenge.answer):
+                    raise AuthorityError("the cache has no room for the answer to the authority's challenge")
+                await _in_thread(authority.answer, challenge)
+            await asyncio.sleep(POLL_S)
+
+
+def _row(name: str, kind: str, pair: CertificateSettings, error: str) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": name, "kind": kind, "names": [], "issuer": "", "begins_s": None, "expires_s": None,
+        "file": str(pair.certificate), "error": error, "next_s": None,
+    }  # fmt: skip
+    try:
+        content = read_pair(pair.certificate, pair.key)
+    except BootError as fault:
+        return row if kind == "acme" else row | {"error": error or str(fault)}
+    leaf, now = content.leaf, datetime.now(UTC)
+    if not error and leaf.not_valid_after_utc < now:
+        row["error"] = "it has expired, and clients refuse it"
+    elif not error and leaf.not_valid_before_utc > now:
+        row["error"] = "it is not valid yet, and clients refuse it: is the clock right?"
+    return row | {
+        "names": list(content.names),
+        "issuer": leaf.issuer.rfc4514_string(),
+        "begins_s": leaf.not_valid_before_utc.timestamp(),
+        "expires_s": leaf.not_valid_after_utc.timestamp(),
+    }
+
+
+async def _in_thread(work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """What `work` gives, which blocks. In a thread that nobody waits for when the process is told to end."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def give(result: T | None, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]
+
+    def body() -> None:
+        result, fault = None, None
+        try:
+            result = work(*args, **named)
+        except BaseException as error:
+            fault = error
+        try:
+            loop.call_soon_threadsafe(give, result, fault)
+        except RuntimeError:  # the loop has ended
+            return
+
+    threading.Thread(target=body, daemon=True).start()
+    return await done
