@@ -1,11 +1,14 @@
 """A generation: one state of the settings and the processes that serve by it; and the posts they fill."""
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cluster.process import Child, Role, State
 from cluster.settings import ClusterSettings
 from worker.geo import Geo
+from worker.networks import NetworkMap
+from worker.settings import AccessSettings
 
 STEADY_NS = 10_000_000_000  # who lived that long did not die of its start
 FIRST_DELAY_NS = 100_000_000
@@ -57,6 +60,7 @@ class Generation:
     bound: ClusterSettings  # the same with the ports really bound
     context: ssl.SSLContext | None
     geo: Geo | None
+    lists: Mapping[AccessSettings, NetworkMap]
     posts: list[Post] = field(init=False)
 
     def __post_init__(self) -> None:

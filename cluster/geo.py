@@ -7,9 +7,15 @@ from worker.settings import GeoSettings
 
 def open_geo(settings: GeoSettings) -> Geo | None:
     """What the workers of a generation share; None without files. Raises BootError."""
-    if not settings.country:
+    if not settings.country and not settings.asn:
+        return None
+    return Geo(_open("country", settings.country), _open("asn", settings.asn))
+
+
+def _open(key: str, path: str) -> Database | None:
+    if not path:
         return None
     try:
-        return Geo(Database(settings.country))
+        return Database(path)
     except GeoError as error:
-        raise BootError(f"geo.country: {error}") from None
+        raise BootError(f"geo.{key}: {error}") from None

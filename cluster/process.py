@@ -16,6 +16,7 @@ from pathlib import Path
 from cluster.errors import BootError
 from cluster.settings import ClusterSettings
 from shmcache.core import Segment
+from worker.networks import SharedNetworks
 from worker.start import Exit, WorkerStart, tell_failure, tell_ready
 
 __all__ = [
@@ -70,6 +71,7 @@ class ControlStart:
     admin_socket: Path  # to be made by the control process, and removed at its end
     admin_listener: socket.socket | None  # bound, listening, non-blocking; it stays the supervisor's
     ready: int  # write end of its readiness pipe
+    bans: SharedNetworks  # which it alone publishes
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from cluster.crew import Crew, count_closed
 from cluster.errors import BootError
 from cluster.generation import SUPERVISOR_PLACE, Generation, Post
 from cluster.geo import open_geo
+from cluster.lists import open_lists
 from cluster.lock import InstanceLock, admin_socket, supervisor_socket
 from cluster.process import Child, ControlStart, Exit, Role, State, User
 from cluster.segment import NamedSegment, too_large_objects
@@ -31,6 +32,8 @@ from cluster.settings import ClusterSettings
 from cluster.sockets import Sockets
 from cluster.version import VERSION
 from cluster.wire import Answer, Reply, WireServer
+from worker.networks import SharedNetworks
+from worker.security.bans import MAX_BANS
 from worker.start import Listening, WorkerStart
 
 log = logging.getLogger("edgecluster.supervisor")
@@ -89,6 +92,7 @@ class Supervisor:
         self.sockets = Sockets()
         self.admin = Sockets()
         self.contexts = Contexts()
+        self.bans = SharedNetworks(MAX_BANS)
         self.control = Post(Role.CONTROL, -1)
         self.incoming: Generation | None = None  # being brought up by a reload
         self.awaiting_room: ClusterSettings | None = None  # of a reload whose workers have no places yet
@@ -96,6 +100,7 @@ class Supervisor:
         self.reload_replies: list[Reply] = []  # of the reload under way
         self.reload_notes: list[str] = []
         self.renewals: list[Reply] = []  # who asks for the certificates on disk to be served
+        self.are_lists_old = False  # somebody has said that the files of the access lists have changed
         self.announced = False
         self.stopping = False
         self.stopping_ns = 0
@@ -147,6 +152,7 @@ class Supervisor:
         if settings.admin is not None:
             self.admin.open((settings.admin,), 1, patience_s=patience_s)
         context, geo = self.contexts.of(settings), open_geo(settings.worker.geo)
+        lists = open_lists(settings.worker)
         if (words := too_large_objects(settings)) is not None:
             log.warning("%s", words)
         self.named = NamedSegment(settings.state_dir, settings.cache_bytes, drop=_why_drop(settings))
@@ -160,6 +166,7 @@ class Supervisor:
             "status": self.verb_status,
             "reload": self.verb_reload,
             "renew": self.verb_renew,
+            "refresh": self.verb_refresh,
             "stop": self.verb_stop,
             "ping": self.verb_ping,
             "audit": self.verb_audit,
@@ -168,7 +175,7 @@ class Supervisor:
         stack.callback(self.wire.close)
         stack.callback(admin_socket(settings.state_dir).unlink, missing_ok=True)
         stack.callback(self.crew.clear)
-        self.generation = Generation(1, settings, self._bound(settings), context, geo)
+        self.generation = Generation(1, settings, self._bound(settings), context, geo, lists)
 
     def _close_segment(self) -> None:
         """Remove the segment, unless we were told to stop and to keep it for the next start."""
@@ -295,6 +302,8 @@ class Supervisor:
                     ready=ready,
                     core=self.cores[lane] if pinned else None,
                     geo=generation.geo,
+                    lists=generation.lists,
+                    bans=self.bans,
                 )
             )
 
@@ -317,6 +326,7 @@ class Supervisor:
                     admin_socket=admin_socket(settings.state_dir),
                     admin_listener=listener,
                     ready=ready,
+                    bans=self.bans,
                 )
             )
 
@@ -410,7 +420,7 @@ class Supervisor:
 
     def _renew(self) -> None:
         running = self.generation
-        if self.contexts.of(running.settings) is running.context:
+        if not self.are_lists_old and self.contexts.of(running.settings) is running.context:
             self._answer_reload({"ok": True, "error": "", "generation": running.number, "notes": []})
             return
         self.awaiting_room = running.settings
@@ -458,13 +468,15 @@ class Supervisor:
         if (words := too_large_objects(settings)) is not None:
             self.reload_notes.append(words)
         context, geo = self.contexts.of(settings), open_geo(settings.worker.geo)
+        lists = open_lists(settings.worker)
+        self.are_lists_old = False
         # Nobody accepts on the new lanes yet, and nobody will if the reload fails.
         self.settled = False
         self.sockets.steer(now.workers)
         self.sockets.open(settings.worker.listeners, max(now.workers, settings.workers))
         if settings.admin is not None:
             self.admin.open((settings.admin,), 1)
-        return Generation(self.generation.number + 1, settings, self._bound(settings), context, geo)
+        return Generation(self.generation.number + 1, settings, self._bound(settings), context, geo, lists)
 
     def change_generation(self) -> None:
         """All of the new generation serve: they are the generation now, the old one drains."""
@@ -574,6 +586,11 @@ class Supervisor:
             reply({"ok": False, "error": "the edge is stopping", "generation": 0, "notes": []})
         else:
             self.renewals.append(reply)
+
+    def verb_refresh(self, message: Answer, reply: Reply) -> None:
+        """Serve with the access lists on disk; the answer comes as a reload's does."""
+        self.are_lists_old = True
+        self.verb_renew(message, reply)
 
     def verb_stop(self, _message: Answer, reply: Reply) -> None:
         """Begin to stop; the answer comes at once, the connection ends with the supervisor."""

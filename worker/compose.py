@@ -7,7 +7,7 @@ and is sent by its exchange (7); observers look at the end.
 
 import hashlib
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from shmcache.core import Segment
@@ -20,6 +20,7 @@ from worker.context import Context
 from worker.errors import EdgeError
 from worker.geo import Geo
 from worker.message import Request, Response
+from worker.networks import NetworkMap, SharedNetworks
 from worker.observe.access_log import AccessLog
 from worker.observe.counters import LOG_LINES_LOST
 from worker.observe.metrics import Metrics
@@ -44,10 +45,14 @@ from worker.response.hop_by_hop import drop_hop_by_hop
 from worker.response.redirect import CanonicalRedirect, Redirects
 from worker.routing import Routes
 from worker.security.access import AccessGate
+from worker.security.bans import BanGate
 from worker.security.challenge import ChallengeGate
+from worker.security.client_address import ClientAddressGate
+from worker.security.lists import read_networks
 from worker.security.normalize import Normalizer
 from worker.security.ratelimit import RateLimitGate
 from worker.settings import (
+    AccessSettings,
     DirectorySettings,
     GroupSettings,
     HeaderSettings,
@@ -67,7 +72,14 @@ class Composed:
     """
 
     def __init__(
-        self, settings: WorkerSettings, segment: Segment, spawn: Spawn, geo: Geo | None = None
+        self,
+        settings: WorkerSettings,
+        segment: Segment,
+        spawn: Spawn,
+        *,
+        geo: Geo | None = None,
+        lists: Mapping[AccessSettings, NetworkMap] | None = None,
+        bans: SharedNetworks | None = None,
     ) -> None:
         self._settings = settings
         self._segment = segment
@@ -82,11 +94,19 @@ class Composed:
         self._pools: dict[OriginSettings, Pool] = {}
         self._sources: list[Pool | DirectoryFetch] = []  # what has connections or threads
         self._fills: list[Fill] = []
+        self._geo = geo
         self._country = None if geo is None else geo.country
+        self._lists = lists or {}
         self._keys = Routes(settings.sites, self._key, cache_key)
         self._normalizer = Normalizer()
-        self._challenges: list[Gate] = [ChallengeGate(segment.cache)] if settings.acme else []
-        unknown = self._pipeline(self._challenges, _no_such_site)
+        self._first: list[Gate] = []  # of every request
+        if settings.trusted_proxies:
+            self._first.append(ClientAddressGate(settings.trusted_proxies, settings.client_address))
+        if settings.acme:
+            self._first.append(ChallengeGate(segment.cache))
+        if bans is not None:
+            self._first.append(BanGate(bans, self._error_page.refuse))
+        unknown = self._pipeline(self._first, _no_such_site)
         self.edge = Edge(self._normalizer, Routes(settings.sites, self._route, unknown).find, unknown)
 
     # What the loop calls
@@ -126,9 +146,9 @@ class Composed:
     def _route(self, route: RouteSettings) -> Pipeline:
         refuse = self._error_page.refuse
         codings = route.compression.codings
-        gates: list[Gate] = [*self._challenges]
+        gates: list[Gate] = [*self._first]
         if route.access is not None:
-            gates.append(AccessGate(route.access, refuse))
+            gates.append(self._access(route.access))
         gates += [RateLimitGate(limit, self._segment.buckets, refuse) for limit in route.rate_limits]
         gates += self._redirects(route)
         cache, key = self._segment.cache, self._key(route)
@@ -147,6 +167,16 @@ class Composed:
         )
         self._fills.append(fill)
         return self._pipeline(gates, fill, fill.refresh, _send_filters(route))
+
+    def _access(self, settings: AccessSettings) -> AccessGate:
+        networks = self._lists.get(settings)
+        return AccessGate(
+            settings,
+            read_networks(settings) if networks is None else networks,
+            self._error_page.refuse,
+            asn_of=None if self._geo is None else self._geo.asn,
+            country_of=self._country,
+        )
 
     def _redirects(self, route: RouteSettings) -> list[Gate]:
         gates: list[Gate] = []

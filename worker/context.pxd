@@ -3,13 +3,14 @@ from worker.message cimport Request
 cdef class Client:
     cdef public str address, listener, tls_version, tls_cipher
     cdef public int port
+    cdef public long long asn, bans_seen
     cdef public bytes bucket_key
     cdef public bint trusted
     cdef public object access, country
 
 cdef class Context:
     cdef public Request request
-    cdef public Client client
+    cdef public Client client, peer
     cdef public bytes request_id, key, origin_target, origin_host
     cdef public long long started_ns, now_ns, bytes_in, bytes_out, age_s, ttl_s, connect_ns, first_byte_ns
     cdef public double now_s

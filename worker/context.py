@@ -15,11 +15,14 @@ Inform = Callable[["Context", int, Fields], None]
 
 
 class Client:
-    """The downstream connection as the stages see it; one per connection, shared by its requests."""
+    """Who asks: the other end of a connection, or whom a trusted proxy there speaks for.
+
+    Shared by the requests it makes, and holds what the stages have learned of it.
+    """
 
     __slots__ = (
-        "access", "address", "bucket_key", "country", "listener", "port", "tls_cipher", "tls_version",
-        "trusted",
+        "access", "address", "asn", "bans_seen", "bucket_key", "country", "listener", "port", "tls_cipher",
+        "tls_version", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +42,8 @@ class Client:
         self.tls_cipher = tls_cipher
         self.trusted = False  # a configured proxy: its X-Forwarded-* are believed
         self.access: object = None  # the access gate's memo of its verdict for this address
+        self.bans_seen = -1  # the bans gate's memo: the version of the bans that does not name this address
+        self.asn = -1  # geo's memo of its autonomous system, 0 if nobody knows
         self.country: bytes | None = None  # geo's memo of where this address is, b"" if nobody knows
 
 
@@ -48,15 +53,16 @@ class Context:
     __slots__ = (
         "age_s", "block", "bytes_in", "bytes_out", "client", "collapsed", "connect_ns", "error",
         "first_byte_ns", "forward", "forwarded_status", "inform", "key", "not_storable", "now_ns", "now_s",
-        "origin", "origin_host", "origin_target", "outcome", "refresh", "request", "request_id", "retries",
-        "revalidate", "route", "started_ns", "status", "stored", "ttl_s",
+        "origin", "origin_host", "origin_target", "outcome", "peer", "refresh", "request", "request_id",
+        "retries", "revalidate", "route", "started_ns", "status", "stored", "ttl_s",
     )  # fmt: skip
 
     def __init__(
         self, request: Request, client: Client, request_id: bytes, now_ns: int, now_s: float
     ) -> None:
         self.request = request
-        self.client = client
+        self.peer = client  # the other end of the connection
+        self.client = client  # who asks: the peer, or whom it speaks for (the client address gate)
         self.request_id = request_id  # 32 lower-case hex digits
         # protocol
         self.started_ns = now_ns  # monotonic, when the head was complete

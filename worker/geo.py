@@ -55,16 +55,26 @@ class Database:
 
 
 class Geo:
-    """What the configured files tell of clients; each is looked up once per connection."""
+    """What the configured files tell of clients; each is looked up once per client."""
 
-    def __init__(self, countries: Database) -> None:
+    def __init__(self, countries: Database | None = None, systems: Database | None = None) -> None:
         self._countries = countries
+        self._systems = systems
 
     def country(self, client: Client) -> bytes:
-        """The ISO 3166-1 code of the country of the connection's address, b"DE"; b"" if nobody knows."""
+        """The ISO 3166-1 code of the country of the client's address, b"DE"; b"" if nobody knows."""
         known = client.country
         if known is None:
-            known = client.country = country_of(self._countries.record(client.address))
+            record = {} if self._countries is None else self._countries.record(client.address)
+            known = client.country = country_of(record)
+        return known
+
+    def asn(self, client: Client) -> int:
+        """The number of the autonomous system that the client's address belongs to; 0 if nobody knows."""
+        known = client.asn
+        if known < 0:
+            record = {} if self._systems is None else self._systems.record(client.address)
+            known = client.asn = asn_of(record)
         return known
 
 
@@ -73,3 +83,12 @@ def country_of(record: dict[str, object]) -> bytes:
     country = record.get("country")
     code = country.get("iso_code") if isinstance(country, dict) else record.get("country_code", country)
     return code.encode("ascii", "ignore").upper() if isinstance(code, str) else b""
+
+
+def asn_of(record: dict[str, object]) -> int:
+    """The number in a record: `autonomous_system_number` as MaxMind has it, `asn` elsewhere ("AS64500")."""
+    number = record.get("autonomous_system_number", record.get("asn"))
+    if isinstance(number, str):
+        digits = number.upper().removeprefix("AS")
+        return int(digits) if digits.isdecimal() else 0
+    return number if isinstance(number, int) and number > 0 else 0

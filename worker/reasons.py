@@ -68,6 +68,7 @@ class Block(StrEnum):
     """Which security stage refused a request, and why."""
 
     ACCESS = "access-list"
+    BAN = "ban"
     RATE = "rate-limit"
     WAF = "waf"
 

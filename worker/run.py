@@ -100,7 +100,9 @@ class Worker:
         start, loop = self.start, self.loop
         bound = tuple(listening.settings for listening in start.listening)  # with the ports that are ours
         settings = replace(start.settings, listeners=bound)
-        self.composed = Composed(settings, start.segment, self.spawn, start.geo)
+        self.composed = Composed(
+            settings, start.segment, self.spawn, geo=start.geo, lists=start.lists, bans=start.bans
+        )
         loop.add_signal_handler(signal.SIGTERM, self.stopping.set)
         loop.add_signal_handler(signal.SIGUSR2, self.hurried.set)
         loop.add_signal_handler(signal.SIGUSR1, self.reopen_log)

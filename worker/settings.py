@@ -197,10 +197,17 @@ class CompressionSettings:
 
 @dataclass(frozen=True, slots=True)
 class AccessSettings:
-    """Address lists: the most specific network decides, deny before allow; none: `default_allow`."""
+    """Who may ask. The most specific network decides, else the autonomous system, else the country, else
+    `default_allow`; deny before allow."""
 
     allow: tuple[Network, ...] = ()
     deny: tuple[Network, ...] = ()
+    allow_files: tuple[str, ...] = ()  # of one network a line
+    deny_files: tuple[str, ...] = ()
+    allow_asns: tuple[int, ...] = ()  # by GeoSettings.asn
+    deny_asns: tuple[int, ...] = ()
+    allow_countries: tuple[bytes, ...] = ()  # by GeoSettings.country, b"DE"
+    deny_countries: tuple[bytes, ...] = ()
     default_allow: bool = True
 
 
@@ -288,6 +295,7 @@ class GeoSettings:
     """Files in the MaxMind DB format that tell of addresses; "": none."""
 
     country: str = ""
+    asn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +307,7 @@ class WorkerSettings:
     limits: Limits = Limits()
     log: LogSettings = LogSettings()
     trusted_proxies: tuple[Network, ...] = ()
+    client_address: str = "x-forwarded-for"  # the field in which they name it, or "forwarded"
     name: str = "edgecluster"  # how we call ourselves in Via, Cache-Status and CDN-Loop
     drain_timeout_s: float = 30.0
     http2: bool = True  # on https listeners, for clients that offer it

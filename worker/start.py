@@ -6,12 +6,14 @@ Plain data and two calls, free of the stages, so that the supervisor's side can 
 import os
 import socket
 import ssl
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from shmcache.core import Segment
 from worker.geo import Geo
-from worker.settings import ListenerSettings, WorkerSettings
+from worker.networks import NetworkMap, SharedNetworks
+from worker.settings import AccessSettings, ListenerSettings, WorkerSettings
 
 
 class Exit(IntEnum):
@@ -43,6 +45,8 @@ class WorkerStart:
     ready: int  # write end of its readiness pipe
     core: int | None  # the core to stay on
     geo: Geo | None = None
+    lists: Mapping[AccessSettings, NetworkMap] = field(default_factory=dict)  # what the access lists hold
+    bans: SharedNetworks | None = None
 
 
 def tell_ready(pipe: int) -> None:

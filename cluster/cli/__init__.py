@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import rich_click as click
 
 from cluster.cli.about import version
+from cluster.cli.bans import ban, bans, unban
 from cluster.cli.caching import cache, purge
 from cluster.cli.certificates import cert
 from cluster.cli.checking import check
@@ -34,7 +35,7 @@ def edgecluster(context: click.RichContext) -> None:
         click.echo(context.get_help())
 
 
-for verb in (start, run_demo, check, reload, stop, status, purge, cache, cert, version):
+for verb in (start, run_demo, check, reload, stop, status, purge, cache, ban, unban, bans, cert, version):
     edgecluster.add_command(verb)
 
 

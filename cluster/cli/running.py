@@ -105,6 +105,8 @@ def report(cluster: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
     for group in stats["groups"]:
         lines += _group(group)
     lines += [f"certificate {certificate_line(one)}" for one in stats.get("certificates", ())]
+    if error := stats.get("address_files", {}).get("error"):
+        lines.append(f"access list {error}")
     return "\n".join(lines)
 
 

@@ -123,7 +123,7 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
     return WorkerSettings(
         listeners=tuple(config.listen),
         sites=tuple(
-            site_settings(site, index, origins, config.purge) for index, site in enumerate(config.sites)
+            site_settings(site, index, origins, config.purge, base) for index, site in enumerate(config.sites)
         ),
         limits=Limits(
             request_line_bytes=limits.request_line,
@@ -143,16 +143,20 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
         ),
         log=LogSettings(path, log.format),
         trusted_proxies=tuple(config.trusted_proxies),
+        client_address=config.client_address,
         name=config.name,
         drain_timeout_s=config.drain_timeout,
         http2=config.http2.tls,
         http2_plain=config.http2.plain,
         resolvers=tuple(config.resolvers),
-        geo=GeoSettings(str(absolute(config.geo.country, base)) if config.geo.country else ""),
+        geo=GeoSettings(
+            country=str(absolute(config.geo.country, base)) if config.geo.country else "",
+            asn=str(absolute(config.geo.asn, base)) if config.geo.asn else "",
+        ),
     )
 
 
-def site_settings(site: Site, index: int, origins: NamedOrigins, purge: Purge) -> SiteSettings:
+def site_settings(site: Site, index: int, origins: NamedOrigins, purge: Purge, base: Path) -> SiteSettings:
     """A site's routes, and one for "/" when the site's own origin takes what they leave."""
     hosts = () if "*" in site.hosts else tuple(in_host_field(host) for host in site.hosts)
     name = site_name(site, index)
@@ -163,7 +167,7 @@ def site_settings(site: Site, index: int, origins: NamedOrigins, purge: Purge) -
     return SiteSettings(
         name,
         hosts,
-        tuple(replace(route_settings(route, site, name, origins), purgers=purgers) for route in routes),
+        tuple(replace(route_settings(route, site, name, origins, base), purgers=purgers) for route in routes),
     )
 
 
@@ -186,7 +190,9 @@ def in_host_field(host: str) -> bytes:
     return f"[{host}]".encode() if ":" in host else host.encode()
 
 
-def route_settings(route: Route, site: Site, site_name: str, origins: NamedOrigins) -> RouteSettings:
+def route_settings(
+    route: Route, site: Site, site_name: str, origins: NamedOrigins, base: Path
+) -> RouteSettings:
     """What the route says, and for what it leaves out, what its site says."""
     name = route_name(route, site_name)
     origin, group_name = (route.origin, name) if route.origin is not None else (site.origin, site_name)
@@ -205,7 +211,7 @@ def route_settings(route: Route, site: Site, site_name: str, origins: NamedOrigi
         origin=origins.settings(origin, group_name),
         cache=cache_settings(chosen("cache").cache or Cache()),
         compression=compression_settings(chosen("compression").compression or Compression()),
-        access=access_settings(access) if access else None,
+        access=access_settings(access, base) if access else None,
         rate_limits=tuple(rate_limit_settings(limit) for limit in limits or ()),
         rewrite=rewrite_settings(rewrite) if rewrite else None,
         redirects=tuple(redirect_settings(redirect) for redirect in chosen("redirects").redirects or ()),
@@ -265,10 +271,22 @@ def compression_settings(compression: Compression) -> CompressionSettings:
     return CompressionSettings(tuple(compression.codings), compression.min_size, compression.quality)
 
 
-def access_settings(access: Access) -> AccessSettings:
+def access_settings(access: Access, base: Path) -> AccessSettings:
     """The lists, and an explicit answer for everyone else: an allow list alone means nobody else."""
-    default = access.default or ("deny" if access.allow and not access.deny else "allow")
-    return AccessSettings(tuple(access.allow), tuple(access.deny), default == "allow")
+    allows = access.allow or access.allow_files or access.allow_asns or access.allow_countries
+    denies = access.deny or access.deny_files or access.deny_asns or access.deny_countries
+    default = access.default or ("deny" if allows and not denies else "allow")
+    return AccessSettings(
+        tuple(access.allow),
+        tuple(access.deny),
+        allow_files=tuple(str(absolute(path, base)) for path in access.allow_files),
+        deny_files=tuple(str(absolute(path, base)) for path in access.deny_files),
+        allow_asns=tuple(access.allow_asns),
+        deny_asns=tuple(access.deny_asns),
+        allow_countries=tuple(code.encode() for code in access.allow_countries),
+        deny_countries=tuple(code.encode() for code in access.deny_countries),
+        default_allow=default == "allow",
+    )
 
 
 def rate_limit_settings(limit: RateLimit) -> RateLimitSettings:

@@ -16,6 +16,7 @@ from pathlib import Path
 from cluster.certificates import covers, read_pair
 from cluster.config.units import show_size
 from cluster.errors import BootError
+from cluster.lists import access_lists
 from cluster.lock import running_pid
 from cluster.segment import left_bytes, too_large_objects
 from cluster.settings import CertificateSettings, ClusterSettings
@@ -23,6 +24,7 @@ from cluster.sockets import Sockets
 from worker.geo import Database, GeoError
 from worker.origin.resolve import ResolveError, Resolver, is_numeric
 from worker.origin.tls import TlsFileError, load_contexts
+from worker.security.lists import ListError, read_networks
 from worker.settings import DirectorySettings
 
 SHM = Path("/dev/shm")
@@ -51,6 +53,7 @@ def findings(settings: ClusterSettings) -> Iterator[Finding]:
         yield Finding("warning", "cache memory", words)
     yield access_log(settings)
     yield from geo(settings)
+    yield from access_files(settings)
     yield from origins(settings)
 
 
@@ -205,16 +208,28 @@ def _as_worker(settings: ClusterSettings) -> Iterator[str]:
 
 def geo(settings: ClusterSettings) -> Iterator[Finding]:
     """The files that tell where clients are."""
-    path = settings.worker.geo.country
-    if not path:
-        return
-    try:
-        database = Database(path)
-    except GeoError as error:
-        yield Finding("error", "geo", str(error))
-    else:
-        built = datetime.fromtimestamp(database.built_s, UTC)
-        yield Finding("ok", "geo", f"{path}: {database.title} of {built:%Y-%m-%d}")
+    for path in filter(None, (settings.worker.geo.country, settings.worker.geo.asn)):
+        try:
+            database = Database(path)
+        except GeoError as error:
+            yield Finding("error", "geo", str(error))
+        else:
+            built = datetime.fromtimestamp(database.built_s, UTC)
+            yield Finding("ok", "geo", f"{path}: {database.title} of {built:%Y-%m-%d}")
+
+
+def access_files(settings: ClusterSettings) -> Iterator[Finding]:
+    """The access lists that lie in files."""
+    for access in access_lists(settings.worker):
+        paths = ", ".join((*access.allow_files, *access.deny_files))
+        if not paths:
+            continue
+        try:
+            networks = read_networks(access)
+        except ListError as error:
+            yield Finding("error", "access list", str(error))
+        else:
+            yield Finding("ok", "access list", f"{paths}: {networks.count:,} networks")
 
 
 def origins(settings: ClusterSettings) -> Iterator[Finding]:

@@ -12,9 +12,11 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from cluster.config.origins import Origin
 from cluster.config.rewriting import Headers, Hsts, Redirect, Rewrite
 from cluster.config.values import (
+    Asn,
     Block,
     CacheSize,
     Count,
+    Country,
     DirectoryUrl,
     Duration,
     Expects,
@@ -126,7 +128,11 @@ class GeoSection(Section):
     """Files in the MaxMind DB format (.mmdb) that tell of addresses."""
 
     country: Annotated[FilePath | None, Expects("the path of a .mmdb file")] = Field(
-        default=None, description="File that tells the countries of addresses; read again at every reload."
+        default=None, description="File that tells the countries of addresses; read again when it changes."
+    )
+    asn: Annotated[FilePath | None, Expects("the path of a .mmdb file")] = Field(
+        default=None,
+        description="File that tells the autonomous systems of addresses; read again when it changes.",
     )
 
 
@@ -319,10 +325,24 @@ class Compression(Section):
 
 
 class Access(Section):
-    """Who may ask. The most specific network decides; of two equal ones, deny wins."""
+    """Who may ask. The most specific network decides; of two equal ones, deny wins. Where no network does,
+    the autonomous system decides, then the country."""
 
     allow: Many[Block] = Field(default=[], description="Networks that may.")
     deny: Many[Block] = Field(default=[], description="Networks that may not; they get 403.")
+    allow_files: Many[FilePath] = Field(
+        default=[],
+        description="Files of networks that may, one a line; read again when they change.",
+    )
+    deny_files: Many[FilePath] = Field(default=[], description="Files of networks that may not.")
+    allow_asns: Many[Asn] = Field(
+        default=[], description="Autonomous systems that may (by the file 'geo.asn')."
+    )
+    deny_asns: Many[Asn] = Field(default=[], description="Autonomous systems that may not.")
+    allow_countries: Many[Country] = Field(
+        default=[], description="Countries that may (by the file 'geo.country')."
+    )
+    deny_countries: Many[Country] = Field(default=[], description="Countries that may not.")
     default: Annotated[Literal["allow", "deny"] | None, Expects("allow or deny")] = Field(
         default=None, description="Everyone else; when not given: deny beside an allow list, else allow."
     )
@@ -435,6 +455,12 @@ class Config(Section):
     log: Log = Field(default=Log(), description="The access log.")
     trusted_proxies: Many[Block] = Field(
         default=[], description="Networks whose X-Forwarded-* and Forwarded fields are believed."
+    )
+    client_address: Annotated[
+        Literal["x-forwarded-for", "forwarded"], Expects("x-forwarded-for or forwarded")
+    ] = Field(
+        default="x-forwarded-for",
+        description="The field in which trusted proxies name the client, for lists, limits and the log.",
     )
     purge: Purge = Field(default=Purge(), description="Who may send PURGE requests; nobody when not given.")
     geo: GeoSection = Field(default=GeoSection(), description="Where addresses are.")

@@ -112,9 +112,17 @@ def access_is_decided(config: Config) -> Broken:
     """With both lists given, nobody but the user knows what everyone else may."""
     for location, rules in _all_rules(config):
         access: Access | None = rules.access
-        if access is not None and access.allow and access.deny and access.default is None:
+        if access is not None and access.default is None and _allows(access) and _denies(access):
             others = "say what everyone else may with 'default: allow' or 'default: deny'"
             yield (*location, "access"), f"both 'allow' and 'deny' are given: {others}"
+
+
+def _allows(access: Access) -> bool:
+    return bool(access.allow or access.allow_files or access.allow_asns or access.allow_countries)
+
+
+def _denies(access: Access) -> bool:
+    return bool(access.deny or access.deny_files or access.deny_asns or access.deny_countries)
 
 
 def limits_agree(config: Config) -> Broken:
@@ -141,16 +149,18 @@ def a_kept_cache_is_used(config: Config) -> Broken:
 
 
 def countries_are_known(config: Config) -> Broken:
-    """Who tells countries apart needs the file that knows them."""
-    if config.geo.country is not None:
-        return
+    """Who tells countries or autonomous systems apart needs the file that knows them."""
     for location, rules in _all_rules(config):
-        if rules.cache is not None and rules.cache.key.country:
-            where = *location, "cache", "key", "country"
-            yield (
-                where,
-                "nobody knows the countries of addresses: name a .mmdb file as 'geo: {country: FILE}'",
-            )
+        access = rules.access
+        if config.geo.country is None:
+            unknown = "nobody knows the countries of addresses: name a .mmdb file as 'geo: {country: FILE}'"
+            if rules.cache is not None and rules.cache.key.country:
+                yield (*location, "cache", "key", "country"), unknown
+            if access is not None and (access.allow_countries or access.deny_countries):
+                yield (*location, "access"), unknown
+        if config.geo.asn is None and access is not None and (access.allow_asns or access.deny_asns):
+            message = "nobody knows the systems of addresses: name a .mmdb file as 'geo: {asn: FILE}'"
+            yield (*location, "access"), message
 
 
 def https_is_spoken(config: Config) -> Broken:

@@ -89,6 +89,23 @@ def network(value: object) -> Network:
     raise ValueError(f"has bits set to the right of its mask; did you mean '{wider}'?")
 
 
+def asn(value: object) -> int:
+    """The number of an autonomous system (RFC 6793): 64500, "64500" or "AS64500"."""
+    text = str(value).upper().removeprefix("AS") if type(value) in (int, str) else ""
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 1 << 32):
+        raise ValueError("not the number of an autonomous system")
+    return int(text)
+
+
+def country(value: object) -> str:
+    """A code of two letters (ISO 3166-1), in upper case."""
+    if value is False:  # how YAML reads Norway
+        raise ValueError("that is what YAML makes of NO: write it in quotes, 'NO'")
+    if not (isinstance(value, str) and len(value) == 2 and value.isascii() and value.isalpha()):
+        raise ValueError("not a code of two letters")
+    return value.upper()
+
+
 def listener(value: object) -> ListenerSettings:
     """'http://127.0.0.1:8080', 'https://[::]:443', 'http://*:80' (every IPv4 address), 'http://localhost:80'.
 

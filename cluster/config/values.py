@@ -120,6 +120,14 @@ Block = Annotated[
     Any, BeforeValidator(units.network),
     Expects("an address or CIDR block such as 192.0.2.0/24 or 2001:db8::/32"), text_schema("192.0.2.0/24"),
 ]  # fmt: skip
+Asn = Annotated[
+    int, BeforeValidator(units.asn),
+    Expects("the number of an autonomous system such as 64500 or AS64500"), text_schema("AS64500"),
+]  # fmt: skip
+Country = Annotated[
+    str, BeforeValidator(units.country),
+    Expects("the code of a country (ISO 3166-1) such as DE"), text_schema("DE"),
+]  # fmt: skip
 HostName = Annotated[
     str, BeforeValidator(units.host_name),
     Expects("a host name such as example.org"), text_schema("example.org"),

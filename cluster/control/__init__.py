@@ -36,7 +36,7 @@ def run(start: ControlStart) -> int:
 async def _serve(start: ControlStart) -> int:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    edge = Edge(start.segment, start.supervisor_socket, start.settings)
+    edge = Edge(start.segment, start.supervisor_socket, start.settings, start.bans)
     try:
         listening = private_socket(start.admin_socket)
     except OSError as error:
@@ -46,6 +46,8 @@ async def _serve(start: ControlStart) -> int:
     beating = asyncio.create_task(_beat(start))
     probing = asyncio.create_task(Prober(edge.origins.groups, start.settings.worker.resolvers).run())
     certifying = asyncio.create_task(edge.certificates.run())
+    banning = asyncio.create_task(edge.bans.run())
+    watching = asyncio.create_task(edge.address_files.run())
     runners: list[web.AppRunner] = []
     try:
         runners.append(await _open(admin_application(edge), listening))
@@ -54,11 +56,10 @@ async def _serve(start: ControlStart) -> int:
         tell_ready(start.ready)
         await ended.wait()
     finally:
-        beating.cancel()
-        probing.cancel()
-        certifying.cancel()
+        for task in (beating, probing, certifying, banning, watching):
+            task.cancel()
         await asyncio.gather(*(runner.cleanup() for runner in runners))
-        await asyncio.wait([probing, certifying])
+        await asyncio.wait([probing, certifying, banning, watching])
         _remove(start.admin_socket, mine)
     return Exit.DRAINED
 

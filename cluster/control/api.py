@@ -1,8 +1,10 @@
 """The admin API: everything over the Unix socket, numbers and probes alone over the loopback address."""
 
 import json
+import math
 from collections.abc import Awaitable, Callable
-from typing import Any
+from dataclasses import asdict
+from typing import Any, ParamSpec, TypeGuard, TypeVar
 
 from aiohttp import web
 
@@ -10,6 +12,9 @@ from cluster import wire
 from cluster.control.edge import Edge
 from shmcache.core import SegmentError
 from worker.observe.exposition import CONTENT_TYPE
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 EDGE: web.AppKey[Edge] = web.AppKey("edge", Edge)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -27,6 +32,9 @@ def admin_application(edge: Edge) -> web.Application:
     app.router.add_get("/cache/stats", cache_stats)
     app.router.add_get("/cache/entries", cache_entries)
     app.router.add_get("/cache/entry", cache_entry)
+    app.router.add_get("/bans", bans)
+    app.router.add_post("/ban", ban)
+    app.router.add_post("/unban", unban)
     app.router.add_post("/reload", reload)
     app.router.add_get("/certificates", certificates)
     app.router.add_post("/certificates/renew", renew)
@@ -146,6 +154,60 @@ async def cache_entry(request: web.Request) -> web.Response:
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"cannot show: {error}") from None
     return web.json_response({"ok": True, **found})
+
+
+BAN_EXPECTED = (
+    'expected "networks": a list of addresses or networks; beside it perhaps "seconds": a number, '
+    '"reason": a text'
+)
+
+
+async def bans(request: web.Request) -> web.Response:
+    """Those in force."""
+    return web.json_response({"ok": True, "bans": [asdict(one) for one in request.app[EDGE].bans.report()]})
+
+
+async def ban(request: web.Request) -> web.Response:
+    """`{"networks": [...], "seconds": N or null, "reason": TEXT}`: shut them out, until one cannot be."""
+    wanted = await _json_object(request)
+    networks, seconds, reason = wanted.get("networks"), wanted.get("seconds"), wanted.get("reason", "")
+    is_span = seconds is None or (type(seconds) in (int, float) and 0 < seconds < math.inf)
+    if not _are_texts(networks) or not is_span or not isinstance(reason, str):
+        raise web.HTTPBadRequest(text=BAN_EXPECTED)
+    edge = request.app[EDGE]
+    done = [_said(edge.bans.ban, network, seconds, reason) for network in networks]
+    return web.json_response({"ok": True, "bans": [asdict(one) for one in done]})
+
+
+async def unban(request: web.Request) -> web.Response:
+    """`{"networks": [...]}`: lift their bans; "lifted" tells of each whether there was one."""
+    networks = (await _json_object(request)).get("networks")
+    if not _are_texts(networks):
+        raise web.HTTPBadRequest(text=BAN_EXPECTED)
+    lift = request.app[EDGE].bans.lift
+    return web.json_response({"ok": True, "lifted": {network: _said(lift, network) for network in networks}})
+
+
+async def _json_object(request: web.Request) -> dict[str, Any]:
+    try:
+        wanted: Any = await request.json()
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        wanted = None
+    return wanted if isinstance(wanted, dict) else {}
+
+
+def _are_texts(given: object) -> TypeGuard[list[str]]:
+    return isinstance(given, list) and bool(given) and all(isinstance(one, str) for one in given)
+
+
+def _said(verb: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """What a verb of the bans returns; its complaints as answers."""
+    try:
+        return verb(*given, **named)
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+    except OSError as error:
+        raise web.HTTPServiceUnavailable(text=f"cannot keep the bans on disk: {error.strerror}") from None
 
 
 async def reload(request: web.Request) -> web.Response:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cluster import wire
+from cluster.control.address_files import AddressFiles
+from cluster.control.bans import Bans
 from cluster.control.certificates import Certificates
 from cluster.control.origins import Origins
 from cluster.control.stored import listed, of_url
@@ -19,6 +21,7 @@ from worker.cache.key import KeyMaker, cache_key, key_maker
 from worker.cache.purge import Purge, Purged
 from worker.errors import EdgeError
 from worker.message import Request
+from worker.networks import SharedNetworks
 from worker.observe.counters import STALL_MAX_US
 from worker.observe.metrics import prometheus, summary
 from worker.observe.purges import Purges
@@ -36,7 +39,9 @@ RELOAD_S = 300.0  # a new generation has to start, or to fail at it
 class Edge:
     """Everything the API is about."""
 
-    def __init__(self, segment: Segment, supervisor_socket: Path, settings: ClusterSettings) -> None:
+    def __init__(
+        self, segment: Segment, supervisor_socket: Path, settings: ClusterSettings, bans: SharedNetworks
+    ) -> None:
         sites = settings.worker.sites
         self.segment = segment
         self.supervisor_socket = supervisor_socket
@@ -44,6 +49,8 @@ class Edge:
         self.note_purge = Purges(segment.statistics)
         self.origins = Origins(segment.scoreboard, sites)
         self.certificates = Certificates(settings, segment.cache, self.renew)
+        self.bans = Bans(bans, settings.state_dir / "bans.json")
+        self.address_files = AddressFiles(settings.worker, self.refresh)
         # Keys and spellings as the workers make them.
         self.purge = Purge(segment.cache, self._key_of, Normalizer())
 
@@ -61,6 +68,12 @@ class Edge:
         if not answer.get("ok"):
             raise wire.WireError(str(answer.get("error")))
 
+    async def refresh(self) -> None:
+        """Have the access lists on disk served, by the configuration in force. Raises wire.WireError."""
+        answer = await self._ask("refresh", RELOAD_S)
+        if not answer.get("ok"):
+            raise wire.WireError(str(answer.get("error")))
+
     def stats(self) -> dict[str, Any]:
         """Totals over all workers, living and gone, what the cache holds, and how the origins are."""
         return {
@@ -68,6 +81,7 @@ class Edge:
             "cache": self.segment.occupancy(),
             "groups": self.origins.report(),
             "certificates": self.certificates.report(),
+            "address_files": {"error": self.address_files.error},
         }
 
     def cache_stats(self) -> dict[str, Any]:

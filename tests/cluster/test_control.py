@@ -29,6 +29,7 @@ from worker.cache.key import cache_key, request_of_url
 from worker.cache.negotiation import Negotiation
 from worker.cache.store import Arrival, Plan, Store
 from worker.context import Context
+from worker.networks import SharedNetworks
 from worker.observe.counters import BYTES_OUT
 from worker.settings import CacheSettings
 
@@ -130,6 +131,7 @@ def control(tmp_path: Path) -> Iterator[Control]:
                 admin_socket(tmp_path),
                 listening,
                 ready,
+                SharedNetworks(16),
             )
             return run(start)
 
@@ -316,7 +318,10 @@ class TestLife:
         settings = load(None, Flags(to="http://127.0.0.1:9", state_dir=str(tmp_path)))
         path = tmp_path / "missing/admin.sock"
         pid, pipe = fork(
-            lambda ready: run(ControlStart(settings, segment, MEMBER, path, path, None, ready)), close=()
+            lambda ready: run(
+                ControlStart(settings, segment, MEMBER, path, path, None, ready, SharedNetworks(16))
+            ),
+            close=(),
         )
         os.set_blocking(pipe, True)
         _, status = os.waitpid(pid, 0)

@@ -29,7 +29,7 @@ class ConfiguredEdge:
 
     def __init__(self, cluster: Cluster, directory: Path) -> None:
         self.cluster = cluster
-        self._directory = directory
+        self.directory = directory
 
     def ask(self, path: str, *fields: str, method: str = "GET") -> Answer:
         """One request with these field lines."""
@@ -40,7 +40,7 @@ class ConfiguredEdge:
 
     def reload(self, text: str) -> None:
         """Serve by another configuration."""
-        self.cluster.reload(_settings(self._directory, text))
+        self.cluster.reload(_settings(self.directory, text))
 
 
 @contextmanager

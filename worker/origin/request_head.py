@@ -71,7 +71,7 @@ class RequestHead:
             return self._build(ctx, method, body, extra, drop)
         if mask & CONNECTION:
             drop += connection_options(fields)
-        by = (ctx.client.address, request.scheme, request.host, request.version, ctx.origin_host)
+        by = (ctx.peer.address, request.scheme, request.host, request.version, ctx.origin_host)
         known = self.known.get(by)
         if known is None:
             if len(self.known) >= _KNOWN:  # clients choose these values: bound them
@@ -91,7 +91,7 @@ class RequestHead:
 
     def _is_plain(self, ctx: Context, mask: int) -> bool:
         """Is the head the client's fields as they are, and lines the same for all its requests?"""
-        if mask & (TE | CDN_LOOP) or (mask & FORWARDED and ctx.client.trusted):
+        if mask & (TE | CDN_LOOP) or (mask & FORWARDED and ctx.peer.trusted):
             return False
         return not mask & COOKIE or ctx.request.version not in _MANY_COOKIES
 
@@ -109,13 +109,13 @@ class RequestHead:
     ) -> bytes:
         """`build` for any request."""
         request = ctx.request
-        client = ctx.client
+        peer = ctx.peer
         fields = request.fields
         mask = fields.mask
-        if client.trusted and mask & FORWARDED:
-            about_client = _next_hop(client.address, request)
+        if peer.trusted and mask & FORWARDED:
+            about_client = _next_hop(peer.address, ctx.client.address, request)
         else:
-            about_client = _first_hop(client.address, request.scheme, request.host)
+            about_client = _first_hop(peer.address, request.scheme, request.host)
         if mask & CDN_LOOP:
             path_taken = self._path_taken(fields, request.version)
         else:
@@ -162,8 +162,8 @@ def _first_hop(address: str, scheme: bytes, host: bytes) -> bytes:
     return _ABOUT_CLIENT_LINES % (plain, plain, scheme, host, _forwarded(address, scheme, host))
 
 
-def _next_hop(address: str, request: Request) -> bytes:
-    """What a trusted proxy said about its client, with the proxy itself added."""
+def _next_hop(address: str, client: str, request: Request) -> bytes:
+    """What the trusted proxy at `address` said about its client, with the proxy itself added."""
     fields = request.fields
     plain = address.encode("ascii")
     path = fields.joined(b"x-forwarded-for")
@@ -171,7 +171,7 @@ def _next_hop(address: str, request: Request) -> bytes:
     element = _forwarded(address, request.scheme, request.host)
     return _ABOUT_CLIENT_LINES % (
         b"%b, %b" % (path, plain) if path else plain,
-        fields.get(b"x-real-ip") or plain,
+        client.encode("ascii"),
         fields.get(b"x-forwarded-proto") or request.scheme,
         fields.get(b"x-forwarded-host") or request.host,
         b"%b, %b" % (elements, element) if elements else element,

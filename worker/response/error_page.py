@@ -48,6 +48,7 @@ _WHAT = {
 }
 _REFUSED = {
     Block.ACCESS: "This site does not serve your network address.",
+    Block.BAN: "This site does not serve your network address for now.",
     Block.RATE: "Too many requests came from your network in a short time.",
     Block.WAF: "The request looks like an attack and was not passed on.",
 }
@@ -58,6 +59,7 @@ _TODO = {
 }
 _TODO_REFUSED = {
     Block.ACCESS: "If you think this is a mistake, tell the site's owner the request id.",
+    Block.BAN: "If you think this is a mistake, tell the site's owner the request id.",
     Block.RATE: "Please slow down and try again later.",
     Block.WAF: "If you think this is a mistake, tell the site's owner the request id.",
 }

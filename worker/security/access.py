@@ -1,39 +1,54 @@
 """The access list: which client addresses a route serves.
 
-Knows addresses and networks; what a refusal looks like is the `refuse` it is given.
+Knows addresses, networks, countries and autonomous systems; what a refusal looks like is the `refuse` it is
+given.
 """
 
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
 
-import radix
-
-from worker.context import Context
+from worker.context import Client, Context
 from worker.message import Response
+from worker.networks import NetworkMap
 from worker.reasons import Block
+from worker.security.address import packed_address
+from worker.security.lists import ALLOW, DENY
 from worker.settings import AccessSettings
 
 Refuse = Callable[[Context, int, Block], Response]
+AsnOf = Callable[[Client], int]
+CountryOf = Callable[[Client], bytes]
 
 
 class AccessGate:
     """Answers 403 to clients the access list denies.
 
-    The most specific network that holds the address decides; of an equal allow and deny the deny;
-    without any, `default_allow`. The verdict is remembered on the connection, so every request after the
-    first costs one comparison. A connection that alternates between routes with different lists is
-    looked up again at each change.
+    The most specific network that holds the address decides; of an equal allow and deny the deny. Without
+    any, its autonomous system decides if that is listed, then its country, then `default_allow`; deny before
+    allow. The verdict is remembered on the client, so every request after the first costs one comparison. A
+    connection that alternates between routes with different lists is looked up again at each change.
     """
 
-    def __init__(self, settings: AccessSettings, refuse: Refuse) -> None:
+    def __init__(
+        self,
+        settings: AccessSettings,
+        networks: NetworkMap,
+        refuse: Refuse,
+        *,
+        asn_of: AsnOf | None = None,
+        country_of: CountryOf | None = None,
+    ) -> None:
+        """`networks`: what `lists.read_networks` has read of the settings. Without `asn_of` and `country_of`
+        nobody knows of what they tell."""
         self._refuse = refuse
+        self._networks = networks
         self._default_allow = settings.default_allow
         self._denied = object()  # what `client.access` holds when this very gate denied the client
-        self._networks = radix.Radix()
-        for network in settings.allow:
-            self._networks.add(str(network)).data["allow"] = True
-        for network in settings.deny:  # after the allows: an equal one is overwritten
-            self._networks.add(str(network)).data["allow"] = False
+        self._asns = dict.fromkeys(settings.allow_asns, True) | dict.fromkeys(settings.deny_asns, False)
+        self._countries = dict.fromkeys(settings.allow_countries, True) | dict.fromkeys(
+            settings.deny_countries, False
+        )
+        self._asn_of = asn_of if self._asns else None
+        self._country_of = country_of if self._countries else None
 
     def __call__(self, ctx: Context) -> Response | None:
         client = ctx.client
@@ -41,20 +56,27 @@ class AccessGate:
         if verdict is self:
             return None
         if verdict is not self._denied:
-            if self.is_allowed(client.address):
+            if self.is_allowed(client):
                 client.access = self
                 return None
             client.access = self._denied
         return self._refuse(ctx, 403, Block.ACCESS)
 
-    def is_allowed(self, address: str) -> bool:
-        """Whether the list lets this address in.
+    def is_allowed(self, client: Client) -> bool:
+        """Whether the list lets this client in.
 
         An IPv4 client on an IPv6 socket (::ffff:192.0.2.1) is the IPv4 address it is; a zone (%eth0) is
-        not looked at. Raises ValueError when `address` is none.
+        not looked at. Raises ValueError when its address is none.
         """
-        parsed = ip_address(address)
-        if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
-            parsed = parsed.ipv4_mapped
-        node = self._networks.search_best(packed=parsed.packed)
-        return self._default_allow if node is None else bool(node.data["allow"])
+        found = self._networks.find(packed_address(client.address))
+        if found:
+            return found == ALLOW
+        allowed = None
+        if self._asn_of is not None:
+            allowed = self._asns.get(self._asn_of(client))
+        if allowed is None and self._country_of is not None:
+            allowed = self._countries.get(self._country_of(client))
+        return self._default_allow if allowed is None else allowed
+
+
+assert DENY > ALLOW, "the larger value of two equal networks holds"

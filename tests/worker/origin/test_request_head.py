@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.origin_client import Upload, context
+from worker.context import Client
 from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.origin.request_head import RequestHead
@@ -105,7 +106,9 @@ def test_what_a_stranger_says_about_the_client_is_replaced():
 
 
 def test_what_a_trusted_proxy_says_about_the_client_is_kept_and_extended():
-    _, sent = built(context(fields=FORGED, trusted=True))
+    ctx = context(fields=FORGED, trusted=True)
+    ctx.client = Client("203.0.113.1", 0, b"\xcb\0q\1", "http://127.0.0.1:8080")
+    _, sent = built(ctx)
     assert sent[b"x-forwarded-for"] == b"203.0.113.1, 192.0.2.7"
     assert sent[b"x-real-ip"] == b"203.0.113.1"
     assert sent[b"x-forwarded-proto"] == b"https"

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,7 @@ from tests.support.contexts import make_context
 from worker.reasons import Block
 from worker.response.error_page import ErrorPage
 from worker.security.access import AccessGate
+from worker.security.lists import ListError, read_networks
 from worker.settings import AccessSettings, Network
 
 refuse = ErrorPage("edge").refuse
@@ -19,7 +22,8 @@ def networks(texts: Sequence[str]) -> tuple[Network, ...]:
 
 
 def gate(*, allow: Sequence[str] = (), deny: Sequence[str] = (), default: bool = True) -> AccessGate:
-    return AccessGate(AccessSettings(networks(allow), networks(deny), default), refuse)
+    settings = AccessSettings(networks(allow), networks(deny), default_allow=default)
+    return AccessGate(settings, read_networks(settings), refuse)
 
 
 def is_served(access: AccessGate, address: str) -> bool:
@@ -95,3 +99,75 @@ def test_gates_of_two_routes_do_not_believe_each_others_memo() -> None:
 def test_what_is_no_address_is_an_error_and_never_let_in() -> None:
     with pytest.raises(ValueError, match="does not appear to be"):
         gate()(make_context(address="nonsense"))
+
+
+ASNS = {"198.51.100.1": 64500, "198.51.100.2": 64501, "203.0.113.1": 64500}
+COUNTRIES = {"198.51.100.1": b"DE", "198.51.100.2": b"DE", "203.0.113.1": b"FR"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "address", "served"),
+    [
+        pytest.param({"deny_countries": (b"DE",)}, "198.51.100.1", False, id="country-denied"),
+        pytest.param({"deny_countries": (b"DE",)}, "203.0.113.1", True, id="another-country"),
+        pytest.param({"deny_countries": (b"DE",)}, "192.0.2.1", True, id="country-unknown"),
+        pytest.param(
+            {"allow_countries": (b"DE",), "default_allow": False}, "198.51.100.1", True, id="country-allowed"
+        ),
+        pytest.param(
+            {"allow_countries": (b"DE",), "default_allow": False}, "192.0.2.1", False, id="nobody-knows-where"
+        ),
+        pytest.param({"deny_asns": (64500,)}, "203.0.113.1", False, id="system-denied"),
+        pytest.param(
+            {"deny_countries": (b"DE",), "allow_asns": (64501,)},
+            "198.51.100.2",
+            True,
+            id="system-over-country",
+        ),
+        pytest.param(
+            {"deny_asns": (64500,), "allow": ("198.51.100.0/24",)},
+            "198.51.100.1",
+            True,
+            id="network-over-system",
+        ),
+        pytest.param(
+            {"deny_asns": (64500,), "allow_asns": (64500,)}, "203.0.113.1", False, id="deny-over-allow"
+        ),
+    ],
+)
+def test_networks_then_systems_then_countries_decide(
+    settings: dict[str, Any], address: str, served: bool
+) -> None:
+    if "allow" in settings:
+        settings = {**settings, "allow": networks(settings["allow"])}
+    access = AccessSettings(**settings)
+    asked = AccessGate(
+        access,
+        read_networks(access),
+        refuse,
+        asn_of=lambda client: ASNS.get(client.address, 0),
+        country_of=lambda client: COUNTRIES.get(client.address, b""),
+    )
+    assert is_served(asked, address) is served
+
+
+def test_files_of_networks_count_as_those_in_the_settings(tmp_path: Path) -> None:
+    allowed, denied = tmp_path / "allowed.txt", tmp_path / "denied.txt"
+    allowed.write_text("192.0.2.7 # a friend\n")
+    denied.write_text("; drop list\n192.0.2.0/24 ; SBL1\n2001:db8::/32\n")
+    access = AccessSettings(allow_files=(str(allowed),), deny_files=(str(denied),))
+    found = read_networks(access)
+    asked = AccessGate(access, found, refuse)
+    served = [is_served(asked, one) for one in ("192.0.2.7", "192.0.2.8", "2001:db8::1", "198.51.100.1")]
+    assert served == [True, False, False, True]
+
+
+def test_a_file_that_cannot_be_used_is_told_with_the_line_at_fault(tmp_path: Path) -> None:
+    denied = tmp_path / "denied.txt"
+    denied.write_text("192.0.2.0/24\n192.0.2.1/24\n")
+    with pytest.raises(
+        ListError, match=r"denied\.txt:2: the address has bits.*'192\.0\.2\.1/24'; expected one"
+    ):
+        read_networks(AccessSettings(deny_files=(str(denied),)))
+    with pytest.raises(ListError, match=r"cannot read .*missing: No such file"):
+        read_networks(AccessSettings(deny_files=(str(tmp_path / "missing"),)))
