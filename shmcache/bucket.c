@@ -51,3 +51,21 @@ int64_t bucket_take(const struct bucket_table *table, uint64_t hash, uint64_t no
         }
     }
 }
+
+int64_t bucket_peek(const struct bucket_table *table, uint64_t hash, uint64_t now_ns, uint64_t interval_ns,
+                    uint64_t burst, uint64_t cost)
+{
+    struct rate_cell *set = cell_set(table->region, table->cells, hash);
+    uint64_t spent_ns = span_ns(cost, interval_ns);
+    uint64_t limit_ns = span_ns(burst, interval_ns);
+    struct rate_cell seen;
+    struct rate_cell *cell;
+
+    hash = cell_hash(hash);
+    do
+        cell = cell_find(set, hash, &seen);
+    while (!cell_stood(cell, seen));
+    if (seen.hash != hash || seen.value + spent_ns <= now_ns + limit_ns)
+        return 0;
+    return (int64_t)(seen.value + spent_ns - now_ns - limit_ns);
+}

@@ -43,4 +43,8 @@ void bucket_settle(void *region, size_t cells, uint64_t now_ns);
 int64_t bucket_take(const struct bucket_table *table, uint64_t hash, uint64_t now_ns, uint64_t interval_ns,
                     uint64_t burst, uint64_t cost);
 
+/* What bucket_take would say of a key that has a cell, without taking anything; 0 of one that has none. */
+int64_t bucket_peek(const struct bucket_table *table, uint64_t hash, uint64_t now_ns, uint64_t interval_ns,
+                    uint64_t burst, uint64_t cost);
+
 #endif

@@ -138,6 +138,8 @@ cdef extern from "bucket.h" nogil:
         size_t cells
     int64_t bucket_take(const bucket_table *table, uint64_t hash, uint64_t now_ns, uint64_t interval_ns,
                         uint64_t burst, uint64_t cost)
+    int64_t bucket_peek(const bucket_table *table, uint64_t hash, uint64_t now_ns, uint64_t interval_ns,
+                        uint64_t burst, uint64_t cost)
 
 
 cdef extern from "window.h" nogil:
@@ -149,6 +151,8 @@ cdef extern from "window.h" nogil:
         void *region
         size_t cells
     int64_t window_take(const window_table *table, uint64_t hash, uint64_t now_ns, uint32_t window_s,
+                        uint32_t limit, uint32_t cost)
+    int64_t window_peek(const window_table *table, uint64_t hash, uint64_t now_ns, uint32_t window_s,
                         uint32_t limit, uint32_t cost)
 
 

@@ -367,6 +367,8 @@ class TokenBuckets:
         At most `burst` tokens are granted at once, and never more than burst + elapsed / interval_ns
         over any interval. ValueError unless interval_ns >= 1 and 1 <= cost <= burst.
         """
+    def peek(self, key: bytes, now_ns: int, interval_ns: int, burst: int, cost: int = 1) -> int:
+        """What `take` would say, without taking anything."""
 
 class SlidingWindows:
     """Exact rate decisions for all processes: at most `limit` per sliding window, one compare-and-swap each.
@@ -387,6 +389,8 @@ class SlidingWindows:
         `window_s`: a change weighs its old counts by the new length. ValueError unless 1 <= window_s <= 2**20 and
         1 <= cost <= limit <= 262143.
         """
+    def peek(self, key: bytes, now_ns: int, window_s: int, limit: int, cost: int = 1) -> int:
+        """What `take` would say, without counting anything."""
 
 @final
 class Scoreboard:

@@ -841,19 +841,29 @@ cdef class TokenBuckets:
     def take(self, bytes key, uint64_t now_ns, uint64_t interval_ns, uint64_t burst, uint64_t cost=1):
         cdef shm *map = &self.mapping.map
         cdef int64_t wait_ns
-        if map.base is NULL:
-            raise SegmentError("the segment is closed")
-        if interval_ns < 1 or cost < 1 or cost > burst:
-            raise ValueError(
-                f"a token bucket needs interval_ns >= 1 and 1 <= cost <= burst, not "
-                f"interval_ns={interval_ns}, cost={cost}, burst={burst}"
-            )
+        check_bucket(map, interval_ns, burst, cost)
         wait_ns = bucket_take(&self.table, segment_hash(map, <char *>key, len(key)), now_ns, interval_ns,
                               burst, cost)
         if wait_ns == BUCKET_FULL:
             counter_add(map.statistics, map.member, CORE_BUCKET_TABLE_FULL, 1)
             return 0
         return wait_ns
+
+    def peek(self, bytes key, uint64_t now_ns, uint64_t interval_ns, uint64_t burst, uint64_t cost=1):
+        cdef shm *map = &self.mapping.map
+        check_bucket(map, interval_ns, burst, cost)
+        return bucket_peek(&self.table, segment_hash(map, <char *>key, len(key)), now_ns, interval_ns, burst, cost)
+
+
+cdef int check_bucket(shm *map, uint64_t interval_ns, uint64_t burst, uint64_t cost) except -1:
+    if map.base is NULL:
+        raise SegmentError("the segment is closed")
+    if interval_ns < 1 or cost < 1 or cost > burst:
+        raise ValueError(
+            f"a token bucket needs interval_ns >= 1 and 1 <= cost <= burst, not "
+            f"interval_ns={interval_ns}, cost={cost}, burst={burst}"
+        )
+    return 0
 
 
 # --- sliding windows (window.h) ----------------------------------------------------------------------------
@@ -871,19 +881,30 @@ cdef class SlidingWindows:
     def take(self, bytes key, uint64_t now_ns, int64_t window_s, int64_t limit, int64_t cost=1):
         cdef shm *map = &self.mapping.map
         cdef int64_t wait_ns
-        if map.base is NULL:
-            raise SegmentError("the segment is closed")
-        if not (1 <= window_s <= WINDOW_S_MAX and 1 <= cost <= limit <= WINDOW_LIMIT_MAX):
-            raise ValueError(
-                f"a sliding window needs 1 <= window_s <= {WINDOW_S_MAX} and 1 <= cost <= limit <= "
-                f"{WINDOW_LIMIT_MAX}, not window_s={window_s}, limit={limit}, cost={cost}"
-            )
+        check_window(map, window_s, limit, cost)
         wait_ns = window_take(&self.table, segment_hash(map, <char *>key, len(key)), now_ns, <uint32_t>window_s,
                               <uint32_t>limit, <uint32_t>cost)
         if wait_ns == WINDOW_FULL:
             counter_add(map.statistics, map.member, CORE_WINDOW_TABLE_FULL, 1)
             return 0
         return wait_ns
+
+    def peek(self, bytes key, uint64_t now_ns, int64_t window_s, int64_t limit, int64_t cost=1):
+        cdef shm *map = &self.mapping.map
+        check_window(map, window_s, limit, cost)
+        return window_peek(&self.table, segment_hash(map, <char *>key, len(key)), now_ns, <uint32_t>window_s,
+                           <uint32_t>limit, <uint32_t>cost)
+
+
+cdef int check_window(shm *map, int64_t window_s, int64_t limit, int64_t cost) except -1:
+    if map.base is NULL:
+        raise SegmentError("the segment is closed")
+    if not (1 <= window_s <= WINDOW_S_MAX and 1 <= cost <= limit <= WINDOW_LIMIT_MAX):
+        raise ValueError(
+            f"a sliding window needs 1 <= window_s <= {WINDOW_S_MAX} and 1 <= cost <= limit <= "
+            f"{WINDOW_LIMIT_MAX}, not window_s={window_s}, limit={limit}, cost={cost}"
+        )
+    return 0
 
 
 # --- scoreboard (score.h) ------------------------------------------------------------------------------------

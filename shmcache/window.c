@@ -104,3 +104,21 @@ int64_t window_take(const struct window_table *table, uint64_t hash, uint64_t no
         }
     }
 }
+
+int64_t window_peek(const struct window_table *table, uint64_t hash, uint64_t now_ns, uint32_t window_s,
+                    uint32_t limit, uint32_t cost)
+{
+    struct rate_cell *set = cell_set(table->region, table->cells, hash);
+    struct counts fresh = {now_ns / SECOND_NS + 2ull * window_s, 0, 0};
+    struct rate_cell seen;
+    struct rate_cell *cell;
+
+    hash = cell_hash(hash);
+    do
+        cell = cell_find(set, hash, &seen);
+    while (!cell_stood(cell, seen));
+    if (seen.hash != hash || fresh.expiry_s > EXPIRY_S_MAX)
+        return 0;
+    int64_t wait = wait_ns(advance(unpack(seen.value), fresh, window_s), now_ns, window_s, limit, cost);
+    return wait > 0 ? wait : 0;
+}

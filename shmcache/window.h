@@ -54,4 +54,8 @@ void window_settle(void *region, size_t cells, uint64_t now_ns);
 int64_t window_take(const struct window_table *table, uint64_t hash, uint64_t now_ns, uint32_t window_s,
                     uint32_t limit, uint32_t cost);
 
+/* What window_take would say of a key that has a cell, without counting anything; 0 of one that has none. */
+int64_t window_peek(const struct window_table *table, uint64_t hash, uint64_t now_ns, uint32_t window_s,
+                    uint32_t limit, uint32_t cost);
+
 #endif

@@ -50,6 +50,7 @@ from worker.security.challenge import ChallengeGate
 from worker.security.client_address import ClientAddressGate
 from worker.security.lists import read_networks
 from worker.security.normalize import Normalizer
+from worker.security.ratekey import key_parts
 from worker.security.ratelimit import RateLimitGate
 from worker.settings import (
     AccessSettings,
@@ -58,6 +59,7 @@ from worker.settings import (
     HeaderSettings,
     Origin,
     OriginSettings,
+    RateLimitSettings,
     RouteSettings,
     WorkerSettings,
 )
@@ -149,7 +151,8 @@ class Composed:
         gates: list[Gate] = [*self._first]
         if route.access is not None:
             gates.append(self._access(route.access))
-        gates += [RateLimitGate(limit, self._segment.buckets, refuse) for limit in route.rate_limits]
+        limits = [self._rate_limit(limit) for limit in route.rate_limits]
+        gates += limits
         gates += self._redirects(route)
         cache, key = self._segment.cache, self._key(route)
         gates.append(Lookup(cache, route.cache, codings, key))
@@ -166,7 +169,8 @@ class Composed:
             key_of=self._key_of,
         )
         self._fills.append(fill)
-        return self._pipeline(gates, fill, fill.refresh, _send_filters(route))
+        counting = tuple(gate.count for gate in limits if gate.counts_answers)
+        return self._pipeline(gates, fill, fill.refresh, _send_filters(route), counting)
 
     def _access(self, settings: AccessSettings) -> AccessGate:
         networks = self._lists.get(settings)
@@ -177,6 +181,12 @@ class Composed:
             asn_of=None if self._geo is None else self._geo.asn,
             country_of=self._country,
         )
+
+    def _rate_limit(self, limit: RateLimitSettings) -> RateLimitGate:
+        asn_of = None if self._geo is None else self._geo.asn
+        key_of = key_parts(limit.key, asn_of=asn_of, country_of=self._country)
+        segment = self._segment
+        return RateLimitGate(limit, segment.buckets, segment.windows, self._error_page.refuse, key_of)
 
     def _redirects(self, route: RouteSettings) -> list[Gate]:
         gates: list[Gate] = []
@@ -244,12 +254,13 @@ class Composed:
         fetch: Fetch,
         refresh: Refresh | None = None,
         send_filters: tuple[Filter, ...] = (),
+        observers: tuple[Observer, ...] = (),
     ) -> Pipeline:
         return Pipeline(
             gates=gates,
             fetch=fetch,
             send_filters=(*send_filters, self._fields),
-            observers=self._observers,
+            observers=self._observers + observers,
             error_page=self._error_page,
             spawn=self._spawn,
             refresh=refresh,

@@ -51,10 +51,10 @@ class Context:
     """One request on its way through the layers."""
 
     __slots__ = (
-        "age_s", "block", "bytes_in", "bytes_out", "client", "collapsed", "connect_ns", "error",
-        "first_byte_ns", "forward", "forwarded_status", "inform", "key", "not_storable", "now_ns", "now_s",
-        "origin", "origin_host", "origin_target", "outcome", "peer", "refresh", "request", "request_id",
-        "retries", "revalidate", "route", "started_ns", "status", "stored", "ttl_s",
+        "age_s", "block", "bytes_in", "bytes_out", "client", "collapsed", "connect_ns", "delay_ns",
+        "error", "first_byte_ns", "forward", "forwarded_status", "inform", "key", "not_storable", "now_ns",
+        "now_s", "origin", "origin_host", "origin_target", "outcome", "peer", "refresh", "request",
+        "request_id", "retries", "revalidate", "route", "started_ns", "status", "stored", "ttl_s",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +75,7 @@ class Context:
         self.route: RouteSettings | None = None
         # security
         self.block: Block | None = None
+        self.delay_ns = 0  # what a rate limit lets it wait
         # cache
         self.key = b""  # the cache key; b"" when the cache is not asked
         self.outcome = Outcome.NONE

@@ -5,7 +5,7 @@ future and no await. Only `forward`, entered when no gate answered, may wait.
 """
 
 import logging
-from asyncio import CancelledError, Task
+from asyncio import CancelledError, Task, sleep
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol, cast
 
@@ -17,6 +17,9 @@ from worker.reasons import Fault, Side
 from worker.settings import RouteSettings
 
 log = logging.getLogger("edgecluster.pipeline")
+
+# What a gate answers that lets the request wait for `ctx.delay_ns`; then the gates behind it are asked.
+LATER = Response(0, Fields.trusted(b""), None, 0)
 
 
 class Gate(Protocol):
@@ -119,12 +122,38 @@ class Pipeline:
             for gate in self.gates:
                 response = gate(ctx)
                 if response is not None:
+                    if response is LATER:
+                        return self.spawn(self.wait(ctx, exchange, gate))
                     self.answer(ctx, response, exchange)
                     return None
         except Exception as error:
             self.answer(ctx, self.failure(ctx, error), exchange)
             return None
         return self.spawn(self.forward(ctx, exchange))
+
+    async def wait(self, ctx: Context, exchange: Exchange, gate: Gate) -> None:
+        """Let the request wait as `gate` says, then go on behind it."""
+        behind = self.gates.index(gate) + 1
+        try:
+            await sleep(ctx.delay_ns * 1e-9)
+            ctx.now_ns += ctx.delay_ns
+            ctx.now_s += ctx.delay_ns * 1e-9
+            for next_gate in self.gates[behind:]:
+                response = next_gate(ctx)
+                if response is LATER:
+                    await self.wait(ctx, exchange, next_gate)
+                    return
+                if response is not None:
+                    self.answer(ctx, response, exchange)
+                    return
+        except CancelledError:
+            ctx.error = EdgeError(499, Side.CLIENT, Fault.CLIENT_GONE, "while it was delayed by a rate limit")
+            self.finish(ctx)
+            raise
+        except Exception as error:
+            self.answer(ctx, self.failure(ctx, error), exchange)
+            return
+        await self.forward(ctx, exchange)
 
     async def forward(self, ctx: Context, exchange: Exchange) -> None:
         """Fetch, then answer."""

@@ -213,12 +213,18 @@ class AccessSettings:
 
 @dataclass(frozen=True, slots=True)
 class RateLimitSettings:
-    """A token bucket per client address (/64 for IPv6), shared by all workers."""
+    """A token bucket, or a sliding window, for whatever `key` names; shared by all workers."""
 
     name: str
     rate: float  # tokens per second
-    burst: int
-    action: str = "block"  # or "log"
+    burst: int  # size of the bucket; or what a window grants
+    action: str = "block"  # or "log", or "delay" (buckets only)
+    window_s: int = 0  # length of the window; 0: a bucket
+    key: tuple[str, ...] = ("address",)  # parts (worker.security.ratekey)
+    methods: tuple[bytes, ...] = ()  # whose requests count; (): all
+    costs: tuple[tuple[bytes, int], ...] = ()  # of a request, by method; 1 where none is named
+    statuses: tuple[tuple[int, int], ...] = ()  # (first, last) of answers that count, in place of requests
+    longest_delay_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

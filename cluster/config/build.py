@@ -1,6 +1,5 @@
 """From a checked Config to the settings the supervisor and the workers are started with."""
 
-import math
 import os
 from dataclasses import replace
 from ipaddress import ip_address
@@ -249,9 +248,14 @@ def cache_settings(cache: Cache) -> CacheSettings:
 def by_status(lifetimes: dict[str, int]) -> tuple[tuple[int, int, int], ...]:
     """(first status, last, seconds), single ones before classes so that they win."""
     return tuple(
-        (int(key.replace("x", "0")), int(key.replace("x", "9")), seconds)
+        (*status_range(key), seconds)
         for key, seconds in sorted(lifetimes.items(), key=lambda item: "x" in item[0])
     )
+
+
+def status_range(key: str) -> tuple[int, int]:
+    """(first, last) of "404" or "4xx"."""
+    return int(key.replace("x", "0")), int(key.replace("x", "9"))
 
 
 def key_settings(key: Key) -> KeySettings:
@@ -290,8 +294,19 @@ def access_settings(access: Access, base: Path) -> AccessSettings:
 
 
 def rate_limit_settings(limit: RateLimit) -> RateLimitSettings:
-    burst = limit.burst or max(1, math.ceil(limit.rate))
-    return RateLimitSettings(limit.name, limit.rate, burst, limit.action)
+    most, window_s = limit.limit or (limit.most, 0)
+    return RateLimitSettings(
+        limit.name,
+        rate=limit.rate or most / window_s,
+        burst=most,
+        action=limit.action,
+        window_s=window_s,
+        key=tuple(limit.key),
+        methods=tuple(method.encode() for method in limit.methods),
+        costs=tuple((method.encode(), cost) for method, cost in limit.cost.items()),
+        statuses=tuple(status_range(status) for status in limit.statuses),
+        longest_delay_s=limit.longest_delay,
+    )
 
 
 def rewrite_settings(rewrite: Rewrite) -> RewriteSettings:

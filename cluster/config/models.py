@@ -5,9 +5,10 @@ what an editor shows. Defaults that the settings of the layers below know are ta
 are written once.
 """
 
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from cluster.config.origins import Origin
 from cluster.config.rewriting import Headers, Hsts, Redirect, Rewrite
@@ -24,9 +25,11 @@ from cluster.config.values import (
     Flag,
     HostName,
     HostPattern,
+    KeyPart,
     Listener,
     Many,
     OneOrMany,
+    PerWindow,
     ProtocolName,
     Rate,
     Resolver,
@@ -349,16 +352,58 @@ class Access(Section):
 
 
 class RateLimit(Section):
-    """A token bucket per client address (/64 for IPv6), shared by all workers."""
+    """A token bucket (`rate`) or a sliding window (`limit`), one for all workers."""
 
     name: Word = Field(description="Its name in the log and the metrics.")
-    rate: Rate = Field(description="Requests that come back over time, for example 10/s or 600/m.")
+    rate: Annotated[Rate | None, Expects("a rate such as 10/s or 600/m")] = Field(
+        default=None, description="Requests that come back over time, for example 10/s or 600/m."
+    )
     burst: Annotated[Count | None, Expects("a whole number of at least 1")] = Field(
         default=None, description="Requests that may come at once; one second's worth when not given."
     )
-    action: Annotated[Literal["block", "log"], Expects("block or log")] = Field(
-        default="block", description="Answer 429, or only log."
+    limit: Annotated[PerWindow | None, Expects("a number per whole seconds such as 100/10m")] = Field(
+        default=None, description="Or requests within any such time, for example 100/10m."
     )
+    key: Many[KeyPart] = Field(
+        default=["address"],
+        description="What is counted together: address (/64 for IPv6), asn, country, host, path, method, "
+        "header:NAME, cookie:NAME, query:NAME.",
+    )
+    methods: Many[Token] = Field(default=[], description="Methods whose requests count; all when not given.")
+    cost: dict[Token, Count] = Field(
+        default={}, description="What a request costs, by method; 1 where none is named."
+    )
+    statuses: Many[Statuses] = Field(
+        default=[],
+        description="Count only answers of these statuses, such as 401 or 4xx; too many, and it refuses.",
+    )
+    action: Annotated[Literal["block", "log", "delay"], Expects("block, log or delay")] = Field(
+        default="block", description="Answer 429, or only log, or let requests wait for their turn."
+    )
+    longest_delay: Duration = Field(
+        default=5.0, description="With delay: who would wait longer is answered 429."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "RateLimit":
+        if (self.rate is None) == (self.limit is None):
+            raise ValueError("needs a 'rate' or a 'limit', and not both")
+        if self.limit is not None and self.burst is not None:
+            raise ValueError("a 'limit' has no 'burst': all of it may come at once")
+        if self.action == "delay" and (self.limit is not None or self.statuses):
+            raise ValueError("only a 'rate' of requests can be kept by delay")
+        most = self.most
+        for method, cost in self.cost.items():
+            if cost > most:
+                raise ValueError(f"{method} costs {cost}, more than the {most} that there ever are")
+        return self
+
+    @property
+    def most(self) -> int:
+        """What is granted at once."""
+        if self.limit is not None:
+            return int(self.limit[0])
+        return self.burst or max(1, math.ceil(self.rate or 0))
 
 
 class Purge(Section):

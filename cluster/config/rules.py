@@ -152,15 +152,21 @@ def countries_are_known(config: Config) -> Broken:
     """Who tells countries or autonomous systems apart needs the file that knows them."""
     for location, rules in _all_rules(config):
         access = rules.access
+        unknown = "nobody knows the countries of addresses: name a .mmdb file as 'geo: {country: FILE}'"
         if config.geo.country is None:
-            unknown = "nobody knows the countries of addresses: name a .mmdb file as 'geo: {country: FILE}'"
             if rules.cache is not None and rules.cache.key.country:
                 yield (*location, "cache", "key", "country"), unknown
             if access is not None and (access.allow_countries or access.deny_countries):
                 yield (*location, "access"), unknown
-        if config.geo.asn is None and access is not None and (access.allow_asns or access.deny_asns):
+        parts = {part for limit in rules.rate_limits or () for part in limit.key}
+        if config.geo.country is None and "country" in parts:
+            yield (*location, "rate_limits"), unknown
+        if config.geo.asn is None:
             message = "nobody knows the systems of addresses: name a .mmdb file as 'geo: {asn: FILE}'"
-            yield (*location, "access"), message
+            if access is not None and (access.allow_asns or access.deny_asns):
+                yield (*location, "access"), message
+            if "asn" in parts:
+                yield (*location, "rate_limits"), message
 
 
 def https_is_spoken(config: Config) -> Broken:

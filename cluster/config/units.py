@@ -24,6 +24,7 @@ DURATION_UNITS = {
 }  # fmt: skip
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
+_KEY_PARTS = ("address", "asn", "country", "host", "path", "method")
 _NUMBER_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)?\s*([A-Za-z]+)")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -72,6 +73,29 @@ def rate(value: object) -> float:
     if not float(amount) or not seconds:
         raise ValueError("would let nothing pass")
     return float(amount) / seconds
+
+
+def per_window(value: object) -> tuple[int, int]:
+    """(100, 600) of '100/10m': how many in how many whole seconds."""
+    found = _RATE.fullmatch(_text(value, "100/10m"))
+    if found is None:
+        raise ValueError("not a number per time")
+    amount, span, unit = found.groups()
+    seconds = float(span or 1) * _duration_unit(unit)
+    if not amount.isdecimal() or not 1 <= int(amount) <= 262_143:
+        raise ValueError("a window grants a whole number from 1 to 262143")
+    if seconds != int(seconds) or not 1 <= seconds <= 2**20:
+        raise ValueError("a window has whole seconds, from 1s to 12 days")
+    return int(amount), int(seconds)
+
+
+def key_part(value: object) -> str:
+    """'address', or 'header:X-Api-Key'."""
+    kind, colon, name = value.partition(":") if isinstance(value, str) else ("", "", "")
+    named = kind in ("header", "cookie", "query")
+    if named != bool(name) or not (named or (kind in _KEY_PARTS and not colon)):
+        raise ValueError("nothing that requests could be counted by")
+    return f"{kind}:{name}" if named else kind
 
 
 def network(value: object) -> Network:

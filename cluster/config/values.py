@@ -101,6 +101,15 @@ Rate = Annotated[
     float, BeforeValidator(units.rate),
     Expects("a rate such as 10/s or 600/m"), text_schema("10/s", "600/m"),
 ]  # fmt: skip
+PerWindow = Annotated[
+    Any, BeforeValidator(units.per_window),
+    Expects("a number per whole seconds such as 100/10m"), text_schema("100/10m"),
+]  # fmt: skip
+KeyPart = Annotated[
+    str, BeforeValidator(units.key_part),
+    Expects("address, asn, country, host, path, method, header:NAME, cookie:NAME or query:NAME"),
+    text_schema("address", "header:Authorization"),
+]  # fmt: skip
 Count = Annotated[int, Field(ge=1), Expects("a whole number of at least 1")]
 CountOrZero = Annotated[int, Field(ge=0), Expects("a whole number of at least 0")]
 Flag = Annotated[bool, Expects("true or false")]

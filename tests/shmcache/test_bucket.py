@@ -256,3 +256,19 @@ def test_a_key_has_one_cell_however_clocks_and_threads_interleave(
     compile_hammer(program, *flags)
     result = run([program, "bucket", "5000"], capture_output=True, text=True, timeout=100, check=False)
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
+
+
+def test_a_peek_says_what_a_take_would_and_takes_nothing(segment: Segment) -> None:
+    key = fresh_key()
+    assert segment.buckets.peek(key, NOW, SECOND, 2, 2) == 0
+    for _ in range(3):
+        assert segment.buckets.peek(key, NOW, SECOND, 2) == 0
+    segment.buckets.take(key, NOW, SECOND, 2, 2)
+    for _ in range(3):
+        assert segment.buckets.peek(key, NOW, SECOND, 2) == SECOND
+    assert segment.buckets.peek(key, NOW + SECOND, SECOND, 2) == 0
+    assert segment.buckets.peek(key, NOW + SECOND, SECOND, 2, 2) == segment.buckets.take(
+        key, NOW + SECOND, SECOND, 2, 2
+    )
+    with pytest.raises(ValueError, match="token bucket"):
+        segment.buckets.peek(key, NOW, SECOND, 2, 3)

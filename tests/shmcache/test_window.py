@@ -323,3 +323,19 @@ def test_a_key_has_one_cell_however_clocks_and_threads_interleave(
     compile_hammer(program, *flags)
     result = run([program, "window", "5000"], capture_output=True, text=True, timeout=100, check=False)
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
+
+
+def test_a_peek_says_what_a_take_would_and_counts_nothing(segment: Segment) -> None:
+    key = fresh_key()
+    for _ in range(3):
+        assert segment.windows.peek(key, NOW, 60, 2) == 0
+    assert segment.windows.take(key, NOW, 60, 2, 2) == 0
+    chance = Random(7)
+    for _ in range(200):
+        now_ns = NOW + chance.randrange(200 * SECOND)
+        seen = segment.windows.peek(key, now_ns, 60, 2)
+        assert segment.windows.peek(key, now_ns, 60, 2) == seen
+    wait_ns = segment.windows.peek(key, NOW, 60, 2)
+    assert wait_ns == segment.windows.take(key, NOW, 60, 2) > 0
+    with pytest.raises(ValueError, match="sliding window"):
+        segment.windows.peek(key, NOW, 0, 2)

@@ -1,7 +1,8 @@
 """The rate limit gate over real token buckets."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,10 @@ from tests.support.contexts import make_context
 from tests.support.regions import open_segment
 from worker.context import Context
 from worker.message import Response
+from worker.pipeline import LATER
 from worker.reasons import Block
 from worker.response.error_page import ErrorPage
+from worker.security.ratekey import key_parts
 from worker.security.ratelimit import RateLimitGate, structured_string
 from worker.settings import RateLimitSettings
 
@@ -28,9 +31,12 @@ def segment() -> Iterator[Segment]:
 def gate(
     segment: Segment, rate: float = 10, burst: int = 20, name: str = "pages", action: str = "block"
 ) -> RateLimitGate:
-    return RateLimitGate(
-        RateLimitSettings(name, rate, burst, action), segment.buckets, ErrorPage("edge").refuse
-    )
+    return made(segment, RateLimitSettings(name, rate, burst, action))
+
+
+def made(segment: Segment, settings: RateLimitSettings) -> RateLimitGate:
+    refuse = ErrorPage("edge").refuse
+    return RateLimitGate(settings, segment.buckets, segment.windows, refuse, key_parts(settings.key))
 
 
 def at(now_ns: int, bucket_key: bytes = b"\xc0\x00\x02\x01") -> Context:
@@ -130,3 +136,110 @@ def test_action_log_lets_pass_and_tells_once_a_second(
 )
 def test_a_name_becomes_a_structured_string(text: str, field: bytes) -> None:
     assert structured_string(text) == field
+
+
+def grants(limit: RateLimitGate, contexts: Iterable[Context]) -> list[bool]:
+    return [limit(ctx) is None for ctx in contexts]
+
+
+def test_a_window_grants_its_limit_however_late_in_it(segment: Segment) -> None:
+    limit = made(segment, RateLimitSettings("hourly", 1.0, 3, window_s=60))
+    assert grants(limit, [at(NOW + 59 * SECOND) for _ in range(4)]) == [True, True, True, False]
+    ctx = at(NOW + 60 * SECOND)
+    response = refused(limit(ctx))
+    assert response.fields.get(b"ratelimit-policy") == b'"hourly";q=3;w=60'
+    assert int(response.fields.get(b"retry-after") or b"") > 0
+
+
+def test_a_rule_for_some_methods_leaves_the_others_alone(segment: Segment) -> None:
+    limit = made(segment, RateLimitSettings("posts", 1.0, 1, methods=(b"POST",)))
+    asked = [at(NOW) for _ in range(4)]
+    for ctx, method in zip(asked, (b"POST", b"GET", b"POST", b"GET"), strict=True):
+        ctx.request.method = method
+    assert grants(limit, asked) == [True, True, False, True]
+
+
+def test_a_method_may_cost_more(segment: Segment) -> None:
+    limit = made(segment, RateLimitSettings("costly", 1.0, 5, costs=((b"POST", 3),)))
+    posts = [at(NOW), at(NOW)]
+    for ctx in posts:
+        ctx.request.method = b"POST"
+    assert grants(limit, [*posts, at(NOW), at(NOW), at(NOW)]) == [True, False, True, True, False]
+
+
+@pytest.mark.parametrize("window_s", [0, 60])
+def test_a_rule_with_statuses_counts_those_answers_alone(segment: Segment, window_s: int) -> None:
+    settings = RateLimitSettings("logins", 0.1, 2, window_s=window_s, statuses=((401, 401), (403, 403)))
+    limit = made(segment, settings)
+    assert limit.counts_answers
+    for status in (200, 401, 200, 404, 403):
+        ctx = at(NOW)
+        assert limit(ctx) is None
+        ctx.status = status
+        limit.count(ctx)
+    ctx = at(NOW)
+    assert refused(limit(ctx)).status == 429
+    ctx.status = 401
+    limit.count(ctx)  # a refusal of our own is no failed login
+    other = at(NOW, b"\xc0\x00\x02\x02")
+    assert limit(other) is None
+
+
+def test_delay_lets_requests_wait_and_refuses_who_would_wait_too_long(
+    segment: Segment,
+) -> None:
+    settings = RateLimitSettings("queue", 10.0, 2, action="delay", longest_delay_s=0.3)
+    limit = made(segment, settings)
+    waits = []
+    for _ in range(7):
+        ctx = at(NOW)
+        answered = limit(ctx)
+        waits.append(None if answered is not None and answered is not LATER else ctx.delay_ns)
+    assert waits == [0, 0, SECOND // 10, 2 * SECOND // 10, 3 * SECOND // 10, None, None]
+    assert limit(at(NOW + 5 * SECOND)) is None
+
+
+KEYS = [
+    (("path",), {"path": b"/a"}, {"path": b"/b"}),
+    (("host",), {"host": b"a.test"}, {"host": b"b.test"}),
+    (("method",), {"method": b"GET"}, {"method": b"POST"}),
+    (("header:X-Key",), {"lines": [(b"X-Key", b"1")]}, {"lines": [(b"X-Key", b"2")]}),
+    (("header:x-key",), {"lines": [(b"X-KEY", b"1")]}, {"lines": []}),
+    (("cookie:id",), {"lines": [(b"Cookie", b"a=1; id=7")]}, {"lines": [(b"Cookie", b"id=8; a=1")]}),
+    (("query:q",), {"query": b"x=1&q=a"}, {"query": b"q=b&x=1"}),
+    (("address", "path"), {"path": b"/a"}, {"path": b"/b"}),
+    (("path", "host"), {"path": b"/a", "host": b"b"}, {"path": b"/", "host": b"ab"}),
+]
+
+
+@pytest.mark.parametrize(("key", "one", "other"), KEYS, ids=[" ".join(key) for key, _, _ in KEYS])
+def test_what_differs_in_the_key_is_counted_apart(
+    segment: Segment, key: tuple[str, ...], one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    limit = made(segment, RateLimitSettings(" ".join(key), 1.0, 1, key=key))
+    assert grants(limit, [keyed(**one), keyed(**one), keyed(**other), keyed(**other)]) == [
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+def keyed(*, lines: Sequence[tuple[bytes, bytes]] = (), **parts: bytes) -> Context:
+    ctx = make_context(*lines)
+    ctx.now_ns = NOW
+    for name, value in parts.items():
+        setattr(ctx.request, name, value)
+    return ctx
+
+
+def test_systems_and_countries_are_counted_together() -> None:
+    key = key_parts(["asn", "country"], asn_of=lambda client: client.port, country_of=lambda _: b"DE")
+    assert key is not None
+    first, second, third = (
+        make_context(address="192.0.2.1"),
+        make_context(address="192.0.2.2"),
+        make_context(),
+    )
+    third.client.port = 7
+    assert key(first) == key(second) != key(third)
