@@ -3,6 +3,7 @@
 Plain data and two calls, free of the stages, so that the supervisor's side can name them.
 """
 
+import mmap
 import os
 import socket
 import ssl
@@ -22,12 +23,26 @@ class Exit(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class UdpListening:
+    """Where HTTP/3 comes in.
+
+    Workers of several generations have the same socket. All may send by it; which of them reads it once
+    they drain says `readers`.
+    """
+
+    socket: socket.socket
+    number: int  # of the address: what is handed over between workers names it
+    readers: mmap.mmap  # by lane: the member that reads its socket; written by the supervisor
+
+
+@dataclass(frozen=True, slots=True)
 class Listening:
-    """One socket to serve: its address with the port really bound; `context` for https only."""
+    """One address to serve, with the port really bound; `context` for https only, `udp` for HTTP/3."""
 
     settings: ListenerSettings
     socket: socket.socket
     context: ssl.SSLContext | None
+    udp: UdpListening | None = None
 
 
 @dataclass(frozen=True, slots=True)
