@@ -75,10 +75,6 @@ class Datagrams:
         group = self.groups[key]
         return UdpListening(group.lanes[lane], group.number, group.readers)
 
-    def read_by(self, key: Key, lane: int, member: int) -> None:
-        """From now on it is `member` that reads the socket of `lane`: others stop when they drain."""
-        self.groups[key].readers[lane] = member
-
     def steer(self, lanes: int) -> None:
         """Give datagrams of new connections to the first `lanes` lanes only.
 

@@ -57,6 +57,7 @@ class Generation:
     bound: ClusterSettings  # the same with the ports really bound
     context: ssl.SSLContext | None
     geo: Geo | None
+    certificates: tuple[tuple[bytes, bytes], ...] = ()  # for HTTP/3: PEM, chain and key
     posts: list[Post] = field(init=False)
 
     def __post_init__(self) -> None:

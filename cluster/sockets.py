@@ -103,6 +103,13 @@ class Sockets:
         """What HTTP/3 needs on one lane; `listener` as configured."""
         return self.datagrams.of(_key(listener), lane)
 
+    def has_udp(self, listener: ListenerSettings) -> bool:
+        return _key(listener) in self.datagrams.groups
+
+    def read_by(self, listener: ListenerSettings, lane: int, member: int) -> None:
+        """From now on it is `member` that reads the UDP socket of `lane`: others stop when they drain."""
+        self.datagrams.groups[_key(listener)].readers[lane] = member
+
     def keep(self, listeners: Collection[ListenerSettings]) -> None:
         """Close the TCP sockets of every other address."""
         kept = {_key(listener) for listener in listeners}

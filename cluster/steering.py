@@ -49,7 +49,7 @@ def by_connection_id(lanes: int) -> Program:
 
 
 def attach(member: socket.socket, program: Program) -> None:
-    """Let `program` choose for the whole group of `member`, those that join later included. Raises OSError."""
+    """Let `program` choose for the group of `member`, those that join later included. Raises OSError."""
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in program))
     option = struct.pack("@HxxxxxxP", len(program), ctypes.addressof(code))
     member.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, option)

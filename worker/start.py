@@ -46,6 +46,16 @@ class Listening:
 
 
 @dataclass(frozen=True, slots=True)
+class Http3Start:
+    """What HTTP/3 needs beside its sockets."""
+
+    secret: bytes  # 32 bytes, the same for every worker of the supervisor's life
+    certificates: tuple[tuple[bytes, bytes], ...]  # PEM, chain and key; the first when no name is known
+    inbox: socket.socket  # of this member
+    outboxes: tuple[socket.socket, ...]  # by member
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStart:
     """Everything the supervisor hands to a worker."""
 
@@ -58,6 +68,7 @@ class WorkerStart:
     ready: int  # write end of its readiness pipe
     core: int | None  # the core to stay on
     geo: Geo | None = None
+    http3: Http3Start | None = None  # None: no listener has it
 
 
 def tell_ready(pipe: int) -> None:

@@ -1,4 +1,4 @@
-"""Batched datagrams over real sockets: what leaves one port is what a plain socket gets, and the other way."""
+"""Batched datagrams over real sockets: what one port sends is what a plain socket gets, and vice versa."""
 
 import os
 import random
@@ -131,7 +131,7 @@ def test_what_is_sent_arrives_as_it_was_given_in_order(
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_where_the_kernel_cannot_segment_it_arrives_all_the_same(sizes: list[int]) -> None:
-    # Nothing of UDP-Lite matters here but that the kernel refuses to segment for it, as for some devices (EIO).
+    # All that matters of UDP-Lite: the kernel refuses to segment for it, as for some devices (EIO).
     with bound("127.0.0.1", protocol=UDP_LITE) as ours, bound("127.0.0.1", protocol=UDP_LITE) as theirs:
         port = UdpPort(ours)
         assert port.send([(b"x" * 10, address(theirs))] * 2) == 0
