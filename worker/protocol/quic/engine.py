@@ -113,8 +113,8 @@ class QuicConnection:
         self._quic.break_off(stream_id, code)
 
     def stop(self, stream_id: int, code: int) -> None:
-        self._quic.windows.abandon(stream_id)
         self._quic.stop(stream_id, code)
+        self._let_send(stream_id, self._quic.windows.abandon(stream_id))
 
     def close(self, code: int, reason: str = "") -> None:
         self._quic.close(error_code=code, reason_phrase=reason[:_REASON_CHARACTERS])

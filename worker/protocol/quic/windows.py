@@ -53,12 +53,13 @@ class Windows:
         reading.window = size
         return self._consume(stream_id, reading, 0)
 
-    def abandon(self, stream_id: int) -> None:
+    def abandon(self, stream_id: int) -> int | None:
         """Nobody will read more of that stream: what came of it, and what will come, counts as read."""
         reading = self._readings.get(stream_id)
-        if reading is not None:
-            reading.abandoned = True
-            self._consume(stream_id, reading, reading.delivered - reading.read)
+        if reading is None:
+            return None
+        reading.abandoned = True
+        return self._consume(stream_id, reading, reading.delivered - reading.read)
 
     def cut(self, stream_id: int, final_size: int) -> bool:
         """The client broke off a stream at that offset, as far as it counts; whether anybody cares."""
