@@ -3,7 +3,7 @@ from worker.message cimport Request
 cdef class Client:
     cdef public str address, listener, tls_version, tls_cipher
     cdef public int port
-    cdef public bytes bucket_key
+    cdef public bytes bucket_key, alt_svc
     cdef public bint trusted
     cdef public object access, country
 

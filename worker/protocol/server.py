@@ -77,6 +77,7 @@ class ConnectionServer:
         self.loop = loop or asyncio.get_running_loop()
         self.connections: set[Connection] = set()
         self.tally = tally or NoTally()
+        self.alt_svc = b""  # a line for clients that might come by HTTP/3 instead
         self.draining = False
         self.lends_too_much = False  # stored bodies on their way to slow clients take too much of the cache
         self.new_id: Callable[[], bytes] = request_ids().__next__
@@ -187,5 +188,6 @@ class ConnectionServer:
             version or "",
             cipher[0] if cipher else "",
         )
+        client.alt_svc = self.alt_svc
         client.trusted = any(address in network for network in self.trusted)
         return client

@@ -92,7 +92,7 @@ def test_a_full_inbox_loses_what_comes_and_nobody_waits(inboxes: Inboxes) -> Non
     assert len(other.receive()) == 1
     taken = 0
     while frames := owner.receive():
-        assert len(frames) <= 64
+        assert len(frames) <= 16
         taken += len(frames)
     assert taken == sender.handed_over - 1
     assert other.pass_on(0, 2, b"room again", PEER)

@@ -13,7 +13,7 @@ from struct import Struct
 from worker.protocol.quic.link import Address
 
 INBOX_BYTES = 1024 * 1024  # as the kernel counts them: some 400 datagrams, 60 ms of what a worker can take in
-AT_ONCE = 64  # frames taken before the loop gets its turn
+AT_ONCE = 16  # frames taken before the loop gets its turn
 FRAME_BYTES = 4096  # more than any of QUIC's datagrams; what is larger is cut, which its cipher finds out
 
 _SO_SNDBUFFORCE = 32
@@ -85,7 +85,7 @@ class Handover:
         return True
 
     def receive(self) -> list[Frame]:
-        """What others have given us, up to 64 datagrams; [] when there is nothing."""
+        """What others have given us, up to 16 datagrams; [] when there is nothing."""
         frames: list[Frame] = []
         while len(frames) < AT_ONCE:
             try:

@@ -25,5 +25,11 @@ class UdpPort:
         on the way. Raises ValueError for a host that is no numeric address.
         """
     @property
+    def received(self) -> int:
+        """Datagrams so far, those that were dropped included."""
+    @property
+    def sent(self) -> int:
+        """Datagrams the kernel has taken so far."""
+    @property
     def segments(self) -> bool:
         """Runs of equal size to one peer go to the kernel as one piece (UDP_SEGMENT)."""

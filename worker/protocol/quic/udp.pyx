@@ -192,6 +192,7 @@ cdef class UdpPort:
     cdef object sock
     cdef int fd
     cdef bint wildcard  # answers must name the address that was asked
+    cdef readonly unsigned long long received, sent  # datagrams
     cdef readonly bint segments  # the kernel cuts runs into datagrams for us
     cdef dict local  # by peer, on a wildcard socket: a udp_local as bytes
     cdef udp_address last_name  # the peer that `last` is
@@ -223,6 +224,7 @@ cdef class UdpPort:
             if errno == EAGAIN or errno == EINTR:
                 return found
             raise OSError(errno, "cannot receive datagrams")
+        self.received += count
         for i in range(count):
             if messages[i].msg_hdr.msg_flags & MSG_TRUNC:
                 continue
@@ -240,6 +242,7 @@ cdef class UdpPort:
             count = self.fill(datagrams, begun, unsegmented, ends)
             sent = sendmmsg(self.fd, messages, count, MSG_DONTWAIT)
             if sent > 0:
+                self.sent += ends[sent - 1] - begun
                 begun = ends[sent - 1]
             elif errno == EAGAIN:
                 return total - begun
