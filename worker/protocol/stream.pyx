@@ -5,6 +5,8 @@
 spells it in frames. Knows neither frame nor pipeline.
 """
 
+from typing import TypeVar
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memchr
 
@@ -24,6 +26,11 @@ cdef class Framing:
         self.streams = {}
         self.closed = []
         self.drained = []
+
+    @classmethod
+    def __class_getitem__(cls, item):
+        """`Framing[Stream]` is for type checkers."""
+        return cls
 
     cpdef list take_closed(self):
         """The streams that have ended since the last call, either way."""
@@ -274,3 +281,6 @@ cdef class Stream:
         """Let the client have up to `size` bytes of the body on the way."""
         if not self.closed:
             self.framing.widen(self, size)
+
+
+Made = TypeVar("Made", bound=Stream)  # what a framing makes for a request
