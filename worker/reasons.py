@@ -92,6 +92,7 @@ class Fault(StrEnum):
     UNKNOWN_HOST = "unknown-host"
     EXPECTATION = "expectation-failed"
     LOOP = "proxy_loop_detected"
+    TOO_EARLY = "too-early"  # sent before the handshake was complete, and not safe to be replayed (RFC 8470)
     CLIENT_GONE = "client-gone"
     # edge
     INTERNAL = "proxy_internal_error"

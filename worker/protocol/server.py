@@ -174,20 +174,25 @@ class ConnectionServer:
         peer = transport.get_extra_info("peername")
         if not peer:
             return None
+        tls = transport.get_extra_info("ssl_object")
+        version, cipher = (tls.version(), tls.cipher()) if tls is not None else (None, None)
+        client = self.client_at(peer, version or "", cipher[0] if cipher else "")
+        client.alt_svc = self.alt_svc
+        return client
+
+    def client_at(self, peer: tuple[str, int], tls_version: str, tls_cipher: str) -> Client:
+        """Who is at that address, which is numeric."""
         address = ip_address(peer[0].partition("%")[0])
         if address.version == 6 and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         packed = address.packed
-        tls = transport.get_extra_info("ssl_object")
-        version, cipher = (tls.version(), tls.cipher()) if tls is not None else (None, None)
         client = Client(
             str(address),
             peer[1],
             packed if len(packed) == 4 else packed[:8],
             self.listener,
-            version or "",
-            cipher[0] if cipher else "",
+            tls_version,
+            tls_cipher,
         )
-        client.alt_svc = self.alt_svc
         client.trusted = any(address in network for network in self.trusted)
         return client
