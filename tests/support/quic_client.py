@@ -33,6 +33,7 @@ class QuicClient:
     def __init__(self, server: Address, **settings: Any) -> None:
         self.loop = asyncio.get_running_loop()
         self.server = server
+        self.target = server  # whereto datagrams are really sent
         self.tickets: list[SessionTicket] = []
         self.quic = QuicConnection(
             configuration=configuration(**settings), session_ticket_handler=self.tickets.append
@@ -65,8 +66,8 @@ class QuicClient:
             self._timer.cancel()
 
     async def connect(self) -> "QuicClient":
-        """Wait for the handshake."""
-        await self.until(lambda: self.completed is not None)
+        """Wait for the handshake, until the server has said that it is complete there, too."""
+        await self.until(lambda: self.quic._handshake_confirmed)
         return self
 
     async def until(self, condition: Any) -> None:
@@ -105,7 +106,7 @@ class QuicClient:
     def flush(self) -> None:
         """Send what there is, and set the timer."""
         for data, _ in self.quic.datagrams_to_send(now=time.monotonic()):
-            self.sock.sendto(data, self.server)
+            self.sock.sendto(data, self.target)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

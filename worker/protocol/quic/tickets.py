@@ -7,7 +7,7 @@ and of several who try at once exactly one gets it: so early data is safe from r
 import time
 from typing import Protocol
 
-from shmcache.core import Cache
+from shmcache.core import Cache, SegmentError
 
 LIFETIME_S = 2 * 3600  # most returns come soon; each ticket takes room from what is cached
 _KEY = b"\0quic/"  # no request's key begins like this
@@ -40,6 +40,9 @@ class SegmentTickets:
     def take(self, name: bytes) -> bytes | None:
         key = _KEY + name
         found = self._cache.get(key, time.monotonic_ns())
-        if found is None or not self._cache.delete(key):  # another worker was faster
+        try:
+            if found is None or not self._cache.delete(key):  # another worker was faster
+                return None
+        except SegmentError:  # nobody knows whether another will get it
             return None
         return bytes(found.body) if isinstance(found.body, bytes) else found.body.copy_out()
