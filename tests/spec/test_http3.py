@@ -25,7 +25,7 @@ from tests.support.versions import ask_over
 WORKERS = 4
 STORED = "Cache-Control: max-age=600"
 PIECE = bytes(range(256)) * 256  # 64 KiB
-PIECES = 40
+PIECES = 16
 NO_ERROR = 0x100  # RFC 9114 8.1
 
 
@@ -221,6 +221,7 @@ def test_what_is_lost_on_the_way_is_sent_again(running: Running) -> None:
             for turn in range(3):
                 came = await client.ask(f"/halves/{turn}")
                 assert came.body == PIECE * PIECES
+            nat.loss = 0.0  # else nobody might hear that the client leaves
 
     asyncio.run(go())
 

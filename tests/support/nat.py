@@ -14,12 +14,12 @@ class Nat:
     """Relays UDP between one client and `server`. Clients talk to `port`."""
 
     def __init__(self, server: Address, *, loss: float = 0.0, seed: int = 1) -> None:
-        """`loss`: the share of datagrams that get lost, either way."""
+        """`loss`: the share of datagrams that get lost, either way; it may be changed."""
         self.server = server
         self.port = 0
         self.outside: list[int] = []  # the ports the server has seen, the last one in use
         self._listeners: list[tuple[Callable[[bytes], bool], asyncio.Event]] = []
-        self._loss = loss
+        self.loss = loss
         self._random = random.Random(seed)
         self._client: Address | None = None
         self._inner: asyncio.DatagramTransport | None = None
@@ -34,6 +34,8 @@ class Nat:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for _ in range(3):  # turns of the loop, for what was sent last to go through
+            await asyncio.sleep(0)
         for transport in (self._inner, self._outer):
             if transport is not None:
                 transport.close()
@@ -70,7 +72,7 @@ class Nat:
             self._inner.sendto(data, self._client)
 
     def _is_lost(self) -> bool:
-        return self._random.random() < self._loss
+        return self._random.random() < self.loss
 
 
 class _End(asyncio.DatagramProtocol):
