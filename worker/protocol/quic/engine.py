@@ -147,8 +147,8 @@ class QuicConnection:
 
     @property
     def linger_until_s(self) -> float | None:
-        """Once it is over: how long packets of it may still come."""
-        return self._quic.linger_until_s
+        """Once it is over: how long packets of it may still come; None when nobody closed it."""
+        return self._quic.linger_until_s if self._quic.is_over else None
 
     def receive(self, data: bytes, peer: Address, now_s: float) -> None:
         """Take one datagram in; the application is told of what it brought."""
