@@ -118,10 +118,10 @@ class QuicClient:
         quic._packet_number = builder.packet_number
         self.sock.sendto(datagram, self.target)
 
-    def move(self) -> None:
-        """Go on from another port."""
+    def move(self, host: str = "127.0.0.1") -> None:
+        """Go on from another port, perhaps in another network."""
         self._unbind()
-        self.sock = self._bind()
+        self.sock = self._bind(host)
 
     def flush(self) -> None:
         """Send what there is, and set the timer."""
@@ -137,10 +137,10 @@ class QuicClient:
         if at_s is not None:
             self._timer = self.loop.call_later(max(at_s - time.monotonic(), 0), self._on_time)
 
-    def _bind(self) -> socket.socket:
+    def _bind(self, host: str = "127.0.0.1") -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        sock.bind(("127.0.0.1", 0))
+        sock.bind((host, 0))
         sock.setblocking(False)
         self.loop.add_reader(sock, self._readable)
         return sock
