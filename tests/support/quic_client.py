@@ -10,7 +10,9 @@ from typing import Any
 from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
-from aioquic.tls import SessionTicket
+from aioquic.quic.packet import QuicPacketType
+from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.tls import Epoch, SessionTicket
 
 from worker.protocol.quic.link import Address
 
@@ -45,6 +47,7 @@ class QuicClient:
         self.terminated: events.ConnectionTerminated | None = None
         self.hears = True  # what comes is looked at
         self.packets: list[bytes] = []  # that came
+        self.sent: list[bytes] = []  # datagrams that went
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self.sock = self._bind()
@@ -98,15 +101,35 @@ class QuicClient:
         await self.until(lambda: stream_id in self.ended)
         return bytes(self.received[stream_id])
 
-    def move(self) -> None:
-        """Go on from another port."""
+    def send_frames(self, frames: bytes) -> None:
+        """Send a 1-RTT packet of just these bytes, which aioquic would never make."""
+        quic = self.quic
+        builder = QuicPacketBuilder(
+            host_cid=quic.host_cid,
+            peer_cid=quic._peer_cid.cid,
+            version=quic._version or 1,
+            is_client=True,
+            max_datagram_size=1400,
+            packet_number=quic._packet_number,
+        )
+        builder.start_packet(QuicPacketType.ONE_RTT, quic._cryptos[Epoch.ONE_RTT])
+        builder._buffer.push_bytes(frames)
+        (datagram,), _ = builder.flush()
+        quic._packet_number = builder.packet_number
+        self.sock.sendto(datagram, self.target)
+
+    def move(self, host: str = "127.0.0.1") -> None:
+        """Go on from another port, perhaps in another network."""
         self._unbind()
-        self.sock = self._bind()
+        self.sock = self._bind(host)
 
     def flush(self) -> None:
         """Send what there is, and set the timer."""
+        if self.sock.fileno() < 0:
+            return
         for data, _ in self.quic.datagrams_to_send(now=time.monotonic()):
             self.sock.sendto(data, self.target)
+            self.sent.append(data)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -114,10 +137,10 @@ class QuicClient:
         if at_s is not None:
             self._timer = self.loop.call_later(max(at_s - time.monotonic(), 0), self._on_time)
 
-    def _bind(self) -> socket.socket:
+    def _bind(self, host: str = "127.0.0.1") -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        sock.bind(("127.0.0.1", 0))
+        sock.bind((host, 0))
         sock.setblocking(False)
         self.loop.add_reader(sock, self._readable)
         return sock

@@ -1,7 +1,6 @@
 """A `QuicServer` on a loopback port with an application that echoes, in this process."""
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -183,5 +182,7 @@ class QuicEdge:
         self.sock.close()
 
 
-def random_cid() -> bytes:
-    return os.urandom(8)
+async def until(condition: Callable[[], object]) -> None:
+    """Until that is true of this process."""
+    while not condition():  # noqa: ASYNC110  (there is nobody who could set an event)
+        await asyncio.sleep(0.002)

@@ -5,7 +5,6 @@ import gc
 import os
 import socket
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -15,18 +14,12 @@ from trustme import KeyType
 
 from tests.support.h1_edge import run
 from tests.support.quic_client import QuicClient
-from tests.support.quic_edge import SECRET, QuicEdge, default_pairs, pattern, pem_pair
+from tests.support.quic_edge import SECRET, QuicEdge, default_pairs, pattern, pem_pair, until
 from worker.protocol.quic.bounds import Bounds
 from worker.protocol.quic.certificates import Certificates
 from worker.protocol.quic.identity import Identity, Owner
 from worker.protocol.quic.link import Address
 from worker.protocol.quic.transport import ISSUED_IDS, Transport
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Until that is true of this process."""
-    while not condition():  # noqa: ASYNC110  (there is nobody who could set an event)
-        await asyncio.sleep(0.002)
 
 
 def test_a_client_shakes_hands_and_gets_back_what_it_sends() -> None:
@@ -77,16 +70,15 @@ def test_a_thousand_connections_are_served() -> None:
     run(test())
 
 
-def test_a_thousand_connections_leave_nothing_behind() -> None:
+def test_connections_leave_nothing_behind() -> None:
     async def test() -> None:
         async with QuicEdge() as edge:
-            for _ in range(50):
+            for _ in range(10):
                 async with AsyncExitStack() as clients:
                     group = [await clients.enter_async_context(QuicClient(edge.address)) for _ in range(20)]
-                    answers = await asyncio.gather(*(client.connect() for client in group))
-                    assert len(answers) == 20
+                    await asyncio.gather(*(client.connect() for client in group))
+            await until(lambda: len(edge.applications) == 200)
             await until(lambda: all(each.lost_by is not None for each in edge.applications))
-            assert len(edge.applications) == 1000
             await until(lambda: not edge.quic._routes)  # packets under way have had their time
             assert not edge.quic._handshakes and not edge.quic._lingering
             edge.applications.clear()
@@ -127,10 +119,12 @@ def test_above_the_most_handshakes_nobody_new_is_heard_until_some_have_run_out()
     async def test() -> None:
         bounds = {"handshakes": 2, "handshake_s": 0.3}
         async with QuicEdge(bounds=bounds) as edge, AsyncExitStack() as clients:
-            for _ in range(2):
-                stuck = await clients.enter_async_context(QuicClient(edge.address))
-                stuck.hears = False
+            stuck = [await clients.enter_async_context(QuicClient(edge.address)) for _ in range(2)]
+            for client in stuck:
+                client.hears = False
             await until(lambda: len(edge.quic._handshakes) == 2)
+            for client in stuck:
+                client.abandon()
             async with QuicClient(edge.address) as late:
                 await late.connect()  # its later attempts find room
             assert len(edge.applications) == 1  # the others were never there

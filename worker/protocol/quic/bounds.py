@@ -22,7 +22,8 @@ class Bounds:
     connection_bytes: int = 100 * STREAM_BYTES + WIDE_BYTES
     hello_bytes: int = 16 * 1024  # of TLS, in each phase of the handshake
     costly_frames: int = 200  # resets, stops, path challenges, retired IDs: per second and connection
-    datagram_bytes: int = 1232  # that we send: what every IPv6 path carries (RFC 8200 5)
+    datagram_bytes: int = 1232  # that we send at first: what every IPv6 path carries (RFC 8200 5)
+    large_datagram_bytes: int = 1452  # that we send once one of that size has arrived: Ethernet, and IPv6
     lingering: int = 10_000  # connections that ended a moment ago
     answers: int = 1000  # per second, to packets that belong to no connection
 

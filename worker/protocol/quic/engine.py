@@ -121,7 +121,8 @@ class QuicConnection:
         self.flush_soon()
 
     def flush_soon(self) -> None:
-        self._dispatcher.flush_soon(self)
+        if not self._lost:
+            self._dispatcher.flush_soon(self)
 
     # -- the dispatcher's side ------------------------------------------------------------------------------
 
@@ -147,8 +148,8 @@ class QuicConnection:
 
     @property
     def linger_until_s(self) -> float | None:
-        """Once it is over: how long packets of it may still come."""
-        return self._quic.linger_until_s
+        """Once it is over: how long packets of it may still come; None when nobody closed it."""
+        return self._quic.linger_until_s if self._quic.is_over else None
 
     def receive(self, data: bytes, peer: Address, now_s: float) -> None:
         """Take one datagram in; the application is told of what it brought."""
@@ -170,6 +171,7 @@ class QuicConnection:
         if at_s is not None and now_s >= at_s:
             try:
                 self._quic.handle_timer(now_s)
+                self._quic.mistrust_size()
                 self._tell()
             except Exception as error:
                 self._fail(error)
@@ -177,7 +179,10 @@ class QuicConnection:
     def moved(self) -> None:
         """Let the application use the room there may be now."""
         if self._application is not None and not self._lost:
-            self._application.moved()
+            try:
+                self._application.moved()
+            except Exception as error:
+                self._fail(error)
 
     def take_datagrams(self, now_s: float) -> list[tuple[bytes, Address]]:
         """What is to be sent now. When it has ended in the meantime, this tells the application."""
@@ -214,6 +219,7 @@ class QuicConnection:
                 self._quic.forget_unsent(event.stream_id)
                 self._listener().stream_stopped(event.stream_id, event.error_code)
             elif isinstance(event, events.HandshakeCompleted):
+                self._quic.settle()
                 self._dispatcher.established(self)
                 self._listener().confirmed()
             elif isinstance(event, events.ConnectionIdRetired):
@@ -253,7 +259,9 @@ class QuicConnection:
     def _follow(self) -> None:
         """The client is where it has shown to be (RFC 9000 9.3), not where its last packet came from."""
         proven = self._quic.proven_peer
-        if proven is not None:
+        if proven is not None and proven != self._peer:
+            if proven[0] != self._peer[0]:
+                self._quic.leave_network()
             self._peer = proven
 
     def _listener(self) -> Application:
@@ -265,7 +273,10 @@ class QuicConnection:
         self._lost = True
         end = self._quic.end
         if self._application is not None:
-            self._application.lost(end.error_code if end is not None else 0)
+            try:
+                self._application.lost(end.error_code if end is not None else 0)
+            except Exception as error:
+                log.error("a QUIC connection of %s did not end well: %r", self._peer, error, exc_info=error)
 
     def _fail(self, error: Exception) -> None:
         """A fault of ours or of aioquic: it costs this connection, no other."""

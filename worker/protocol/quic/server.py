@@ -203,7 +203,8 @@ class QuicServer:
         self._begin(header, data, peer, original, now_s)
 
     def _retry(self, header: LongHeader, peer: Address, now_s: float) -> None:
-        if not self._may_answer(now_s):
+        # As many as are asked for: in a flood of Initials there is no other way to find the honest.
+        if len(self._unsent) >= MOST_UNSENT:
             return
         cid = self._new_id()
         token = self._identity.retry_token(peer, header.destination, cid, now_s)
