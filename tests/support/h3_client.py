@@ -190,6 +190,22 @@ class H3Client(asyncio.DatagramProtocol):
         found = self.quic._streams.get(stream)
         return 0 if found is None else found.sender._buffer_stop - found.sender._buffer_start
 
+    def is_held(self, stream: int, window: int) -> bool:
+        """Has all of that window been used, while more waits?"""
+        sender = self.quic._streams[stream].sender
+        return sender.highest_offset == window and len(sender._pending) > 0
+
+    def is_full(self, stream: int) -> bool:
+        """Has the edge used all the window that it has on that stream?"""
+        found = self.quic._streams.get(stream)
+        return found is not None and found.receiver.highest_offset == found.max_stream_data_local
+
+    def read_on(self) -> None:
+        """Give the edge its windows from now on."""
+        self.quic.holds = False
+        self.quic.send_ping(0)
+        self.flush()
+
     def send(self, stream: int, data: bytes, *, end: bool = False) -> None:
         """Bytes of our own choosing."""
         self.quic.send_stream_data(stream, data, end)

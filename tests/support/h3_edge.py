@@ -1,7 +1,7 @@
 """The listener of `h1_edge` for HTTP/3: the real protocol over aioquic connections, on one UDP socket.
 
-A small `Link` in place of the dispatcher: it opens windows by what was read, counts what waits, and can be told
-to treat what comes as early.
+A small `Link` in place of the dispatcher: it opens windows by what was read, counts what waits, and can be
+told to treat what comes as early.
 """
 
 import asyncio

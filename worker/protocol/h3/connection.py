@@ -1,8 +1,8 @@
 """HTTP/3 from clients (RFC 9114): one `H3Protocol` per QUIC connection, between its link and its exchanges.
 
 An answer that a gate gives at once is with the link before the call that delivered its request returns,
-without a task or a future. What a client may make this connection hold: `Limits.streams` request bodies of one
-window each, four of them up to 1 MiB, one piece of each answer, and what `outlet` says on the way out.
+without a task or a future. What a client may make this connection hold: `Limits.streams` request bodies of
+one window each, four of them up to 1 MiB, one piece of each answer, and what `outlet` says on the way out.
 """
 
 from worker.fields import Fields
