@@ -81,7 +81,9 @@ class H3Client(asyncio.DatagramProtocol):
         self.quic = Quic(configuration=configuration)
         self.quic.holds = not reading
         self.h3: H3Connection | None = None
-        self.raw: dict[int, bytes] = {}  # what came on unidirectional streams
+        self.raw: dict[
+            int, bytes
+        ] = {}  # what came on unidirectional streams, or on any while HTTP/3 is not spoken
         self.ready = False
         self._address = address
         self._loop = asyncio.get_running_loop()
@@ -253,6 +255,10 @@ class H3Client(asyncio.DatagramProtocol):
     async def until_closed(self) -> None:
         await self.until(lambda: self.closed)
 
+    def received(self, stream: int) -> bytes:
+        """What came on a stream as it is."""
+        return self.raw.get(stream, b"")
+
     @property
     def control(self) -> bytes:
         """What came on the edge's control stream."""
@@ -286,7 +292,7 @@ class H3Client(asyncio.DatagramProtocol):
             self.answers[event.stream_id].reset = event.error_code
         elif isinstance(event, StopSendingReceived) and event.stream_id in self.answers:
             self.answers[event.stream_id].stopped = event.error_code
-        elif isinstance(event, StreamDataReceived) and event.stream_id & 2:
+        elif isinstance(event, StreamDataReceived) and (self.h3 is None or event.stream_id & 2):
             self.raw[event.stream_id] = self.raw.get(event.stream_id, b"") + event.data
         if self.h3 is not None:
             for one in self.h3.handle_event(event):

@@ -308,7 +308,9 @@ def test_an_upload_that_nobody_reads_is_held_to_its_window_while_others_go_on() 
 
         async with fetching(fetch) as edge, await edge.client() as client:
             slow = [client.begin("/slow", method="POST", end=False) for _ in range(10)]
-            uploads = [asyncio.create_task(client.upload(stream, pieces_of(BIG[:200_000]))) for stream in slow]
+            uploads = [
+                asyncio.create_task(client.upload(stream, pieces_of(BIG[:200_000]))) for stream in slow
+            ]
             await edge.until(lambda: all(client.is_held(stream, WINDOW) for stream in slow))
             other = client.begin("/other", method="POST", end=False)
             await client.upload(other, pieces_of(BIG))
