@@ -136,7 +136,7 @@ class H3Protocol(StreamConnection):
         limits = self.server.limits
         session = self._session
         session.forgive()
-        if session.streams:
+        if not session.is_idle:
             self._since_ns = now_ns
         elif (now_ns - self._since_ns) * 1e-9 > limits.idle_timeout_s:
             session.fail(NO_ERROR)
