@@ -28,6 +28,23 @@ def section(fields: list[tuple[bytes, bytes]] = GET) -> bytes:
     return pylsqpack.Encoder().encode(0, fields)[1]
 
 
+def literal(fields: list[tuple[bytes, bytes]]) -> bytes:
+    """A field section as it is: no table, no Huffman code, whatever the fields may hold."""
+    lines = (prefixed(3, 0x20, name) + prefixed(7, 0, value) for name, value in fields)
+    return NO_TABLE + b"".join(lines)
+
+
+def prefixed(bits: int, flags: int, string: bytes) -> bytes:
+    """A string behind its length, which begins with so many bits of a byte (RFC 7541 5.1)."""
+    most, size = (1 << bits) - 1, len(string)
+    if size < most:
+        return bytes((flags | size,)) + string
+    head, size = bytes((flags | most,)), size - most
+    while size >= 128:
+        head, size = head + bytes((size & 127 | 128,)), size >> 7
+    return head + bytes((size,)) + string
+
+
 def head(fields: list[tuple[bytes, bytes]] = GET) -> bytes:
     return frame(HEADERS, section(fields))
 
