@@ -22,6 +22,7 @@ from aioquic.quic.events import (
     StreamDataReceived,
     StreamReset,
 )
+from aioquic.tls import SessionTicket
 
 PATIENCE_S = 20.0
 AHEAD_BYTES = 128 * 1024  # of an upload in aioquic's hands
@@ -71,20 +72,29 @@ class H3Client(asyncio.DatagramProtocol):
     """One connection. `answers` by stream id; `goaways` are the ids of GOAWAY frames in order."""
 
     def __init__(
-        self, configuration: QuicConfiguration, address: tuple[str, int], *, authority: str, reading: bool
+        self,
+        configuration: QuicConfiguration,
+        address: tuple[str, int],
+        *,
+        authority: str,
+        reading: bool,
+        early: Callable[["H3Client"], object] | None,
     ) -> None:
         self.scheme = "https"
         self.authority = authority
         self.answers: dict[int, H3Answer] = {}
         self.closed = False
         self.closed_by: int | None = None  # the code of the peer's CONNECTION_CLOSE
-        self.quic = Quic(configuration=configuration)
+        self.tickets: list[SessionTicket] = []
+        self.quic = Quic(configuration=configuration, session_ticket_handler=self.tickets.append)
         self.quic.holds = not reading
         self.h3: H3Connection | None = None
         self.raw: dict[
             int, bytes
         ] = {}  # what came on unidirectional streams, or on any while HTTP/3 is not spoken
         self.ready = False
+        self.early_accepted = False
+        self._early = early
         self._address = address
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
@@ -114,6 +124,9 @@ class H3Client(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         self.quic.connect(self._address, self._loop.time())
+        if self._early is not None:
+            self.speak()
+            self._early(self)
         self.flush()
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
@@ -285,6 +298,7 @@ class H3Client(asyncio.DatagramProtocol):
     def _on(self, event: QuicEvent) -> None:
         if isinstance(event, HandshakeCompleted):
             self.ready = True
+            self.early_accepted = event.early_data_accepted
         elif isinstance(event, ConnectionTerminated):
             self.closed = True
             self.closed_by = event.error_code
@@ -325,10 +339,11 @@ async def open_client(
     reading: bool = True,
     window: int | None = None,
     speaks: bool = True,
+    early: Callable[[H3Client], object] | None = None,
     **options: Any,
 ) -> H3Client:
     """`reading`: give the edge its windows back as data comes. `window`: bytes that every stream may have on
-    its way. `speaks`: HTTP/3, not only QUIC."""
+    its way. `speaks`: HTTP/3, not only QUIC. `early`: begins requests before the handshake."""
     configuration = QuicConfiguration(is_client=True, alpn_protocols=["h3"], server_name="localhost")
     configuration.load_verify_locations(cadata=authority_pem)
     if window is not None:
@@ -337,11 +352,11 @@ async def open_client(
         setattr(configuration, name, value)
     address = ("127.0.0.1", port)
     _, client = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: H3Client(configuration, address, authority=authority, reading=reading),
+        lambda: H3Client(configuration, address, authority=authority, reading=reading, early=early),
         local_addr=("127.0.0.1", 0),
     )
     await client.until(lambda: client.ready or client.closed)
-    if speaks:
+    if speaks and early is None:
         client.speak()
         client.flush()
     return client
