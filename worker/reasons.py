@@ -92,7 +92,6 @@ class Fault(StrEnum):
     UNKNOWN_HOST = "unknown-host"
     EXPECTATION = "expectation-failed"
     LOOP = "proxy_loop_detected"
-    TOO_EARLY = "too-early"  # sent before the handshake was complete, and not safe to be replayed (RFC 8470)
     CLIENT_GONE = "client-gone"
     # edge
     INTERNAL = "proxy_internal_error"
@@ -115,3 +114,5 @@ class Fault(StrEnum):
     RESPONSE_BODY_SIZE = "http_response_body_size"
     CONNECTION_LIMIT = "connection_limit_reached"
     UNAVAILABLE = "destination_unavailable"
+    # client, what came later: counters go by a member's place
+    TOO_EARLY = "too-early"  # sent before the handshake was complete, and not safe to be replayed (RFC 8470)

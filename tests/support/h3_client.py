@@ -22,6 +22,7 @@ from aioquic.quic.events import (
     StreamDataReceived,
     StreamReset,
 )
+from aioquic.tls import SessionTicket
 
 PATIENCE_S = 20.0
 AHEAD_BYTES = 128 * 1024  # of an upload in aioquic's hands
@@ -71,18 +72,29 @@ class H3Client(asyncio.DatagramProtocol):
     """One connection. `answers` by stream id; `goaways` are the ids of GOAWAY frames in order."""
 
     def __init__(
-        self, configuration: QuicConfiguration, address: tuple[str, int], *, authority: str, reading: bool
+        self,
+        configuration: QuicConfiguration,
+        address: tuple[str, int],
+        *,
+        authority: str,
+        reading: bool,
+        early: Callable[["H3Client"], object] | None,
     ) -> None:
         self.scheme = "https"
         self.authority = authority
         self.answers: dict[int, H3Answer] = {}
         self.closed = False
         self.closed_by: int | None = None  # the code of the peer's CONNECTION_CLOSE
-        self.quic = Quic(configuration=configuration)
+        self.tickets: list[SessionTicket] = []
+        self.quic = Quic(configuration=configuration, session_ticket_handler=self.tickets.append)
         self.quic.holds = not reading
         self.h3: H3Connection | None = None
-        self.raw: dict[int, bytes] = {}  # what came on unidirectional streams
+        self.raw: dict[
+            int, bytes
+        ] = {}  # what came on unidirectional streams, or on any while HTTP/3 is not spoken
         self.ready = False
+        self.early_accepted = False
+        self._early = early
         self._address = address
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
@@ -112,6 +124,9 @@ class H3Client(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         self.quic.connect(self._address, self._loop.time())
+        if self._early is not None:
+            self.speak()
+            self._early(self)
         self.flush()
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
@@ -190,6 +205,22 @@ class H3Client(asyncio.DatagramProtocol):
         found = self.quic._streams.get(stream)
         return 0 if found is None else found.sender._buffer_stop - found.sender._buffer_start
 
+    def is_held(self, stream: int, window: int) -> bool:
+        """Has all of that window been used, while more waits?"""
+        sender = self.quic._streams[stream].sender
+        return sender.highest_offset == window and len(sender._pending) > 0
+
+    def is_full(self, stream: int) -> bool:
+        """Has the edge used all the window that it has on that stream?"""
+        found = self.quic._streams.get(stream)
+        return found is not None and found.receiver.highest_offset == found.max_stream_data_local
+
+    def read_on(self) -> None:
+        """Give the edge its windows from now on."""
+        self.quic.holds = False
+        self.quic.send_ping(0)
+        self.flush()
+
     def send(self, stream: int, data: bytes, *, end: bool = False) -> None:
         """Bytes of our own choosing."""
         self.quic.send_stream_data(stream, data, end)
@@ -237,6 +268,10 @@ class H3Client(asyncio.DatagramProtocol):
     async def until_closed(self) -> None:
         await self.until(lambda: self.closed)
 
+    def received(self, stream: int) -> bytes:
+        """What came on a stream as it is."""
+        return self.raw.get(stream, b"")
+
     @property
     def control(self) -> bytes:
         """What came on the edge's control stream."""
@@ -263,6 +298,7 @@ class H3Client(asyncio.DatagramProtocol):
     def _on(self, event: QuicEvent) -> None:
         if isinstance(event, HandshakeCompleted):
             self.ready = True
+            self.early_accepted = event.early_data_accepted
         elif isinstance(event, ConnectionTerminated):
             self.closed = True
             self.closed_by = event.error_code
@@ -270,7 +306,7 @@ class H3Client(asyncio.DatagramProtocol):
             self.answers[event.stream_id].reset = event.error_code
         elif isinstance(event, StopSendingReceived) and event.stream_id in self.answers:
             self.answers[event.stream_id].stopped = event.error_code
-        elif isinstance(event, StreamDataReceived) and event.stream_id & 2:
+        elif isinstance(event, StreamDataReceived) and (self.h3 is None or event.stream_id & 2):
             self.raw[event.stream_id] = self.raw.get(event.stream_id, b"") + event.data
         if self.h3 is not None:
             for one in self.h3.handle_event(event):
@@ -303,10 +339,11 @@ async def open_client(
     reading: bool = True,
     window: int | None = None,
     speaks: bool = True,
+    early: Callable[[H3Client], object] | None = None,
     **options: Any,
 ) -> H3Client:
     """`reading`: give the edge its windows back as data comes. `window`: bytes that every stream may have on
-    its way. `speaks`: HTTP/3, not only QUIC."""
+    its way. `speaks`: HTTP/3, not only QUIC. `early`: begins requests before the handshake."""
     configuration = QuicConfiguration(is_client=True, alpn_protocols=["h3"], server_name="localhost")
     configuration.load_verify_locations(cadata=authority_pem)
     if window is not None:
@@ -315,11 +352,11 @@ async def open_client(
         setattr(configuration, name, value)
     address = ("127.0.0.1", port)
     _, client = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: H3Client(configuration, address, authority=authority, reading=reading),
+        lambda: H3Client(configuration, address, authority=authority, reading=reading, early=early),
         local_addr=("127.0.0.1", 0),
     )
     await client.until(lambda: client.ready or client.closed)
-    if speaks:
+    if speaks and early is None:
         client.speak()
         client.flush()
     return client

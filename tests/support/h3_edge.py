@@ -1,7 +1,6 @@
 """The listener of `h1_edge` for HTTP/3: the real protocol over aioquic connections, on one UDP socket.
 
-A small `Link` in place of the dispatcher: it opens windows by what was read, counts what waits, and can be told
-to treat what comes as early.
+A small `Link` in place of the dispatcher: it opens windows by what was read, and counts what waits.
 """
 
 import asyncio
@@ -66,8 +65,12 @@ class AioquicLink:
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self.peer = address
-        self.early: bool | None = None  # if a test says so
-        self.quic = HeldQuic(configuration=edge.configuration, original_destination_connection_id=original)
+        self.quic = HeldQuic(
+            configuration=edge.configuration,
+            original_destination_connection_id=original,
+            session_ticket_fetcher=lambda label: edge.tickets.pop(label, None),
+            session_ticket_handler=lambda ticket: edge.tickets.__setitem__(ticket.ticket, ticket),
+        )
         self.most_waiting = 0  # bytes that were given for one stream and not acknowledged
         self.sends: list[tuple[int, int, bool]] = []  # (stream, bytes, end)
         self.closed_by: int | None = None  # the code we ended it with
@@ -77,7 +80,7 @@ class AioquicLink:
 
     @property
     def is_early(self) -> bool:
-        return not self.quic._handshake_complete if self.early is None else self.early
+        return not self.quic._handshake_complete
 
     @property
     def cipher(self) -> str:
@@ -191,7 +194,7 @@ class H3Edge(H1Edge):
             self.configuration.load_cert_chain(Path(chain), Path(key))
         self.links: set[AioquicLink] = set()
         self._routes: dict[bytes, AioquicLink] = {}
-        self._tickets: dict[bytes, Any] = {}
+        self.tickets: dict[bytes, Any] = {}
 
     async def __aenter__(self) -> Self:
         self.loop = asyncio.get_running_loop()

@@ -1,8 +1,8 @@
 """HTTP/3 from clients (RFC 9114): one `H3Protocol` per QUIC connection, between its link and its exchanges.
 
 An answer that a gate gives at once is with the link before the call that delivered its request returns,
-without a task or a future. What a client may make this connection hold: `Limits.streams` request bodies of one
-window each, four of them up to 1 MiB, one piece of each answer, and what `outlet` says on the way out.
+without a task or a future. What a client may make this connection hold: `Limits.streams` request bodies of
+one window each, four of them up to 1 MiB, one piece of each answer, and what `outlet` says on the way out.
 """
 
 from worker.fields import Fields
@@ -136,7 +136,7 @@ class H3Protocol(StreamConnection):
         limits = self.server.limits
         session = self._session
         session.forgive()
-        if session.streams:
+        if not session.is_idle:
             self._since_ns = now_ns
         elif (now_ns - self._since_ns) * 1e-9 > limits.idle_timeout_s:
             session.fail(NO_ERROR)

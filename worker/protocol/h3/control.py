@@ -41,10 +41,10 @@ class ControlReader(FrameReader):
         self._goaway: int | None = None
 
     def judge(self, kind: int, size: int) -> Manner:
-        if kind in _ELSEWHERE or (kind == SETTINGS and self._has_settings):
-            raise H3Error(FRAME_UNEXPECTED, f"frame of type {kind} on the control stream")
         if kind != SETTINGS and not self._has_settings:
             raise H3Error(MISSING_SETTINGS, "control stream does not begin with SETTINGS")
+        if kind in _ELSEWHERE or (kind == SETTINGS and self._has_settings):
+            raise H3Error(FRAME_UNEXPECTED, f"frame of type {kind} on the control stream")
         self.frames += 1
         self._has_settings = True
         if kind not in (SETTINGS, GOAWAY, MAX_PUSH_ID, CANCEL_PUSH):

@@ -507,6 +507,11 @@ class Session(Framing[Made], Generic[Made]):
         return self.give_up(codes.REQUEST_CANCELLED)
 
     @property
+    def is_idle(self) -> bool:
+        """No request is in hand, and all answers have arrived."""
+        return not self.streams and self._outlet.is_empty
+
+    @property
     def is_over(self) -> bool:
         """All is said, and has arrived: the connection may be closed."""
-        return self._end_id != ALL_REQUESTS and not self.streams and self._outlet.is_empty
+        return self._end_id != ALL_REQUESTS and self.is_idle and not self._link.waiting(self._control)
