@@ -16,7 +16,10 @@ CORE = [
     "lease", "bucket", "window", "score", "counter", "purge", "sum", "follow", "crawl", "walk",
 ]  # fmt: skip
 
-NATIVE = ["worker.fields", "worker.cache.plain_hit", "worker.observe.hit_line"]
+NATIVE = [
+    "worker.fields", "worker.protocol.stream", "worker.protocol.quic.udp", "worker.cache.plain_hit",
+    "worker.observe.hit_line",
+]  # fmt: skip
 
 SESSION = "worker.protocol.h2.session"  # libnghttp2 behind it
 
@@ -30,8 +33,9 @@ HIT_PATH = [
     "worker.protocol.tunnel",
     "worker.protocol.answer",
     "worker.protocol.h1",
-    "worker.protocol.h2.tunnel",
-    "worker.protocol.h2.exchange",
+    "worker.protocol.stream_end",
+    "worker.protocol.exchange",
+    "worker.protocol.stream_connection",
     "worker.protocol.h2.connection",
     "worker.security.normalize",
     "worker.security.access",

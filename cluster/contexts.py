@@ -19,12 +19,15 @@ from cluster.tickets import TicketKeys
 from worker.origin.tls import TlsFileError, load_contexts
 from worker.protocol.tls import make_context
 
+Pem = tuple[bytes, bytes]  # chain and key
+
 
 class Contexts:
     """Makes the context for given settings, or hands out the last one when the files did not change."""
 
     def __init__(self) -> None:
         self._made: dict[bytes, ssl.SSLContext] = {}
+        self.pairs: tuple[Pem, ...] = ()  # what the context that `of` gave last serves with
         self._tickets = TicketKeys(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
 
     def of(self, settings: ClusterSettings) -> ssl.SSLContext | None:
@@ -39,9 +42,9 @@ class Contexts:
         if not any(listener.scheme == "https" for listener in settings.worker.listeners):
             return None
         pairs = served_pairs(settings)
-        digests = [_digest(pair) for pair in pairs]
+        self.pairs = tuple(_read(pair) for pair in pairs)
         protocols = ("h2", "http/1.1") if settings.worker.http2 else ("http/1.1",)
-        key = b"".join(digests) + protocols[0].encode()
+        key = b"".join(map(_digest, self.pairs)) + protocols[0].encode()
         if key not in self._made:
             # What was replaced lives on in the generation that uses it.
             self._made = {key: self._make(pairs, protocols)}
@@ -72,13 +75,20 @@ def _local(settings: ClusterSettings) -> CertificateSettings:
     return CertificateSettings(*local_certificate(settings.state_dir, settings.local_names))
 
 
-def _digest(pair: CertificateSettings) -> bytes:
+def _read(pair: CertificateSettings) -> Pem:
+    return _read_file(pair.certificate), _read_file(pair.key)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BootError(f"cannot read the TLS file {path}: {error.strerror}") from error
+
+
+def _digest(pair: Pem) -> bytes:
     digest = hashlib.sha256()
-    for path in (pair.certificate, pair.key):
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise BootError(f"cannot read the TLS file {path}: {error.strerror}") from error
+    for content in pair:
         digest.update(len(content).to_bytes(8, "big") + content)
     return digest.digest()
 

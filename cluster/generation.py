@@ -61,6 +61,7 @@ class Generation:
     context: ssl.SSLContext | None
     geo: Geo | None
     lists: Mapping[AccessSettings, NetworkMap]
+    certificates: tuple[tuple[bytes, bytes], ...] = ()  # for HTTP/3: PEM, chain and key
     posts: list[Post] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,34 +1,26 @@
-"""The listening sockets: per address one SO_REUSEPORT TCP socket for every lane.
+"""The listening sockets: per address one SO_REUSEPORT TCP socket for every lane, and for HTTP/3 a UDP one.
 
 The supervisor owns them and no worker's death closes one, so connections that wait in a lane's queue
 find its successor. Knows nothing of TLS or HTTP.
 """
 
 import contextlib
-import ctypes
-import errno
 import socket
 import struct
-import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-import psutil
-
+from cluster import steering
+from cluster.binding import TCP, bind, probe, refusal
+from cluster.datagrams import Datagrams, Key
 from cluster.errors import BootError
 from worker.settings import ListenerSettings
+from worker.start import UdpListening
 
 BACKLOG = 4096  # the kernel cuts it down to net.core.somaxconn
+PORTS_TRIED = 16  # for one that is free for TCP and UDP alike
 
-# Linux constants the socket module does not name (asm-generic/socket.h, linux/filter.h).
-_SO_ATTACH_REUSEPORT_CBPF = 51
-_SO_DETACH_REUSEPORT_BPF = 68
-_LOAD_RANDOM = (0x20, 0, 0, 0xFFFFF000 + 56)  # BPF_LD | BPF_W | BPF_ABS, SKF_AD_OFF + SKF_AD_RANDOM
-_MODULO = 0x94  # BPF_ALU | BPF_MOD | BPF_K
-_RETURN_A = (0x16, 0, 0, 0)
 _TCP_INFO_UNACKED = 24  # of a listening socket: connections that wait to be accepted
-
-Key = tuple[str, int, str]
 
 
 @dataclass(slots=True)
@@ -44,28 +36,60 @@ class Sockets:
 
     def __init__(self) -> None:
         self.groups: dict[Key, Group] = {}
+        self.datagrams = Datagrams()
 
-    def open(self, listeners: Collection[ListenerSettings], lanes: int, *, patience_s: float = 0.0) -> None:
+    def open(
+        self,
+        listeners: Collection[ListenerSettings],
+        lanes: int,
+        *,
+        patience_s: float = 0.0,
+        http3: bool = False,
+    ) -> None:
         """Have `lanes` sockets for each address; what is open already stays as it is.
 
-        Port 0 is chosen by the kernel once and shared by all lanes. A port somebody else listens on
-        is refused, after trying again for `patience_s` seconds. Raises BootError having closed what
-        this call opened.
+        Port 0 is chosen by the kernel once and shared by all lanes. With `http3`, each https address has
+        as many UDP sockets on the same port. A port somebody else has is refused, after trying again for
+        `patience_s` seconds. Raises BootError having closed what this call opened.
         """
         before = {key: len(group.lanes) for key, group in self.groups.items()}
+        datagrams_before = self.datagrams.lengths()
         try:
             for listener in listeners:
-                key = _key(listener)
-                if key not in self.groups:
-                    _probe(listener, patience_s)
-                    self.groups[key] = Group(listener)
-                group = self.groups[key]
-                while len(group.lanes) < lanes:
-                    _extend(group)
+                with_udp = http3 and listener.scheme == "https"
+                if with_udp:
+                    self._open_both(listener, lanes, patience_s)
+                else:
+                    self._open(listener, lanes, patience_s)
         except BaseException:
             for key in list(self.groups):
                 self._cut(key, before.get(key, 0))
+            self.datagrams.restore(datagrams_before)
             raise
+
+    def _open(self, listener: ListenerSettings, lanes: int, patience_s: float) -> None:
+        key = _key(listener)
+        if key not in self.groups:
+            probe(listener, TCP, patience_s)
+            self.groups[key] = Group(listener)
+        group = self.groups[key]
+        while len(group.lanes) < lanes:
+            _extend(group)
+
+    def _open_both(self, listener: ListenerSettings, lanes: int, patience_s: float) -> None:
+        """On one port; if the kernel chose one for TCP that is taken for UDP, on another."""
+        key = _key(listener)
+        tries = 1 if listener.port or key in self.groups else PORTS_TRIED
+        while True:
+            self._open(listener, lanes, patience_s)
+            try:
+                self.datagrams.open(key, self.bound(listener), lanes, patience_s=patience_s)
+                return
+            except BootError:
+                tries -= 1
+                if not tries:
+                    raise
+                self._cut(key, 0)
 
     def of(self, listener: ListenerSettings, lane: int) -> socket.socket:
         """The socket of one lane; `listener` as configured."""
@@ -75,8 +99,19 @@ class Sockets:
         """`listener` with the port the kernel chose where port 0 was asked for."""
         return replace(listener, port=self.groups[_key(listener)].listener.port)
 
+    def udp(self, listener: ListenerSettings, lane: int) -> UdpListening:
+        """What HTTP/3 needs on one lane; `listener` as configured."""
+        return self.datagrams.of(_key(listener), lane)
+
+    def has_udp(self, listener: ListenerSettings) -> bool:
+        return _key(listener) in self.datagrams.groups
+
+    def read_by(self, listener: ListenerSettings, lane: int, member: int) -> None:
+        """From now on it is `member` that reads the UDP socket of `lane`: others stop when they drain."""
+        self.datagrams.groups[_key(listener)].readers[lane] = member
+
     def keep(self, listeners: Collection[ListenerSettings]) -> None:
-        """Close the sockets of every other address."""
+        """Close the TCP sockets of every other address."""
         kept = {_key(listener) for listener in listeners}
         for key in list(self.groups):
             if key not in kept:
@@ -88,34 +123,37 @@ class Sockets:
         Lanes above keep what already waits in their queues. Used while a generation comes or goes:
         a lane nobody accepts on yet, or nobody soon, must not be given connections.
         """
-        program = b"".join(
-            struct.pack("=HBBI", *code) for code in (_LOAD_RANDOM, (_MODULO, 0, 0, lanes), _RETURN_A)
-        )
-        code = ctypes.create_string_buffer(program)
-        option = struct.pack("@HxxxxxxP", len(program) // 8, ctypes.addressof(code))
         for group in self.groups.values():
-            group.lanes[0].setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, option)
+            steering.attach(group.lanes[0], steering.to_any(lanes))
+        self.datagrams.steer(lanes)
 
     def release(self) -> None:
-        """End `steer`: the kernel's own hash picks among all lanes again."""
+        """End `steer`: the kernel's own hash picks among all lanes again, where TCP is concerned."""
         for group in self.groups.values():
             with contextlib.suppress(FileNotFoundError):  # nothing was attached
-                group.lanes[0].setsockopt(socket.SOL_SOCKET, _SO_DETACH_REUSEPORT_BPF, 0)
+                steering.detach(group.lanes[0])
+
+    def prune(self, listeners: Collection[ListenerSettings], lanes: int, *, http3: bool) -> None:
+        """Close the UDP sockets that these settings do not need: no process has them open any more."""
+        kept = {_key(listener) for listener in listeners if http3 and listener.scheme == "https"}
+        self.datagrams.keep(kept, lanes)
 
     def queued(self, lane: int) -> int:
         """Connections that wait to be accepted on that lane, all addresses together."""
         return sum(_queued(group.lanes[lane]) for group in self.groups.values() if lane < len(group.lanes))
 
     def shrink(self, lanes: int) -> None:
-        """Close the lanes from `lanes` on, and with them whatever waits in their queues."""
+        """Close the TCP lanes from `lanes` on, and with them whatever waits in their queues."""
         for key in list(self.groups):
             self._cut(key, lanes)
 
     def filenos(self) -> set[int]:
-        return {lane.fileno() for group in self.groups.values() for lane in group.lanes}
+        tcp = {lane.fileno() for group in self.groups.values() for lane in group.lanes}
+        return tcp | self.datagrams.filenos()
 
     def close(self) -> None:
         self.shrink(0)
+        self.datagrams.close()
 
     def _cut(self, key: Key, lanes: int) -> None:
         # From the highest down: the kernel fills a gap with the last socket, which would permute the lanes.
@@ -137,69 +175,12 @@ def _queued(listening: socket.socket) -> int:
     return waiting
 
 
-def _bind(listener: ListenerSettings, *, shared: bool) -> socket.socket:
-    """A bound TCP socket; `shared` lets further lanes bind the same address. Raises OSError."""
-    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind((listener.host, listener.port))
-    except BaseException:
-        bound.close()
-        raise
-    return bound
-
-
-def _probe(listener: ListenerSettings, patience_s: float) -> None:
-    """Make sure nobody else listens there: SO_REUSEPORT alone would let us join another edge's group."""
-    until = time.monotonic() + patience_s
-    while True:
-        try:
-            _bind(listener, shared=False).close()
-            return
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or time.monotonic() >= until:
-                raise _refusal(listener, error) from None
-        time.sleep(0.05)
-
-
 def _extend(group: Group) -> None:
     try:
-        lane = _bind(group.listener, shared=True)
+        lane = bind(group.listener, TCP, shared=True)
     except OSError as error:
-        raise _refusal(group.listener, error) from None
+        raise refusal(group.listener, TCP, error) from None
     lane.listen(BACKLOG)
     group.lanes.append(lane)
     if not group.listener.port:
         group.listener = replace(group.listener, port=lane.getsockname()[1])
-
-
-def _refusal(listener: ListenerSettings, error: OSError) -> BootError:
-    what = f"cannot listen on {listener.url}"
-    if error.errno == errno.EADDRINUSE:
-        holders = ", ".join(_holders(listener.port)) or "another process"
-        return BootError(f"{what}: the port is in use by {holders}; stop it or listen on another port")
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return BootError(
-            f"{what}: permission denied; ports below net.ipv4.ip_unprivileged_port_start need root or "
-            "CAP_NET_BIND_SERVICE, or listen on a higher port"
-        )
-    if error.errno == errno.EADDRNOTAVAIL:
-        return BootError(f"{what}: no network interface has this address; use one that `ip address` shows")
-    return BootError(f"{what}: {error.strerror or error}")
-
-
-def _holders(port: int) -> Iterator[str]:
-    """Who listens on that port, as far as we are allowed to see."""
-    try:
-        connections: Iterable[psutil._ntuples.sconn] = psutil.net_connections("tcp")
-    except psutil.Error:
-        return
-    pids = {c.pid for c in connections if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port}
-    for pid in sorted(pid for pid in pids if pid):
-        with contextlib.suppress(psutil.Error):
-            yield f"{psutil.Process(pid).name()} (pid {pid})"

@@ -24,6 +24,7 @@ from cluster.crew import Crew, count_closed
 from cluster.errors import BootError
 from cluster.generation import SUPERVISOR_PLACE, Generation, Post
 from cluster.geo import open_geo
+from cluster.inboxes import Inboxes
 from cluster.lists import open_lists
 from cluster.lock import InstanceLock, admin_socket, supervisor_socket
 from cluster.process import Child, ControlStart, Exit, Role, State, User
@@ -34,7 +35,8 @@ from cluster.version import VERSION
 from cluster.wire import Answer, Reply, WireServer
 from worker.networks import SharedNetworks
 from worker.security.bans import MAX_BANS
-from worker.start import Listening, WorkerStart
+from worker.settings import ListenerSettings
+from worker.start import Http3Start, Listening, WorkerStart
 
 log = logging.getLogger("edgecluster.supervisor")
 
@@ -43,6 +45,7 @@ ASLEEP_NS = 2_000_000_000  # a longer gap means that we were stopped, and so per
 SETTLE_NS = 1_000_000_000  # handshakes under way when a lane is closed to new ones
 LEAVE_NS = 10_000_000_000  # at most, until a leaving lane's queue is empty
 ONCE_NS = 500_000_000  # a terminal or a wrapper may send one wish twice
+QUIC_SECRET_BYTES = 32  # Retry and stateless reset tokens of one worker are read by another
 PORT_PATIENCE_S = 3.0  # for the workers of a dead supervisor to let go of the port
 
 Load = Callable[[], ClusterSettings]
@@ -59,6 +62,8 @@ def ready_line(status: Answer) -> str:
     ]
     if status["admin"]:
         parts.insert(1, f"admin {status['admin']}")
+    if status["http3"]:
+        parts.insert(1, f"http/3 by udp {' '.join(status['http3'])}")
     return " | ".join(parts)
 
 
@@ -93,6 +98,8 @@ class Supervisor:
         self.admin = Sockets()
         self.contexts = Contexts()
         self.bans = SharedNetworks(MAX_BANS)
+        self.inboxes = Inboxes()
+        self.quic_secret = os.urandom(QUIC_SECRET_BYTES)
         self.control = Post(Role.CONTROL, -1)
         self.incoming: Generation | None = None  # being brought up by a reload
         self.awaiting_room: ClusterSettings | None = None  # of a reload whose workers have no places yet
@@ -148,7 +155,8 @@ class Supervisor:
         stack.callback(self.sockets.close)
         stack.callback(self.admin.close)
         patience_s = PORT_PATIENCE_S if self.lock.left_behind else 0.0
-        self.sockets.open(settings.worker.listeners, settings.workers, patience_s=patience_s)
+        stack.callback(self.inboxes.close)
+        self._open_sockets(settings, settings.workers, patience_s)
         if settings.admin is not None:
             self.admin.open((settings.admin,), 1, patience_s=patience_s)
         context, geo = self.contexts.of(settings), open_geo(settings.worker.geo)
@@ -175,7 +183,16 @@ class Supervisor:
         stack.callback(self.wire.close)
         stack.callback(admin_socket(settings.state_dir).unlink, missing_ok=True)
         stack.callback(self.crew.clear)
-        self.generation = Generation(1, settings, self._bound(settings), context, geo, lists)
+        self.generation = Generation(
+            1, settings, self._bound(settings), context, geo, lists, self.contexts.pairs
+        )
+
+    def _open_sockets(self, settings: ClusterSettings, lanes: int, patience_s: float = 0.0) -> None:
+        """What `settings` need of sockets for the workers. Raises BootError."""
+        worker = settings.worker
+        self.sockets.open(worker.listeners, lanes, patience_s=patience_s, http3=worker.http3)
+        if _http3_listeners(settings):
+            self.inboxes.open()
 
     def _close_segment(self) -> None:
         """Remove the segment, unless we were told to stop and to keep it for the next start."""
@@ -273,24 +290,38 @@ class Supervisor:
                 close=close,
                 user=self.user if post.role is Role.WORKER else None,
             )
+            if generation is self.generation:
+                self._let_read(generation, post)
         except OSError as error:
             log.error("cannot fork %s %d: %s; trying again in a second", post.role, post.lane, error.strerror)
             post.due_ns = time.monotonic_ns() + 1_000_000_000
 
+    def _let_read(self, generation: Generation, post: Post) -> None:
+        """The datagrams of that lane are for that worker to read from now on."""
+        if post.child is not None and post.role is Role.WORKER:
+            for listener in _http3_listeners(generation.settings):
+                self.sockets.read_by(listener, post.lane, post.child.member)
+
     def _worker_body(self, generation: Generation, lane: int) -> tuple[Callable[[int, int], int], set[int]]:
         """What a worker runs, and which descriptors are none of its business."""
         settings = generation.bound.worker
+        by_udp = _http3_listeners(generation.settings)
         listening = tuple(
             Listening(
                 listener,
                 self.sockets.of(asked, lane),
                 generation.context if asked.scheme == "https" else None,
+                self.sockets.udp(asked, lane) if asked in by_udp else None,
             )
             for asked, listener in zip(generation.settings.worker.listeners, settings.listeners, strict=True)
         )
         pinned = generation.settings.pin_cores and generation.settings.workers <= len(self.cores)
 
         def body(member: int, ready: int) -> int:
+            http3 = None
+            if by_udp:
+                inbox = self.inboxes.take(member)
+                http3 = Http3Start(self.quic_secret, generation.certificates, inbox, self.inboxes.writing)
             return self.worker_main(
                 WorkerStart(
                     settings=settings,
@@ -304,11 +335,15 @@ class Supervisor:
                     geo=generation.geo,
                     lists=generation.lists,
                     bans=self.bans,
+                    http3=http3,
                 )
             )
 
         own = {listener.socket.fileno() for listener in listening}
-        return body, (self._private_filenos() | self.sockets.filenos() | self.admin.filenos()) - own
+        own |= {listener.udp.socket.fileno() for listener in listening if listener.udp is not None}
+        if by_udp:
+            own |= self.inboxes.filenos()  # of which it closes the others' itself
+        return body, self._filenos() - own
 
     def _control_body(self, generation: Generation) -> tuple[Callable[[int, int], int], set[int]]:
         settings = generation.bound
@@ -331,7 +366,12 @@ class Supervisor:
             )
 
         own = set() if listener is None else {listener.fileno()}
-        return body, (self._private_filenos() | self.sockets.filenos() | self.admin.filenos()) - own
+        return body, self._filenos() - own
+
+    def _filenos(self) -> set[int]:
+        """Every descriptor of ours that not all children may have."""
+        shared = self.sockets.filenos() | self.admin.filenos() | self.inboxes.filenos()
+        return self._private_filenos() | shared
 
     def _private_filenos(self) -> set[int]:
         """Descriptors that are the supervisor's alone."""
@@ -473,10 +513,18 @@ class Supervisor:
         # Nobody accepts on the new lanes yet, and nobody will if the reload fails.
         self.settled = False
         self.sockets.steer(now.workers)
-        self.sockets.open(settings.worker.listeners, max(now.workers, settings.workers))
+        self._open_sockets(settings, max(now.workers, settings.workers))
         if settings.admin is not None:
             self.admin.open((settings.admin,), 1)
-        return Generation(self.generation.number + 1, settings, self._bound(settings), context, geo, lists)
+        return Generation(
+            self.generation.number + 1,
+            settings,
+            self._bound(settings),
+            context,
+            geo,
+            lists,
+            self.contexts.pairs,
+        )
 
     def change_generation(self) -> None:
         """All of the new generation serve: they are the generation now, the old one drains."""
@@ -485,6 +533,8 @@ class Supervisor:
         self.generation, self.incoming = new, None
         self.sockets.keep(new.settings.worker.listeners)
         self.sockets.steer(new.settings.workers)
+        for post in new.posts:
+            self._let_read(new, post)
         for child in old.children():
             if child.lane >= new.settings.workers and child.state is State.READY:
                 self.crew.enter(child, State.LEAVING)
@@ -527,7 +577,8 @@ class Supervisor:
     def settle(self, now_ns: int) -> None:
         """Drain the workers of leaving lanes once their queues are empty; then close those lanes.
 
-        Connections are steered away from them until nobody has such a lane open any more.
+        Connections are steered away from them, and their UDP sockets kept in place, until all workers of
+        other generations are gone.
         """
         if self.settled or self.incoming is not None:
             return
@@ -536,11 +587,12 @@ class Supervisor:
             empty = waited_ns >= SETTLE_NS and not self.sockets.queued(child.lane)
             if empty or waited_ns >= LEAVE_NS:
                 self.crew.drain(child, self.generation.settings.worker.drain_timeout_s)
-        lanes = self.generation.settings.workers
+        settings = self.generation.settings
         if not self.leaving():
-            self.sockets.shrink(lanes)
-        if all(child.lane < lanes for child in self.crew):
+            self.sockets.shrink(settings.workers)
+        if all(self._post_of(child) is not None for child in self.crew.workers()):
             self.sockets.release()
+            self.sockets.prune(settings.worker.listeners, settings.workers, http3=settings.worker.http3)
             self.settled = True
 
     # --- stop --------------------------------------------------------------------------------------
@@ -619,6 +671,7 @@ class Supervisor:
             "generation": self.generation.number,
             "reloading": self.incoming is not None or self.awaiting_room is not None,
             "listeners": [listener.url for listener in bound.worker.listeners],
+            "http3": [_udp_address(listener) for listener in _http3_listeners(bound)],
             "admin": bound.admin.url if bound.admin is not None else None,
             "workers": sorted(workers + vacant, key=lambda worker: (worker["generation"], worker["lane"])),
             "control_pid": control.pid if control is not None else None,
@@ -645,6 +698,16 @@ class Supervisor:
             "uptime_s": (now_ns - child.started_ns) / 1e9,
             "heartbeat_age_s": max(0, now_ns - heartbeat_ns) / 1e9,
         }
+
+
+def _http3_listeners(settings: ClusterSettings) -> list[ListenerSettings]:
+    """Those that speak HTTP/3, by UDP on the same port."""
+    worker = settings.worker
+    return [listener for listener in worker.listeners if worker.http3 and listener.scheme == "https"]
+
+
+def _udp_address(listener: ListenerSettings) -> str:
+    return listener.url.partition("://")[2]
 
 
 def _wake(_number: int, _frame: object) -> None:

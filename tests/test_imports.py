@@ -95,8 +95,10 @@ def may_import(module: str, other: str) -> bool:
         return other_part in SHARED
     if part == "start":
         return other_part in (*NOUNS, "geo")
+    if part == "http3":
+        return other_part in (*SHARED, "protocol", "observe", "start")
     if part == "compose":
-        return other_part != "run"
+        return other_part not in ("run", "http3")
     return part == "run"
 
 

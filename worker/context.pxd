@@ -4,7 +4,7 @@ cdef class Client:
     cdef public str address, listener, tls_version, tls_cipher
     cdef public int port
     cdef public long long asn, bans_seen
-    cdef public bytes bucket_key
+    cdef public bytes bucket_key, alt_svc
     cdef public bint trusted
     cdef public object access, country
 

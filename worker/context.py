@@ -21,8 +21,8 @@ class Client:
     """
 
     __slots__ = (
-        "access", "address", "asn", "bans_seen", "bucket_key", "country", "listener", "port", "tls_cipher",
-        "tls_version", "trusted",
+        "access", "address", "alt_svc", "asn", "bans_seen", "bucket_key", "country", "listener", "port",
+        "tls_cipher", "tls_version", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +40,7 @@ class Client:
         self.listener = listener  # "http://127.0.0.1:8080", as configured
         self.tls_version = tls_version  # "TLSv1.3", "" on a plain connection
         self.tls_cipher = tls_cipher
+        self.alt_svc = b""  # the line that tells it of HTTP/3 (RFC 7838 3), where there is that to tell
         self.trusted = False  # a configured proxy: its X-Forwarded-* are believed
         self.access: object = None  # the access gate's memo of its verdict for this address
         self.bans_seen = -1  # the bans gate's memo: the version of the bans that does not name this address

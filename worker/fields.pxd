@@ -48,7 +48,8 @@ cdef class Section:
     cdef Pile lines, index, crumbs  # field lines, where each lies, the values of Cookie joined
     cdef uint32_t seen
     cdef int wrong, count, max_fields
-    cdef size_t taken, max_bytes
+    cdef readonly size_t taken
+    cdef size_t max_bytes
     cdef bint trailers
     cdef readonly bint too_large
     cdef readonly bytes method, scheme, authority, path, protocol, host
@@ -59,5 +60,5 @@ cdef class Section:
     cdef int add_pseudo(self, const unsigned char *name, size_t name_size, const unsigned char *value,
                         size_t value_size) except? 0
     cdef int put_line(self, const void *name, size_t name_size, const void *value, size_t value_size) except -1
-    cdef Fields fields(self)
-    cdef str why(self)
+    cpdef Fields fields(self)
+    cpdef str why(self)

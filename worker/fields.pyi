@@ -100,6 +100,20 @@ class Fields:
         """A whole message in one allocation: `start` (status line), the lines, `date` (a line) unless they have a
         Date already, Content-Length unless `length` is negative, `framing` (lines), the empty line, `body`."""
 
+class Section:
+    """A header or trailer section of HTTP/2 or HTTP/3, under the rules that hold for lines. Serves one after another."""
+
+    taken: int  # bytes of all fields, kept or not
+    too_large: bool  # more came than was to be kept
+    def read(
+        self, pairs: list[tuple[bytes, bytes]], trailers: bool, max_bytes: int, max_fields: int
+    ) -> None:
+        """Forget the section before, take this one. More than `max_bytes` in lines or `max_fields` is not kept."""
+    def why(self) -> str | None:
+        """Which rule the section breaks; None if it breaks none."""
+    def fields(self) -> Fields:
+        """What was taken, with Host from :authority where there is one, and Cookie in one line. Once."""
+
 class LineError(ValueError):
     """A request line that must be refused."""
 

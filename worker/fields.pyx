@@ -922,6 +922,14 @@ cdef class Section:
         self.max_fields = max_fields
         self.method = self.scheme = self.authority = self.path = self.protocol = self.host = None
 
+    def read(self, list pairs not None, bint trailers, size_t max_bytes, int max_fields):
+        """`begin`, and `add` each of the (name, value) pairs."""
+        cdef bytes name, value
+        self.begin(trailers, max_bytes, max_fields)
+        for name, value in pairs:
+            self.add(<const unsigned char *>PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name),
+                     <const unsigned char *>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+
     cdef int add(self, const unsigned char *name, size_t name_size, const unsigned char *value,
                  size_t value_size) except -1:
         """Take one field. What is wrong is remembered, and nothing is kept any more."""
@@ -1024,7 +1032,7 @@ cdef class Section:
             raise MemoryError
         return 0
 
-    cdef Fields fields(self):
+    cpdef Fields fields(self):
         """What was taken, with Host from :authority where there is one, and Cookie in one line."""
         cdef Fields fields = Fields.__new__(Fields)
         cdef bytes host = self.authority if self.authority is not None else self.host
@@ -1046,7 +1054,7 @@ cdef class Section:
             memcpy(fields.lines, self.index.data, self.index.size)
         return fields
 
-    cdef str why(self):
+    cpdef str why(self):
         """Which rule the section breaks; None if it breaks none."""
         cdef int wrong = self.wrong
         if not wrong and not self.trailers and not self.too_large:

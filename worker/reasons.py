@@ -115,3 +115,5 @@ class Fault(StrEnum):
     RESPONSE_BODY_SIZE = "http_response_body_size"
     CONNECTION_LIMIT = "connection_limit_reached"
     UNAVAILABLE = "destination_unavailable"
+    # client, what came later: counters go by a member's place
+    TOO_EARLY = "too-early"  # sent before the handshake was complete, and not safe to be replayed (RFC 8470)

@@ -21,6 +21,7 @@ import uvloop
 
 from shmcache.core import PAGE_BYTES
 from worker.compose import Composed
+from worker.http3 import Http3, alt_svc
 from worker.observe.connections import ConnectionCounts
 from worker.observe.metrics import LoopStalls
 from worker.protocol import tls
@@ -89,6 +90,7 @@ class Worker:
         self.counts = ConnectionCounts(start.segment.statistics)
         self.protocols: list[HttpServer] = []
         self.servers: list[asyncio.AbstractServer] = []
+        self.http3: Http3 | None = None
         self.note_stall = LoopStalls(start.segment.statistics)
         self.lendable_bytes = int(start.segment.occupancy()["pages_total"] * PAGE_BYTES * LENDABLE)
         self.next_tick_s = 0.0
@@ -107,6 +109,8 @@ class Worker:
         loop.add_signal_handler(signal.SIGUSR2, self.hurried.set)
         loop.add_signal_handler(signal.SIGUSR1, self.reopen_log)
         loop.add_reader(start.doorbell, self.on_doorbell)
+        if start.http3 is not None:
+            self.http3 = Http3(start, start.http3, loop)
         for listening in start.listening:
             protocol = HttpServer(
                 self.composed.edge,
@@ -119,6 +123,9 @@ class Worker:
                 if listening.settings.scheme == "https"
                 else start.settings.http2_plain,
             )
+            if self.http3 is not None and listening.udp is not None:
+                protocol.alt_svc = alt_svc(listening.settings.port)
+                self.http3.serve(listening.udp, protocol)
             self.protocols.append(protocol)
             self.servers.append(
                 await tls.serve(loop, listening.socket, listening.context, protocol.factory, self.counts)
@@ -157,6 +164,10 @@ class Worker:
             for protocol in self.protocols:
                 protocol.lends_too_much = self.start.segment.cache.pinned_bytes > self.lendable_bytes
                 protocol.sweep(now_ns)
+        if self.http3 is not None:
+            self.http3.count()
+            if self.stopping.is_set():
+                self.http3.yield_sockets()
         self.ticks += 1
         self.composed.flush()
         self.next_tick_s = now_s + TICK_S
@@ -172,6 +183,8 @@ class Worker:
         await self._wait_empty(timeout_s)
         for protocol in self.protocols:
             protocol.abort()
+        if self.http3 is not None:
+            self.http3.close()
         for task in self.tasks:
             task.cancel()
         with contextlib.suppress(TimeoutError):
@@ -183,6 +196,8 @@ class Worker:
 
     async def _stop_accepting(self, timeout_s: float) -> None:
         """Take no new connection, and let those already taken get as far as their first request."""
+        if self.http3 is not None:
+            self.http3.yield_sockets()
         for server in self.servers:
             server.close()
         await asyncio.sleep(min(SETTLE_S, timeout_s))

@@ -318,6 +318,7 @@ class WorkerSettings:
     drain_timeout_s: float = 30.0
     http2: bool = True  # on https listeners, for clients that offer it
     http2_plain: bool = False  # on http listeners, for clients that begin with its preface
+    http3: bool = True  # on https listeners, by UDP on the same port
     resolvers: tuple[str, ...] = ()  # address:port of DNS servers; (): those of /etc/resolv.conf
     geo: GeoSettings = GeoSettings()
     acme: bool = False  # answer the challenges (HTTP-01) that the control process has put into the cache

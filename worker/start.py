@@ -3,6 +3,7 @@
 Plain data and two calls, free of the stages, so that the supervisor's side can name them.
 """
 
+import mmap
 import os
 import socket
 import ssl
@@ -24,12 +25,36 @@ class Exit(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class UdpListening:
+    """Where HTTP/3 comes in.
+
+    Workers of several generations have the same socket. All may send by it; which of them reads it once
+    they drain says `readers`.
+    """
+
+    socket: socket.socket
+    number: int  # of the address: what is handed over between workers names it
+    readers: mmap.mmap  # by lane: the member that reads its socket; written by the supervisor
+
+
+@dataclass(frozen=True, slots=True)
 class Listening:
-    """One socket to serve: its address with the port really bound; `context` for https only."""
+    """One address to serve, with the port really bound; `context` for https only, `udp` for HTTP/3."""
 
     settings: ListenerSettings
     socket: socket.socket
     context: ssl.SSLContext | None
+    udp: UdpListening | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Http3Start:
+    """What HTTP/3 needs beside its sockets."""
+
+    secret: bytes  # 32 bytes, the same for every worker of the supervisor's life
+    certificates: tuple[tuple[bytes, bytes], ...]  # PEM, chain and key; the first when no name is known
+    inbox: socket.socket  # of this member
+    outboxes: tuple[socket.socket, ...]  # by member
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +72,7 @@ class WorkerStart:
     geo: Geo | None = None
     lists: Mapping[AccessSettings, NetworkMap] = field(default_factory=dict)  # what the access lists hold
     bans: SharedNetworks | None = None
+    http3: Http3Start | None = None  # None: no listener has it
 
 
 def tell_ready(pipe: int) -> None:

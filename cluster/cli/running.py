@@ -86,6 +86,7 @@ def report(cluster: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
     lines = [
         f"edgecluster {cluster['version']} is {state} (pid {cluster['pid']})",
         f"listening   {'  '.join(cluster['listeners'])}",
+        *([f"http/3      udp {'  '.join(cluster['http3'])}"] if cluster["http3"] else []),
         f"admin       {cluster['admin'] or 'on the Unix socket only'}",
         f"config      {cluster['config_path'] or 'none (flags only)'}, generation {cluster['generation']}",
         f"workers     {', '.join(_workers(cluster))}",

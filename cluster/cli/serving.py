@@ -91,7 +91,7 @@ def announce_json(status: Mapping[str, Any]) -> None:
 
 def announcement(status: Mapping[str, Any]) -> dict[str, Any]:
     """What a program wants to know of an edge that has just become ready."""
-    keys = ("pid", "listeners", "admin", "cache_bytes", "config_path", "state_dir")
+    keys = ("pid", "listeners", "http3", "admin", "cache_bytes", "config_path", "state_dir")
     return {
         "ok": True,
         "state": "ready",

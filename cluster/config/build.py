@@ -147,6 +147,7 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
         drain_timeout_s=config.drain_timeout,
         http2=config.http2.tls,
         http2_plain=config.http2.plain,
+        http3=config.http3,
         resolvers=tuple(config.resolvers),
         geo=GeoSettings(
             country=str(absolute(config.geo.country, base)) if config.geo.country else "",

@@ -149,11 +149,12 @@ def addresses(settings: ClusterSettings, running: int | None) -> Iterator[Findin
             continue
         sockets = Sockets()
         try:
-            sockets.open([listener], 1)
+            sockets.open([listener], 1, http3=settings.worker.http3)
         except BootError as error:
             yield Finding("error", "address", str(error))
         else:
-            yield Finding("ok", "address", f"{listener.url} is free")
+            by_udp = ", for HTTP/3 by UDP as well" if sockets.has_udp(listener) else ""
+            yield Finding("ok", "address", f"{listener.url} is free{by_udp}")
         finally:
             sockets.close()
 

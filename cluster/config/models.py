@@ -513,6 +513,9 @@ class Config(Section):
         default=LimitsSection(), description="Bounds on what one client may send or hold."
     )
     http2: Http2 = Field(default=Http2(), description="HTTP/2; on https listeners when not given.")
+    http3: Flag = Field(
+        default=_worker.http3, description="HTTP/3 on https listeners, by UDP on the same port."
+    )
     origins: dict[Token, Origin] = Field(
         default={}, description="Origins by name, which any site or route may use."
     )

@@ -1,11 +1,13 @@
 """Lanes over real sockets: one port for all, foreign ports refused, steering, queues."""
 
 import contextlib
+import os
 import socket
 from collections.abc import Iterator
 
 import pytest
 
+from cluster import datagrams
 from cluster.errors import BootError
 from cluster.sockets import Sockets
 from worker.settings import ListenerSettings
@@ -147,3 +149,93 @@ def test_keep_closes_the_other_addresses(sockets: Sockets) -> None:
     assert len(sockets.filenos()) == 2
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", gone))
+
+
+# --- UDP, for HTTP/3 ---------------------------------------------------------------------------------
+
+
+def test_https_has_udp_lanes_on_the_port_of_tcp_and_http_has_none(sockets: Sockets) -> None:
+    sockets.open((ANY, ANY_TLS), 3, http3=True)
+    ports = {sockets.udp(ANY_TLS, lane).socket.getsockname()[1] for lane in range(3)}
+    assert ports == {sockets.bound(ANY_TLS).port}
+    assert len(sockets.filenos()) == 9
+
+
+def test_a_udp_port_somebody_has_is_refused_saying_what_to_do(sockets: Sockets) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        busy = ListenerSettings("https", "127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(BootError) as refusal:
+            sockets.open((ANY_TLS, busy), 2, http3=True)
+        assert not sockets.filenos()
+        sockets.open((busy,), 2)
+    words = str(refusal.value)
+    assert words.startswith(
+        f"cannot listen on {busy.url} for HTTP/3 (UDP port {busy.port}): the port is in use"
+    )
+    assert f"(pid {os.getpid()})" in words
+    assert words.endswith("stop it or listen on another port, or set http3 to false")
+
+
+def test_a_udp_port_others_share_with_reuseport_is_still_refused(sockets: Sockets) -> None:
+    other = Sockets()
+    other.open((ANY_TLS,), 1, http3=True)
+    bound = other.bound(ANY_TLS)
+    other.shrink(0)  # TCP is free
+    try:
+        with pytest.raises(BootError, match="UDP port"):
+            sockets.open((bound,), 1, http3=True)
+    finally:
+        other.close()
+
+
+def test_any_port_is_one_that_is_free_for_both(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
+    clashes: list[socket.socket] = []
+    probe = datagrams.probe
+
+    def taken_at_first(listener: ListenerSettings, kind: socket.SocketKind, patience_s: float) -> None:
+        if len(clashes) < 3:
+            clashes.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            clashes[-1].bind((listener.host, listener.port))
+        probe(listener, kind, patience_s)
+
+    monkeypatch.setattr(datagrams, "probe", taken_at_first)
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: [clash.close() for clash in clashes])
+        sockets.open((ANY_TLS,), 2, http3=True)
+        assert len(clashes) == 3
+        assert sockets.bound(ANY_TLS).port not in {clash.getsockname()[1] for clash in clashes}
+        assert sockets.udp(ANY_TLS, 1).socket.getsockname()[1] == sockets.bound(ANY_TLS).port
+        assert len(sockets.filenos()) == 4
+
+
+def test_udp_sockets_of_an_address_that_went_are_kept_until_nobody_has_them(sockets: Sockets) -> None:
+    sockets.open((ANY, ANY_TLS), 2, http3=True)
+    bound = sockets.bound(ANY_TLS)
+    sockets.keep((ANY,))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        with pytest.raises(OSError):
+            other.bind((bound.host, bound.port))
+        sockets.prune((ANY,), 2, http3=True)
+        other.bind((bound.host, bound.port))
+    assert len(sockets.filenos()) == 2
+
+
+def test_http3_may_be_switched_on_and_off_while_tcp_stays(sockets: Sockets) -> None:
+    fixed = ListenerSettings("https", "127.0.0.1", 0)
+    sockets.open((fixed,), 2)
+    tcp = sockets.filenos()
+    sockets.open((fixed,), 2, http3=True)
+    assert len(sockets.filenos()) == 4
+    sockets.prune((fixed,), 2, http3=False)
+    assert sockets.filenos() == tcp
+
+
+def test_ipv6_has_udp_lanes_of_its_own(sockets: Sockets) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    sockets.open((ANY_TLS,), 1, http3=True)
+    both = ListenerSettings("https", "::1", sockets.bound(ANY_TLS).port)
+    sockets.open((ANY_TLS, both), 1, http3=True)
+    assert sockets.udp(both, 0).number != sockets.udp(ANY_TLS, 0).number
+    assert sockets.udp(both, 0).socket.family == socket.AF_INET6

@@ -187,7 +187,7 @@ def _excess(client: Client) -> str | None:
 
 
 def main() -> int:
-    """Run with 1, 2, 4 and 8 workers, print what happened; 1 if a grant was too much or too few were given."""
+    """Run with 1, 2, 4 and 8 workers; 1 if anybody was granted too much, or all of them too little."""
     parser = argparse.ArgumentParser(prog="soak-rates", description=__doc__)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,6 +1,7 @@
 """A worker without pipeline, for tests of the supervisor: says who it is, hangs or fails when asked.
 
-Every connection is one HTTP request; the answer is JSON with pid, lane, member and name. Paths: `/hang`
+Every connection is one HTTP request; the answer is JSON with pid, lane, member and name. So is that to a
+datagram of HTTP/3's port; one that begins as a packet for another member is handed over. Paths: `/hang`
 blocks the loop for ever, `/slow` answers after a second. Settings names: `cannot-boot` exits as a worker
 that cannot boot, `crashes` dies before it serves, `cannot-boot-1` is lane 1 failing alone, `lingers` drains
 until it is told that its drain is over.
@@ -16,7 +17,9 @@ import socket
 import time
 
 from cluster.process import ControlStart
-from worker.start import Exit, WorkerStart, tell_failure, tell_ready
+from worker.protocol.quic.handover import Handover
+from worker.protocol.quic.link import Address
+from worker.start import Exit, Http3Start, UdpListening, WorkerStart, tell_failure, tell_ready
 
 
 def main(start: WorkerStart) -> int:
@@ -48,18 +51,56 @@ async def _live(start: WorkerStart) -> int:
 
     for one in start.listening:
         loop.add_reader(one.socket, accept, one.socket)
+    desk = None if start.http3 is None else Desk(start, start.http3)
     pulse = loop.create_task(_beat(start))
     tell_ready(start.ready)
     await stopping.wait()
     for one in start.listening:
         loop.remove_reader(one.socket)
         one.socket.close()
+    if desk is not None:
+        desk.drain()
     while running:
         await asyncio.wait(running)
     if start.settings.name == "lingers":
         await hurried.wait()
     pulse.cancel()
     return Exit.DRAINED
+
+
+class Desk:
+    """Answers datagrams with who got them, and by which way."""
+
+    def __init__(self, start: WorkerStart, http3: Http3Start) -> None:
+        self.start = start
+        self.loop = asyncio.get_running_loop()
+        self.udp = {one.udp.number: one.udp for one in start.listening if one.udp is not None}
+        self.handover = Handover(
+            http3.inbox, http3.outboxes, lambda member: start.segment.member_info(member).joined
+        )
+        self.secret = http3.secret.hex()
+        self.loop.add_reader(self.handover.fileno(), self.on_inbox)
+        for udp in self.udp.values():
+            self.loop.add_reader(udp.socket.fileno(), self.on_socket, udp)
+
+    def on_socket(self, udp: UdpListening) -> None:
+        with contextlib.suppress(BlockingIOError):
+            data, peer = udp.socket.recvfrom(2048)
+            if not self.handover.pass_on(udp.number, data[2], data, peer[:2]):
+                self.answer(udp, peer[:2], "nobody's")
+
+    def on_inbox(self) -> None:
+        for number, _, peer in self.handover.receive():
+            self.answer(self.udp[number], peer, "inbox")
+
+    def answer(self, udp: UdpListening, peer: Address, way: str) -> None:
+        who = {"pid": os.getpid(), "lane": self.start.lane, "member": self.start.member, "way": way}
+        udp.socket.sendto(json.dumps({**who, "secret": self.secret}).encode(), peer)
+
+    def drain(self) -> None:
+        for udp in self.udp.values():
+            if udp.readers[self.start.lane] != self.start.member:
+                self.loop.remove_reader(udp.socket.fileno())
 
 
 async def _beat(start: WorkerStart) -> None:

@@ -106,7 +106,16 @@ STALLS: Final = 265  # STALL_BOUNDS_NS and the rest, 15
 FROM_EDGE: Final = 280  # duration of what the edge answered itself: sum in us, then the buckets, 32
 FROM_ORIGIN: Final = 312  # duration of what had to wait for an origin, the same way, 32
 PURGES: Final = 344  # asked for, by kind, 8
-END: Final = 352
+
+QUIC_HANDSHAKES: Final = 352  # so many connections of HTTP/3
+QUIC_FAILURES: Final = 353
+QUIC_RECEIVED: Final = 354  # datagrams, by whichever way
+QUIC_SENT: Final = 355
+QUIC_HANDED_OVER: Final = 356  # datagrams of another worker's connections
+QUIC_DROPPED: Final = 357  # of those, the ones its inbox had no room for
+QUIC_RESETS: Final = 358  # stateless ones: somebody went on with a connection that is gone
+QUIC_RETRIES: Final = 359
+END: Final = 368
 
 
 def request_counter(version: bytes, outcome: Outcome) -> int:

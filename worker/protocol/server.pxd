@@ -2,7 +2,7 @@ cdef class ConnectionServer:
     cdef public object edge, limits, loop, new_id, second_reader, tally
     cdef public Py_ssize_t max_line, max_header, max_fields, max_requests
     cdef public str listener, name
-    cdef public bytes scheme, own_authority, date_line
+    cdef public bytes scheme, own_authority, date_line, alt_svc
     cdef public tuple trusted
     cdef public set connections
     cdef public long long refused, now_ns

@@ -77,6 +77,7 @@ class ConnectionServer:
         self.loop = loop or asyncio.get_running_loop()
         self.connections: set[Connection] = set()
         self.tally = tally or NoTally()
+        self.alt_svc = b""  # a line for clients that might come by HTTP/3 instead
         self.draining = False
         self.lends_too_much = False  # stored bodies on their way to slow clients take too much of the cache
         self.new_id: Callable[[], bytes] = request_ids().__next__
@@ -173,19 +174,25 @@ class ConnectionServer:
         peer = transport.get_extra_info("peername")
         if not peer:
             return None
+        tls = transport.get_extra_info("ssl_object")
+        version, cipher = (tls.version(), tls.cipher()) if tls is not None else (None, None)
+        client = self.client_at(peer, version or "", cipher[0] if cipher else "")
+        client.alt_svc = self.alt_svc
+        return client
+
+    def client_at(self, peer: tuple[str, int], tls_version: str, tls_cipher: str) -> Client:
+        """Who is at that address, which is numeric."""
         address = ip_address(peer[0].partition("%")[0])
         if address.version == 6 and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         packed = address.packed
-        tls = transport.get_extra_info("ssl_object")
-        version, cipher = (tls.version(), tls.cipher()) if tls is not None else (None, None)
         client = Client(
             str(address),
             peer[1],
             packed if len(packed) == 4 else packed[:8],
             self.listener,
-            version or "",
-            cipher[0] if cipher else "",
+            tls_version,
+            tls_cipher,
         )
         client.trusted = any(address in network for network in self.trusted)
         return client

@@ -23,6 +23,7 @@ _WHAT = {
     Fault.BODY_TOO_LARGE: "The request's body is larger than this site accepts.",
     Fault.REQUEST_TIMEOUT: "The request did not arrive in full in time.",
     Fault.UNKNOWN_HOST: "No site of that name is served here.",
+    Fault.TOO_EARLY: "The request came before the connection was set up, and may not come so early.",
     Fault.EXPECTATION: "The request expects something this site does not offer.",
     Fault.LOOP: "The request has come back to the server that sent it on: it goes in a circle.",
     Fault.CLIENT_GONE: "The connection was closed before the answer was complete.",

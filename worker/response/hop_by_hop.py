@@ -21,8 +21,9 @@ HOP_BY_HOP = (
 )
 
 # The edge writes the first two itself on every answer; an older value kept in the cache would stand beside
-# ours. The last is the targeted field (RFC 9213) that speaks to this edge and to nobody behind it.
-OURS = (b"x-cache", b"x-request-id", b"edgecluster-cache-control")
+# ours. The next is the targeted field (RFC 9213) that speaks to this edge and to nobody behind it. Alt-Svc
+# (RFC 7838) names other ways to the server it comes from: a client would go past the edge, or nowhere.
+OURS = (b"x-cache", b"x-request-id", b"edgecluster-cache-control", b"alt-svc")
 
 
 def drop_hop_by_hop(ctx: Context, response: Response) -> None:

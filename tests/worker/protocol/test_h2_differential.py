@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from tests.support import h2_raw as raw
 from tests.support.h2_raw import frame, get, reset, window_update
 from worker.fields import Fields
-from worker.protocol.h2.session import H2Stream, Session
+from worker.protocol.h2.session import Session
+from worker.protocol.stream import Stream
 
 NO_FIELDS = Fields.trusted(b"")
 
 
-class Seen(H2Stream):
+class Seen(Stream):
     """A stream that writes down what came."""
 
     def __init__(self, owner: object) -> None:

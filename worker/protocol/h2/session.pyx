@@ -1,8 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """One connection's HTTP/2 framing (RFC 9113), by libnghttp2: bytes in, requests out; answers in, bytes out.
 
-`Session` is the connection, `H2Stream` what a protocol derives its exchanges from. Knows no transport, clock or
-pipeline. Two readers judge every header section, libnghttp2 and the validator of `worker.fields`; what either
+`Session` is the connection, and what its streams ask of it. Knows no transport, clock or pipeline. Two readers judge every header section, libnghttp2 and the validator of `worker.fields`; what either
 refuses is reset and never seen above. A body is copied once, from where it lies into the bytes that `take` hands
 out: frames of many streams leave as one piece, and one TLS record does not end with each frame's header.
 """
@@ -18,6 +17,7 @@ from libc.string cimport memchr, memcmp, memcpy
 
 from worker.fields cimport Fields, Section
 from worker.protocol.h2.nghttp2 cimport *
+from worker.protocol.stream cimport Framing, Stream
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
@@ -51,8 +51,6 @@ cdef enum:
 
 NO_ERROR = NGHTTP2_NO_ERROR
 PROTOCOL_ERROR = NGHTTP2_PROTOCOL_ERROR
-INTERNAL_ERROR = NGHTTP2_INTERNAL_ERROR
-CANCEL = NGHTTP2_CANCEL
 ENHANCE_YOUR_CALM = NGHTTP2_ENHANCE_YOUR_CALM
 
 # The fields of one message on their way into libnghttp2, which copies them. Under the GIL, never across a call.
@@ -63,8 +61,8 @@ cdef nghttp2_session_callbacks *callbacks = NULL
 cdef nghttp2_option *options = NULL
 
 
-cdef class Session:
-    """One connection, as its server. `owner` is handed to `make_stream`, which makes a H2Stream for each request."""
+cdef class Session(Framing):
+    """One connection, as its server. `owner` is handed to `make_stream`, which makes a Stream for each request."""
 
     def __init__(self, owner, make_stream, *, uint32_t streams, size_t header_bytes, int header_count,
                  int resets, int empty_frames):
@@ -74,10 +72,7 @@ cdef class Session:
         self.owner = owner
         self.make_stream = make_stream
         self.section = Section()
-        self.streams = {}
         self.ready = []
-        self.closed = []
-        self.drained = []
         self.max_bytes = header_bytes
         self.max_fields = header_count
         self.max_resets = resets
@@ -166,20 +161,6 @@ cdef class Session:
         self.out_size += size
         return 0
 
-    cpdef list take_closed(self):
-        """The streams that have ended since the last call, either way."""
-        cdef list closed = self.closed
-        if closed:
-            self.closed = []
-        return closed
-
-    cpdef list take_drained(self):
-        """The streams that have room again for a piece they refused."""
-        cdef list drained = self.drained
-        if drained:
-            self.drained = []
-        return drained
-
     def forgive(self):
         """A second has passed: resets and empty frames are counted anew."""
         self.resets = self.empty_frames = 0
@@ -203,14 +184,8 @@ cdef class Session:
 
     def close(self):
         """The connection is gone. The streams that were open, which will hear no more of it."""
-        left = list(self.streams.values())
-        self.streams.clear()
-        self.closed = []
-        self.drained = []
+        left = self.give_up(NGHTTP2_CANCEL)
         self.ready = []
-        for stream in left:
-            (<H2Stream>stream).closed = True
-            (<H2Stream>stream).code = NGHTTP2_CANCEL
         nghttp2_session_del(self.session)
         self.session = NULL
         self.owner = self.make_stream = None
@@ -231,33 +206,16 @@ cdef class Session:
         self.fault = fault
         return NGHTTP2_ERR_CALLBACK_FAILURE
 
-    cdef int head_end(self, H2Stream stream, bint ended) except -1:
-        cdef Section section = self.section
-        cdef const char *question
-        cdef bytes path
-        if section.why() is not None:
+    cdef int head_end(self, Stream stream, bint ended) except -1:
+        if self.section.why() is not None:
             nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_PROTOCOL_ERROR)
             return 0
-        path = section.path
-        stream.method = section.method if section.method is not None else b""
-        stream.scheme = section.scheme
-        stream.authority = section.authority
-        stream.host = section.host
-        stream.protocol = section.protocol
-        stream.target = path if path is not None else b""
-        stream.path = stream.target
-        if path is not None:
-            question = <const char *>memchr(PyBytes_AS_STRING(path), c"?", PyBytes_GET_SIZE(path))
-            if question != NULL:
-                stream.path = path[: question - PyBytes_AS_STRING(path)]
-                stream.query = path[question - PyBytes_AS_STRING(path) + 1 :]
-        stream.too_large = section.too_large
-        stream.fields = section.fields()
+        stream.read_head(self.section)
         stream.ended = ended
         self.ready.append(stream)
         return 0
 
-    cdef int trailers_end(self, H2Stream stream) except -1:
+    cdef int trailers_end(self, Stream stream) except -1:
         cdef Section section = self.section
         if section.why() is not None or section.too_large or stream.protocol is not None:
             nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_PROTOCOL_ERROR)
@@ -266,39 +224,17 @@ cdef class Session:
             stream.receive_end(section.fields())
         return 0
 
+    # stream.Framing
 
-cdef class H2Stream:
-    """One request and its answer. `Session` fills in the request; a subclass takes its body and answers.
-
-    At most one piece of a body is here at a time. `moved` is set whenever some of it leaves.
-    """
-
-    cpdef object receive(self, bytes data):
-        """Some of the request's body has come."""
-        raise NotImplementedError
-
-    cpdef object receive_end(self, Fields trailers):
-        """All of it has, with these trailers or None."""
-        raise NotImplementedError
-
-    @property
-    def has_output(self):
-        """Bytes of the answer wait for the client's window, or the connection's."""
-        return not self.closed and (self.at < self.size or self.lending is not None or self.last)
-
-    cpdef int respond(self, int status, Fields fields, bytes date_line, Py_ssize_t length, object body, bint more) except -1:
-        """Begin the answer: `date_line` unless the fields have a Date, Content-Length unless `length` is negative.
-
-        `body`: all of it as bytes, or a `lending.Lending`, or None. `more`: it comes by `offer` and `finish`.
-        """
+    cpdef int answer(self, Stream stream, int status, Fields fields, bytes date_line, Py_ssize_t length) except -1:
+        """Send the head of an answer; what the stream holds of its body follows."""
         cdef char number[24]
         cdef char code[4]
         cdef nghttp2_data_provider provider
+        cdef nghttp2_data_provider *body = &provider
         cdef bytes lines = fields.encode()
         cdef bint dated = False
         cdef size_t count
-        if self.closed:
-            return 0
         snprintf(code, 4, b"%03d", status)
         set_pair(0, b":status", 7, code, 3, NGHTTP2_NV_FLAG_NONE)
         count = set_pairs(1, lines, &dated)
@@ -309,128 +245,49 @@ cdef class H2Stream:
         if length >= 0:
             set_pair(count, b"content-length", 14, number, snprintf(number, 24, b"%zd", length), NGHTTP2_NV_FLAG_NONE)
             count += 1
-        provider.source.ptr = <void *>self
+        provider.source.ptr = <void *>stream
         provider.read_callback = read_body
-        self.session.queued += PyBytes_GET_SIZE(lines) + 128
-        self.moved = True
-        if body is None and not more:
-            self.last = True
-            return self.submit(count, NULL)
-        if type(body) is bytes:
-            self.piece = body
-            self.data = PyBytes_AS_STRING(body)
-            self.at = 0
-            self.size = PyBytes_GET_SIZE(body)
-            self.last = not more
-            self.session.queued += self.size + 9
-            if self.size == 0 and not more:
-                return self.submit(count, NULL)
-        elif body is not None:
-            self.lending = body
-            self.session.queued += BUDGET
-        return self.submit(count, &provider)
-
-    cdef int submit(self, size_t count, const nghttp2_data_provider *provider) except -1:
-        if nghttp2_submit_response(self.session.session, self.id, pairs, count, provider):
+        self.queued += PyBytes_GET_SIZE(lines) + 128
+        if stream.lending is not None:
+            self.queued += BUDGET
+        elif stream.size:
+            self.queued += stream.size + 9
+        elif stream.last:
+            body = NULL
+        if nghttp2_submit_response(self.session, stream.id, pairs, count, body):
             raise RuntimeError("libnghttp2 took no response")
         return 0
 
-    cpdef int interim(self, int status, Fields fields) except -1:
-        """An interim answer."""
+    cpdef int interim(self, Stream stream, int status, Fields fields) except -1:
         cdef char code[4]
         cdef bint dated = False
         cdef size_t count
         cdef bytes lines = fields.encode()
-        if self.closed:
-            return 0
         snprintf(code, 4, b"%03d", status)
         set_pair(0, b":status", 7, code, 3, NGHTTP2_NV_FLAG_NONE)
         count = set_pairs(1, lines, &dated)
-        nghttp2_submit_headers(self.session.session, NGHTTP2_FLAG_NONE, self.id, NULL, pairs, count, NULL)
+        nghttp2_submit_headers(self.session, NGHTTP2_FLAG_NONE, stream.id, NULL, pairs, count, NULL)
         return 0
 
-    cpdef int switch(self, Fields fields, bytes date_line) except -1:
-        """Answer an extended CONNECT by 200 (RFC 8441 5): until `leave`, either side may end its own direction."""
-        self.tunnelled = True
-        return self.respond(200, fields, date_line, -1, None, True)
-
-    cpdef int leave(self) except -1:
-        """End a tunnel behind the last piece, both directions of it."""
-        self.tunnelled = False
-        if self.closed:
-            return 0
-        if nghttp2_session_get_stream_local_close(self.session.session, self.id) == 1:
-            return self.reset(NGHTTP2_NO_ERROR)
-        return self.finish(None)
-
-    cpdef bint has_left(self) except -1:
-        """Has the last piece? If not, `take_drained` will tell."""
-        if self.at < self.size:
-            self.waiting = True
-            return False
-        return True
-
-    cpdef bint offer(self, bytes piece) except -1:
-        """The next piece of the body; False if the one before is still here (then `take_drained` will tell)."""
-        if self.closed:
-            return True
-        if not self.has_left():
-            return False
-        self.piece = piece
-        self.data = PyBytes_AS_STRING(piece)
-        self.at = 0
-        self.size = PyBytes_GET_SIZE(piece)
-        self.moved = True
-        self.session.queued += self.size + 32
-        self.resume()
-        return True
-
-    cpdef int finish(self, Fields trailers) except -1:
-        """The body offered ends behind the last piece, with these trailers or None."""
-        if not self.closed:
-            self.last = True
-            self.trailers = trailers
-            self.resume()
+    cpdef int resume(self, Stream stream) except -1:
+        self.queued += stream.size - stream.at + 32
+        nghttp2_session_resume_data(self.session, stream.id)
         return 0
 
-    cpdef int reset(self, uint32_t code) except -1:
-        """End the stream at once (RST_STREAM)."""
-        if not self.closed:
-            nghttp2_submit_rst_stream(self.session.session, NGHTTP2_FLAG_NONE, self.id, code)
+    cpdef int reset(self, Stream stream, int code) except -1:
+        nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream.id, code)
         return 0
 
-    cpdef int consumed(self, Py_ssize_t size) except -1:
-        """So much of the body has been read, and the client may send as much again."""
-        if not self.closed:
-            nghttp2_session_consume_stream(self.session.session, self.id, size)
+    cpdef int consumed(self, Stream stream, Py_ssize_t size) except -1:
+        nghttp2_session_consume_stream(self.session, stream.id, size)
         return 0
 
-    def widen(self, int32_t size):
-        """Let the client have up to `size` bytes of the body on the way."""
-        if not self.closed:
-            nghttp2_session_set_local_window_size(self.session.session, NGHTTP2_FLAG_NONE, self.id, size)
-
-    cdef int resume(self) except -1:
-        nghttp2_session_resume_data(self.session.session, self.id)
+    cpdef int widen(self, Stream stream, Py_ssize_t size) except -1:
+        nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, stream.id, size)
         return 0
 
-    cdef int refill(self) except -1:
-        """Get the next slice of a lent body, if there is one."""
-        cdef const unsigned char[::1] view
-        piece = self.lending.take()
-        if piece is None:
-            self.lending = None
-            self.last = True
-            return 0
-        view = piece
-        self.piece = piece
-        self.data = <const char *>&view[0]
-        self.at = 0
-        self.size = view.shape[0]
-        if not self.lending.left:
-            self.lending = None
-            self.last = True
-        return 0
+    cpdef bint has_ended(self, Stream stream) except -1:
+        return nghttp2_session_get_stream_local_close(self.session, stream.id) == 1
 
 
 # A response's fields, from lines to the pairs libnghttp2 wants.
@@ -509,16 +366,14 @@ cdef int on_begin_frame(nghttp2_session *_, const nghttp2_frame_hd *hd, void *us
 
 cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user) noexcept:
     cdef Session self = <Session>user
-    cdef H2Stream stream
+    cdef Stream stream
     try:
         if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
             self.section.begin(True, self.max_bytes, self.max_fields)
             return 0
         self.section.begin(False, self.max_bytes, self.max_fields)
         stream = self.make_stream(self.owner)
-        stream.session = self
-        stream.id = frame.hd.stream_id
-        self.streams[stream.id] = stream
+        stream.belong(self, frame.hd.stream_id)
         nghttp2_session_set_stream_user_data(session, stream.id, <void *>stream)
         return 0
     except BaseException as error:
@@ -554,12 +409,12 @@ cdef int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, voi
         return 0
     try:
         if frame.hd.type == NGHTTP2_DATA:
-            (<H2Stream>found).ended = True
-            (<H2Stream>found).receive_end(None)
+            (<Stream>found).ended = True
+            (<Stream>found).receive_end(None)
         elif frame.headers.cat == NGHTTP2_HCAT_REQUEST:
-            self.head_end(<H2Stream>found, frame.hd.flags & NGHTTP2_FLAG_END_STREAM)
+            self.head_end(<Stream>found, frame.hd.flags & NGHTTP2_FLAG_END_STREAM)
         else:
-            self.trailers_end(<H2Stream>found)
+            self.trailers_end(<Stream>found)
         return 0
     except BaseException as error:
         self.error = error
@@ -574,7 +429,7 @@ cdef int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, con
         # The connection's window never closes over what one reader leaves unread: each stream's own does.
         nghttp2_session_consume_connection(session, size)
         if found != NULL:
-            (<H2Stream>found).receive(PyBytes_FromStringAndSize(<const char *>data, size))
+            (<Stream>found).receive(PyBytes_FromStringAndSize(<const char *>data, size))
         return 0
     except BaseException as error:
         self.error = error
@@ -583,15 +438,11 @@ cdef int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, con
 
 cdef int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t code, void *user) noexcept:
     cdef Session self = <Session>user
-    cdef H2Stream stream
+    cdef Stream stream
     try:
-        stream = self.streams.pop(stream_id, None)
+        stream = self.streams.get(stream_id)
         if stream is not None:
-            stream.closed = True
-            stream.code = code
-            stream.piece = stream.lending = None
-            stream.size = stream.at = 0
-            self.closed.append(stream)
+            self.forget(stream, code)
         return 0
     except BaseException as error:
         self.error = error
@@ -614,9 +465,9 @@ cdef int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, voi
         self.empty_frames = max(0, self.empty_frames - 2)  # what answers it gets a client may acknowledge
     found = nghttp2_session_get_stream_user_data(session, frame.hd.stream_id)
     if found != NULL:
-        (<H2Stream>found).bytes_sent += frame.hd.length + 9
-        (<H2Stream>found).moved = True
-    if found != NULL and (<H2Stream>found).tunnelled:
+        (<Stream>found).bytes_sent += frame.hd.length + 9
+        (<Stream>found).moved = True
+    if found != NULL and (<Stream>found).tunnelled:
         return 0
     if frame.hd.flags & NGHTTP2_FLAG_END_STREAM and nghttp2_session_get_stream_remote_close(
         session, frame.hd.stream_id
@@ -629,7 +480,7 @@ cdef int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, voi
 cdef ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *_, size_t size, uint32_t *flags,
                        nghttp2_data_source *source, void *user) noexcept:
     cdef Session self = <Session>user
-    cdef H2Stream stream = <H2Stream>source.ptr
+    cdef Stream stream = <Stream>source.ptr
     cdef size_t left, count
     cdef bint dated = False
     cdef bytes lines
@@ -658,17 +509,13 @@ cdef ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *_, 
 cdef int send_data(nghttp2_session *_, nghttp2_frame *frame, const uint8_t *head, size_t size,
                    nghttp2_data_source *source, void *user) noexcept:
     cdef Session self = <Session>user
-    cdef H2Stream stream = <H2Stream>source.ptr
+    cdef Stream stream = <Stream>source.ptr
     try:
         self.put(head, 9)
         self.put(stream.data + stream.at, size)
         stream.at += size
         if stream.at == stream.size:
-            stream.piece = None
-            stream.size = stream.at = 0
-            if stream.waiting:
-                stream.waiting = False
-                self.drained.append(stream)
+            stream.taken()
         return 0
     except BaseException as error:
         self.error = error

@@ -1,6 +1,6 @@
-"""A request's body on its HTTP/2 stream: what the reader has not read, the client may not send again.
+"""A request's body between the connection that feeds it and the one reader who pulls it (message.Stream).
 
-Its bound is the stream's window: nothing here pauses a connection, which other streams share.
+Owns the pieces that have come and the waiting for more; what bounds them is the business of who feeds it.
 """
 
 from asyncio import Future
@@ -9,28 +9,20 @@ from typing import Protocol
 
 from worker.errors import EdgeError
 from worker.fields import Fields
-from worker.protocol.head import bad_request
-from worker.reasons import Fault
-
-MERGED_BYTES = 1024  # smaller pieces are put together, lest a frame of one byte hold fifty
 
 
 class Source(Protocol):
-    """The stream a body comes from, as the body sees it."""
-
-    def body_read(self, size: int) -> None:
-        """So many bytes were read: as many more may come."""
-        ...
+    """Where a body comes from, as the body sees it."""
 
     def body_wanted(self) -> None:
-        """A reader waits for bytes that have not come."""
+        """A reader waits for bytes that have not come: let the client send."""
         ...
 
     def new_future(self) -> Future[None]: ...
 
 
-class StreamBody:
-    """A request's body (message.Stream), fed by its stream and pulled by one reader."""
+class PulledBody:
+    """The reading half of a body, and how it ends."""
 
     __slots__ = (
         "_error", "_limit", "_pieces", "_source", "_waiter", "closed", "ended", "length", "received",
@@ -54,32 +46,6 @@ class StreamBody:
         """A reader is waiting for the client."""
         return self._waiter is not None
 
-    def feed(self, piece: bytes) -> None:
-        """Some of it has come."""
-        if self.ended:
-            return
-        self.received += len(piece)
-        if self.received > self._limit:
-            self.fail(bad_request(f"body of more than {self._limit} bytes", 413, Fault.BODY_TOO_LARGE))
-        elif piece and not self.closed:
-            pieces = self._pieces
-            if pieces and len(pieces[-1]) + len(piece) <= MERGED_BYTES:
-                pieces[-1] += piece
-            else:
-                pieces.append(piece)
-            self._wake()
-
-    def end(self, trailers: Fields | None) -> None:
-        """All of it has come."""
-        if self.ended:
-            return
-        if self.length is not None and self.received != self.length:
-            self.fail(bad_request(f"body of {self.received} bytes, announced were {self.length}"))
-            return
-        self.ended = True
-        self.trailers = trailers
-        self._wake()
-
     def fail(self, error: EdgeError) -> None:
         """The rest will never come: the reader gets `error` behind what has arrived."""
         if not self.ended:
@@ -101,14 +67,12 @@ class StreamBody:
             finally:
                 self._waiter = None
         piece = self._pieces.popleft()
-        self._source.body_read(len(piece))
+        self._pulled(piece)
         return piece
 
-    def close(self) -> None:
-        """The reader wants no more: what has come and what will come is thrown away."""
-        self.closed = True
-        self._pieces.clear()
-        self._wake()
+    def _pulled(self, piece: bytes) -> None:
+        """The reader has that piece: as much more may come."""
+        raise NotImplementedError
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -1,4 +1,4 @@
-"""One HTTP/2 stream: a request, and the way back for its answer (`pipeline.Exchange`).
+"""One stream of HTTP/2 or HTTP/3: a request, and the way back for its answer (`pipeline.Exchange`).
 
 Ends with its stream: when the client resets it or leaves, the task at work on it is cancelled, and no other.
 """
@@ -10,15 +10,16 @@ from typing import Protocol, cast
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import CONTENT_LENGTH, TE, Fields
-from worker.message import Pinned, Request, Response, Stream, TunnelEnd
+from worker.message import Pinned, Request, Response, TunnelEnd
+from worker.message import Stream as Body
 from worker.pipeline import Finish
 from worker.protocol.answer import JOIN_BYTES, client_gone
-from worker.protocol.h2.body import StreamBody
-from worker.protocol.h2.session import CANCEL, INTERNAL_ERROR, NO_ERROR, H2Stream
-from worker.protocol.h2.tunnel import StreamEnd
 from worker.protocol.head import bad_request
 from worker.protocol.lending import COPY_BYTES, PATIENCE_NS, Lending
 from worker.protocol.server import ConnectionServer
+from worker.protocol.stream import CANCEL, INTERNAL_ERROR, NO_ERROR, Stream
+from worker.protocol.stream_body import StreamBody
+from worker.protocol.stream_end import StreamEnd
 from worker.protocol.websocket import WEBSOCKET, is_accepted, new_key
 from worker.reasons import Fault, Side
 from worker.upgrade import let_through
@@ -44,8 +45,8 @@ class Carrier(Protocol):
         ...
 
 
-class Exchange(H2Stream):
-    """One request of an HTTP/2 connection."""
+class Exchange(Stream):
+    """One request of a connection with streams."""
 
     __slots__ = (
         "_bodiless", "_ctx", "_finish", "_lending", "_responding", "_since_ns", "_task", "_tunnel", "_waiter",
@@ -159,7 +160,7 @@ class Exchange(H2Stream):
         if self._tunnel is not None and self._tunnel.is_open:
             self._tunnel.cut_off(draining=self.server.draining)
 
-    # H2Stream's, and what the request's body asks for.
+    # Stream's, and what the request's body asks for.
 
     def receive(self, data: bytes) -> None:
         self.moved = True
@@ -265,7 +266,7 @@ class Exchange(H2Stream):
         """Give the stream an answer piece by piece; reset it if the origin breaks off."""
         if ctx is not self._ctx or self._responding or self.closed:
             raise client_gone("before its answer")
-        body = cast(Stream, response.body)
+        body = cast(Body, response.body)
         status = response.status
         bodiless = self._bodiless or status == 304 or status == 204
         length = body.length if response.length is None else response.length
@@ -300,7 +301,7 @@ class Exchange(H2Stream):
         self.connection.flush_soon()
         await self._wait_closed()
 
-    async def _copy(self, ctx: Context, body: Stream, length: int | None) -> None:
+    async def _copy(self, ctx: Context, body: Body, length: int | None) -> None:
         """Body to client, waiting while the client is slow."""
         sent = 0
         while piece := await body.read():
@@ -375,7 +376,7 @@ class Exchange(H2Stream):
 
 
 def _wants_trailers(fields: Fields) -> bool:
-    """Did the client ask for the trailer section (RFC 9110 6.5.1)? In HTTP/2 TE has no other value."""
+    """Did the client ask for the trailer section (RFC 9110 6.5.1)? On streams TE has no other value."""
     return bool(fields.mask & TE)
 
 

@@ -1,9 +1,9 @@
 from worker.context cimport Context
 from worker.message cimport Response
-from worker.protocol.h2.session cimport H2Stream
 from worker.protocol.server cimport ConnectionServer
+from worker.protocol.stream cimport Stream
 
-cdef class Exchange(H2Stream):
+cdef class Exchange(Stream):
     cdef public ConnectionServer server
     cdef public object connection, body, _task, _finish, _lending, _waiter, _tunnel
     cdef public Context _ctx

@@ -1,4 +1,4 @@
-"""The client's end of a tunnel over one HTTP/2 stream (RFC 8441).
+"""The client's end of a tunnel over one stream (RFC 8441, RFC 9220).
 
 The stream's window is what holds a client back, and one piece of the stream with a queue behind it what holds
 the origin back. Knows no frame: the stream sends, and is told when a direction ends.
@@ -11,8 +11,8 @@ from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.message import TunnelEnd
 from worker.pipeline import Finish
-from worker.protocol.h2.session import CANCEL, NO_ERROR
 from worker.protocol.server import ConnectionServer
+from worker.protocol.stream import CANCEL, NO_ERROR
 from worker.reasons import Fault, Side
 from worker.tunnel import HIGH_WATER_BYTES
 
@@ -24,7 +24,7 @@ class Flusher(Protocol):
 
 
 class TunnelStream(Protocol):
-    """What an end needs of its stream (`session.H2Stream`)."""
+    """What an end needs of its stream (`stream.Stream`)."""
 
     @property
     def server(self) -> ConnectionServer: ...
