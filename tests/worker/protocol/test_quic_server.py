@@ -365,6 +365,24 @@ def test_a_draining_worker_takes_nobody_new() -> None:
     run(test())
 
 
+def test_a_drain_can_wait_for_handshakes_under_way() -> None:
+    async def test() -> None:
+        async with QuicEdge() as edge, QuicClient(edge.address) as client:
+            await edge.quic.wait_settled()
+            client.hears = False
+            await until(lambda: edge.quic._handshakes)
+            edge.connections.draining = True
+            settled = asyncio.ensure_future(edge.quic.wait_settled())
+            await asyncio.sleep(0)
+            assert not settled.done()
+            client.hears = True
+            await client.connect()
+            await settled
+            assert await client.ask(b"hello") == b"hello"
+
+    run(test())
+
+
 # -- clients that move --------------------------------------------------------------------------------------
 
 
