@@ -29,6 +29,7 @@ class AcmeSettings:
     authorities: tuple[AuthoritySettings, ...]  # the one to use, then the one to fall back to
     names: tuple[str, ...]  # of the sites, public, without a given certificate
     email: str | None = None
+    challenges: tuple[str, ...] = ("http-01",)  # how a name is proven; after a failure by the next one
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import ctypes
 import os
 import ssl
 
-from cluster.openssl import openssl, pointer
+from worker.protocol.openssl import openssl, pointer
 
 _GET_KEYS = 58  # SSL_CTRL_GET_TLSEXT_TICKET_KEYS
 _SET_KEYS = 59  # SSL_CTRL_SET_TLSEXT_TICKET_KEYS

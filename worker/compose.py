@@ -45,6 +45,7 @@ from worker.response.redirect import CanonicalRedirect, Redirects
 from worker.routing import Routes
 from worker.security.access import AccessGate
 from worker.security.challenge import ChallengeGate
+from worker.security.challenge_certificate import find_certificate
 from worker.security.normalize import Normalizer
 from worker.security.ratelimit import RateLimitGate
 from worker.settings import (
@@ -103,6 +104,10 @@ class Composed:
         """Another process ended a lease that somebody here waits for."""
         for fill in self._fills:
             fill.on_doorbell()
+
+    def challenge_certificate(self, name: str) -> tuple[bytes, bytes] | None:
+        """What proves to an authority, during the TLS handshake, that `name` is ours."""
+        return find_certificate(self._segment.cache, name)
 
     def flush(self) -> None:
         """Write the buffered log lines."""

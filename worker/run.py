@@ -25,6 +25,7 @@ from worker.observe.connections import ConnectionCounts
 from worker.observe.metrics import LoopStalls
 from worker.protocol import tls
 from worker.protocol.accept import TlsServer
+from worker.protocol.acme_tls import answer_challenges
 from worker.protocol.versions import HttpServer
 from worker.start import Exit, WorkerStart, tell_failure, tell_ready
 
@@ -105,6 +106,9 @@ class Worker:
         loop.add_signal_handler(signal.SIGUSR2, self.hurried.set)
         loop.add_signal_handler(signal.SIGUSR1, self.reopen_log)
         loop.add_reader(start.doorbell, self.on_doorbell)
+        if start.settings.acme:
+            for context in {one.context for one in start.listening if one.context is not None}:
+                answer_challenges(context, self.composed.challenge_certificate)
         for listening in start.listening:
             protocol = HttpServer(
                 self.composed.edge,

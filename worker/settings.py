@@ -305,7 +305,7 @@ class WorkerSettings:
     http2_plain: bool = False  # on http listeners, for clients that begin with its preface
     resolvers: tuple[str, ...] = ()  # address:port of DNS servers; (): those of /etc/resolv.conf
     geo: GeoSettings = GeoSettings()
-    acme: bool = False  # answer the challenges (HTTP-01) that the control process has put into the cache
+    acme: bool = False  # answer the challenges that the control process has put into the cache
 
     @property
     def servers(self) -> tuple[OriginSettings, ...]:

@@ -91,6 +91,11 @@ _SERVING: tuple[Callable[[Command], Command], ...] = (
     ),
     click.option("--acme-ca-file", metavar="FILE", help="What to trust for that authority's https, PEM."),
     click.option(
+        "--acme-challenge",
+        metavar="KIND",
+        help="How to prove to it that a domain is ours: http-01, tls-alpn-01 or auto. [default: auto]",
+    ),
+    click.option(
         "--admin",
         metavar="URL",
         help="Loopback address for /metrics, /healthz and /readyz, such as http://127.0.0.1:9180.",
@@ -122,9 +127,10 @@ def flags_of(
     email: str | None,
     acme_directory: str | None,
     acme_ca_file: str | None,
+    acme_challenge: str | None,
 ) -> Flags:
     """The serving options of one command line."""
     return Flags(
         to, domains, listen, workers, cache_memory, tls_certificate, tls_key, admin, log, state_dir,
-        email, acme_directory, acme_ca_file,
+        email, acme_directory, acme_ca_file, acme_challenge,
     )  # fmt: skip

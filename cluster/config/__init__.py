@@ -42,6 +42,7 @@ class Flags:
     email: str | None = None
     acme_directory: str | None = None
     acme_ca_file: str | None = None
+    acme_challenge: str | None = None
 
 
 NO_FLAGS = Flags()
@@ -118,6 +119,8 @@ def lay_over(tree: dict[str, Any], flags: Flags) -> dict[Location, str]:
         put(("acme", "directory"), flags.acme_directory, "--acme-directory")
     if flags.acme_ca_file is not None:
         put(("acme", "ca_file"), str(absolute(flags.acme_ca_file, here)), "--acme-ca-file")
+    if flags.acme_challenge is not None:
+        put(("acme", "challenge"), flags.acme_challenge, "--acme-challenge")
     return flagged
 
 

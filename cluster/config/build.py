@@ -6,6 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
+from cluster.acme.challenges import KINDS
 from cluster.acme.names import is_public
 from cluster.certificates import covers, read_pair
 from cluster.config.build_origins import NamedOrigins
@@ -93,7 +94,15 @@ def acme_settings(
     authorities = [authority(acme.directory or usual, acme.ca_file)]
     if acme.fallback is not None:
         authorities.append(authority(acme.fallback.directory, acme.fallback.ca_file))
-    return AcmeSettings(tuple(authorities), names, acme.email)
+    return AcmeSettings(tuple(authorities), names, acme.email, challenges(acme, config))
+
+
+def challenges(acme: Acme, config: Config) -> tuple[str, ...]:
+    """How to prove a name, and how when that fails."""
+    if acme.challenge != "auto":
+        return (acme.challenge,)
+    is_plain = any(listener.scheme == "http" for listener in config.listen)
+    return KINDS if is_plain else KINDS[::-1]
 
 
 def _names(pair: CertificateSettings) -> tuple[str, ...]:

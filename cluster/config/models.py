@@ -106,6 +106,13 @@ class Acme(Section):
     staging: Flag = Field(
         default=False, description="Use Let's Encrypt's staging environment, to try it out."
     )
+    challenge: Annotated[
+        Literal["auto", "http-01", "tls-alpn-01"], Expects("auto, http-01 or tls-alpn-01")
+    ] = Field(
+        default="auto",
+        description="How to prove that a name is ours; auto: http-01 if something listens on http://, else "
+        "tls-alpn-01, and after a failure the other one.",
+    )
     fallback: Authority | None = Field(
         default=None, description="The authority to ask when the first has failed several times."
     )

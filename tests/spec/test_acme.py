@@ -142,7 +142,8 @@ def test_an_authority_that_is_down_leaves_the_old_certificate_and_status_says_wh
 def test_an_authority_that_refuses_leaves_the_local_certificate_and_says_why(
     settings: ClusterSettings, http_port: int
 ) -> None:
-    moved = load(None, Flags(**{**_flags(settings), "listen": ("https://127.0.0.1:0",)}))
+    listen = ("https://127.0.0.1:0",)
+    moved = load(None, Flags(**{**_flags(settings), "listen": listen, "acme_challenge": "http-01"}))
     with Cluster(moved) as edge:  # nobody answers where the authority looks
         row = wait_until(lambda: certificates(edge)["a.test"]["error"] and certificates(edge)["a.test"])
         assert "the authority refused" in row["error"]
