@@ -16,7 +16,7 @@ CORE = [
     "lease", "bucket", "window", "score", "counter", "purge", "sum", "follow", "crawl", "walk",
 ]  # fmt: skip
 
-NATIVE = ["worker.fields", "worker.cache.plain_hit", "worker.observe.hit_line"]
+NATIVE = ["worker.fields", "worker.cache.plain_hit", "worker.observe.hit_line", "worker.protocol.handshake"]
 
 SESSION = "worker.protocol.h2.session"  # libnghttp2 behind it
 

@@ -160,6 +160,7 @@ class Supervisor:
             "status": self.verb_status,
             "reload": self.verb_reload,
             "renew": self.verb_renew,
+            "rotate": self.verb_rotate,
             "stop": self.verb_stop,
             "ping": self.verb_ping,
             "audit": self.verb_audit,
@@ -201,6 +202,7 @@ class Supervisor:
         self.crew.watch(now_ns, self.awake_since_ns, timeout_ns)
         if self.stopping:
             return
+        self.contexts.tickets.turn_if_due(now_ns, self.generation.settings.ticket_rotation_s)
         self.fill_posts(now_ns)
         self.settle(now_ns)
         if self.awaiting_room is not None:
@@ -574,6 +576,11 @@ class Supervisor:
             reply({"ok": False, "error": "the edge is stopping", "generation": 0, "notes": []})
         else:
             self.renewals.append(reply)
+
+    def verb_rotate(self, _message: Answer, reply: Reply) -> None:
+        """Seal session tickets with a new key from now on."""
+        self.contexts.tickets.turn(time.monotonic_ns())
+        reply({"ok": True})
 
     def verb_stop(self, _message: Answer, reply: Reply) -> None:
         """Begin to stop; the answer comes at once, the connection ends with the supervisor."""

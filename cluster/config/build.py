@@ -65,6 +65,7 @@ def cluster_settings(config: Config, base: Path, config_path: Path | None) -> Cl
         config_path=config_path,
         admin=config.admin,
         certificates=certificates,
+        ticket_rotation_s=config.tickets.rotate,
         acme=acme,
         local_names=local_names(config),
         user=config.user,

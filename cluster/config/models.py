@@ -78,6 +78,15 @@ class Certificate(Section):
     key: FilePath = Field(description="PEM file: the certificate's private key.")
 
 
+class Tickets(Section):
+    """Session tickets, by which clients resume TLS sessions."""
+
+    rotate: Duration = Field(
+        default=43_200.0,
+        description="Age at which the key they are sealed with is replaced; the two before it still open.",
+    )
+
+
 class Authority(Section):
     """Another certification authority. A URL is short for `{directory: URL}`."""
 
@@ -433,6 +442,7 @@ class Config(Section):
         default=[],
         description="Certificates of the https listeners; one from a local authority when not given.",
     )
+    tickets: Tickets = Field(default=Tickets(), description="Session tickets of the https listeners.")
     acme: Acme | None = Field(
         default=None, description="Certificates from an authority; from the local one when not given."
     )

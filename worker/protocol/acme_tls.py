@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+from worker.protocol.handshake import HELLO_CALLBACK
 from worker.protocol.openssl import openssl, pointer
 
 PROTOCOL = "acme-tls/1"
@@ -18,8 +19,7 @@ Find = Callable[[str], tuple[bytes, bytes] | None]
 
 log = logging.getLogger("edgecluster.protocol")
 
-_SERVER_NAME, _ALPN = 0, 16  # types of extensions
-_OFFER = b"\x00\x0b\x0a" + PROTOCOL.encode()  # the extension of who offers this alone (RFC 7301 3.1)
+_SERVER_NAME = 0  # type of the extension
 _GO_ON, _FAIL = 1, 0  # SSL_CLIENT_HELLO_SUCCESS, SSL_CLIENT_HELLO_ERROR
 _NO_APPLICATION_PROTOCOL = 120  # the alert
 _SET_SERVERNAME_CALLBACK = 53  # SSL_CTRL_SET_TLSEXT_SERVERNAME_CB
@@ -44,7 +44,7 @@ _get_extension = _declare(
     _pointer_to_size,
 )  # fmt: skip
 _set_hello_callback = _declare(
-    "SSL_CTX_set_client_hello_cb", None, ctypes.c_void_p, _HelloCallback, ctypes.c_void_p
+    "SSL_CTX_set_client_hello_cb", None, ctypes.c_void_p, ctypes.c_void_p, _HelloCallback
 )
 _set_callback = _declare("SSL_CTX_callback_ctrl", ctypes.c_long, ctypes.c_void_p, ctypes.c_int, _NameCallback)
 _set_context = _declare("SSL_set_SSL_CTX", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -77,19 +77,9 @@ def answer_challenges(context: ssl.SSLContext, find: Find) -> None:
     start, size = ctypes.c_void_p(), ctypes.c_size_t()
     at, long = ctypes.byref(start), ctypes.byref(size)
 
-    def extension(connection: int, kind: int) -> bytes:
-        """What the client sent in that extension, b"" if it sent none."""
-        if not _get_extension(connection, kind, at, long):
-            return b""
-        return ctypes.string_at(start.value or 0, size.value)
-
-    def on_hello(connection: int, alert: "ctypes._Pointer[ctypes.c_int]", _argument: int) -> int:
-        # Everyone's handshake comes by here: one call, and a comparison of lengths.
-        if not _get_extension(connection, _ALPN, at, long) or size.value != len(_OFFER):
-            return _GO_ON
-        if ctypes.string_at(start.value or 0, size.value) != _OFFER:
-            return _GO_ON
-        name = _host_name(extension(connection, _SERVER_NAME))
+    def on_challenge(connection: int, alert: "ctypes._Pointer[ctypes.c_int]", _argument: int) -> int:
+        is_named = _get_extension(connection, _SERVER_NAME, at, long)
+        name = _host_name(ctypes.string_at(start.value or 0, size.value)) if is_named else ""
         found = find(name)
         if found is None:
             log.debug("nothing to prove for the name %r that a client asks for by %s", name, PROTOCOL)
@@ -106,9 +96,9 @@ def answer_challenges(context: ssl.SSLContext, find: Find) -> None:
         )
         return _GO_ON if usable else _FAIL
 
-    callback = _HelloCallback(on_hello)
+    callback = _HelloCallback(on_challenge)
     _kept.append((callback, stay, own))
-    _set_hello_callback(pointer(context), callback, None)
+    _set_hello_callback(pointer(context), HELLO_CALLBACK, callback)
 
 
 def _host_name(extension: bytes) -> str:
