@@ -29,6 +29,7 @@ from cluster.process import Child, ControlStart, Exit, Role, State, User
 from cluster.segment import NamedSegment, too_large_objects
 from cluster.settings import ClusterSettings
 from cluster.sockets import Sockets
+from cluster.trusted import trusted_hosts
 from cluster.version import VERSION
 from cluster.wire import Answer, Reply, WireServer
 from worker.start import Listening, WorkerStart
@@ -331,11 +332,15 @@ class Supervisor:
         return {self.selector.fileno(), self.lock.fd, *self.signal_fds} | self.wire.filenos()
 
     def _bound(self, settings: ClusterSettings) -> ClusterSettings:
-        """`settings` with the ports really bound."""
+        """`settings` with the ports really bound, and the hosts whose certificates are trusted by now."""
         listeners = tuple(self.sockets.bound(listener) for listener in settings.worker.listeners)
         admin = None if settings.admin is None else self.admin.bound(settings.admin)
         return dataclasses.replace(
-            settings, admin=admin, worker=dataclasses.replace(settings.worker, listeners=listeners)
+            settings,
+            admin=admin,
+            worker=dataclasses.replace(
+                settings.worker, listeners=listeners, trusted_hosts=trusted_hosts(settings)
+            ),
         )
 
     def on_told(self, _child: Child) -> None:

@@ -220,6 +220,7 @@ def route_settings(route: Route, site: Site, site_name: str, origins: NamedOrigi
         rewrite=rewrite_settings(rewrite) if rewrite else None,
         redirects=tuple(redirect_settings(redirect) for redirect in chosen("redirects").redirects or ()),
         https_only=bool(chosen("https_only").https_only),
+        https_if_trusted=chosen("https_only").https_only is None,
         canonical_host=in_host_field(host) if host else None,
         request_headers=header_settings(headers.request),
         response_headers=header_settings(headers.response),

@@ -382,7 +382,9 @@ class Rules(Section):
         default=None, description="Paths that have moved; whole ones first, then the first that matches."
     )
     https_only: Annotated[bool | None, Expects("true or false")] = Field(
-        default=None, description="Redirect http requests to https."
+        default=None,
+        description="Redirect http requests to https; when not given, for public host names that have a "
+        "certificate which clients trust.",
     )
     canonical_host: HostName | None = Field(
         default=None, description="Redirect requests for any other host name to this one."
