@@ -1,6 +1,6 @@
 """What the supervisor is started with: the outcome of config file, flags and environment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.settings import ListenerSettings, WorkerSettings
@@ -15,11 +15,21 @@ class CertificateSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BindingSettings:
+    """An account with an authority that was made elsewhere (external account binding, RFC 8555 7.3.4)."""
+
+    kid: str  # what the authority calls it
+    key: str = field(default="", repr=False)  # of its MAC, base64url
+    key_file: Path | None = None  # where that is to be read from instead
+
+
+@dataclass(frozen=True, slots=True)
 class AuthoritySettings:
     """A certification authority that speaks ACME (RFC 8555)."""
 
     directory: str  # URL
     ca_file: Path | None = None  # trusted for its https; None: the public authorities
+    binding: BindingSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)

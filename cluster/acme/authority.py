@@ -29,7 +29,7 @@ from josepy.jwk import JWK, JWKEC
 
 from cluster.acme.schedule import retry_after_s
 from cluster.acme.store import Order, account_file, save_account
-from cluster.settings import AcmeSettings, AuthoritySettings
+from cluster.settings import AcmeSettings, AuthoritySettings, BindingSettings
 from cluster.version import VERSION
 
 T = TypeVar("T")
@@ -197,19 +197,50 @@ class Authority:
 
     def _find_account(self) -> None:
         """The account of our key; made on the first time (RFC 8555 7.3)."""
-        if self._client.external_account_required():
+        binding = self.settings.binding
+        if binding is None and self._client.external_account_required():
             raise AuthorityError(
-                f"{self.settings.directory} wants an account of its own made beforehand (external account "
-                "binding), which edgecluster does not support: use another authority",
+                f"{self.settings.directory} wants an account that was made beforehand (external account "
+                "binding): get one from it, and give its 'kid' and 'key' as 'eab' of 'acme'",
                 is_general=True,
             )
-        wanted = messages.NewRegistration.from_data(email=self._email, terms_of_service_agreed=True)
         try:
+            bound = None
+            if binding is not None:
+                self._seek_account()
+                bound = self._bound_to(binding)
+            wanted = messages.NewRegistration.from_data(
+                email=self._email, external_account_binding=bound, terms_of_service_agreed=True
+            )
             self._client.new_account(wanted)
         except errors.ConflictError as there:
             self._net.account = messages.RegistrationResource(
                 uri=there.location, body=messages.Registration()
             )
+
+    def _seek_account(self) -> None:
+        """Raise ConflictError, which names the account, if there is one of our key already.
+
+        A binding may be good for one account only: it is not shown again without need.
+        """
+        try:
+            self._client.new_account(messages.NewRegistration(only_return_existing=True))
+        except messages.Error as error:
+            if error.code != "accountDoesNotExist":
+                raise
+
+    def _bound_to(self, binding: BindingSettings) -> dict[str, Any]:
+        """The proof that our key may speak for that account (RFC 8555 7.3.4)."""
+        try:
+            key = binding.key if binding.key_file is None else binding.key_file.read_text().strip()
+            return messages.ExternalAccountBinding.from_data(
+                self._key.public_key(), binding.kid, key, self._client.directory
+            )
+        except OSError as error:
+            words = f"cannot read the key of the account {binding.kid}, {error.filename}: {error.strerror}"
+        except ValueError:
+            words = f"the key of the account {binding.kid} ('eab' of 'acme') is not base64url"
+        raise AuthorityError(words, is_general=True)
 
     def _challenge(self, body: messages.ChallengeBody) -> Challenge:
         if not isinstance(body.chall, challenges.KeyAuthorizationChallenge):

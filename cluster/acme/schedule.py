@@ -14,6 +14,7 @@ DAY_S: Final = 86_400.0
 FIRST_RETRY_S: Final = 60.0  # then doubled, up to a day
 JITTER: Final = 0.2  # of a wait, either way
 PER_AUTHORITY: Final = 3  # failures in a row before the other authority is asked
+LONGEST_WAIT_S: Final = 30 * DAY_S  # that an authority may ask for; certificates last for not much longer
 LIFE: Final = 2 / 3  # of a certificate's life, then it is renewed
 ASK_S: Final = 21_600.0  # between two questions when to renew, if the authority does not say (RFC 9773 4.3.3)
 ASK_LEAST_S: Final = 60.0  # and what we believe at least and at most if it does (4.3.2)
@@ -28,14 +29,14 @@ def backoff_s(failures: int, draw: float) -> float:
 def retry_after_s(text: str, now_s: float) -> float:
     """The seconds that a Retry-After asks for, be it a number or a date (RFC 9110 10.2.3); 0: none."""
     if text.isascii() and text.isdecimal():
-        return float(text)
+        return min(float(text), LONGEST_WAIT_S)
     try:
         date = parsedate_to_datetime(text)
     except ValueError:
         return 0.0
     if date.tzinfo is None:  # "-0000": of UTC, says RFC 5322, but without a zone
         date = date.replace(tzinfo=UTC)
-    return max(0.0, date.timestamp() - now_s)
+    return min(max(0.0, date.timestamp() - now_s), LONGEST_WAIT_S)
 
 
 def authority_number(failures: int, authorities: int) -> int:

@@ -14,6 +14,7 @@ from cluster.config.models import (
     MAX_WORKERS,
     Access,
     Acme,
+    Binding,
     Cache,
     Compression,
     Config,
@@ -27,7 +28,13 @@ from cluster.config.models import (
 from cluster.config.paths import absolute, default_state_dir
 from cluster.config.rewriting import Headers, Hsts, Redirect, RequestChanges, ResponseChanges, Rewrite
 from cluster.errors import BootError
-from cluster.settings import AcmeSettings, AuthoritySettings, CertificateSettings, ClusterSettings
+from cluster.settings import (
+    AcmeSettings,
+    AuthoritySettings,
+    BindingSettings,
+    CertificateSettings,
+    ClusterSettings,
+)
 from worker.settings import (
     AccessSettings,
     CacheSettings,
@@ -81,8 +88,9 @@ def acme_settings(
 ) -> AcmeSettings | None:
     """None when nothing listens on https, or no host is left that an authority could vouch for."""
 
-    def authority(directory: str, ca_file: str | None) -> AuthoritySettings:
-        return AuthoritySettings(directory, absolute(ca_file, base) if ca_file else None)
+    def authority(directory: str, ca_file: str | None, eab: Binding | None) -> AuthoritySettings:
+        file = absolute(ca_file, base) if ca_file else None
+        return AuthoritySettings(directory, file, binding_settings(eab, base) if eab else None)
 
     hosts = dict.fromkeys(host for site in config.sites for host in site.hosts if is_public(host))
     if not any(listener.scheme == "https" for listener in config.listen):
@@ -92,10 +100,14 @@ def acme_settings(
     if not names:
         return None
     usual = LETS_ENCRYPT_STAGING if acme.staging else LETS_ENCRYPT
-    authorities = [authority(acme.directory or usual, acme.ca_file)]
+    authorities = [authority(acme.directory or usual, acme.ca_file, acme.eab)]
     if acme.fallback is not None:
-        authorities.append(authority(acme.fallback.directory, acme.fallback.ca_file))
+        authorities.append(authority(acme.fallback.directory, acme.fallback.ca_file, acme.fallback.eab))
     return AcmeSettings(tuple(authorities), names, acme.email, challenges(acme, config))
+
+
+def binding_settings(eab: Binding, base: Path) -> BindingSettings:
+    return BindingSettings(eab.kid, eab.key or "", absolute(eab.key_file, base) if eab.key_file else None)
 
 
 def challenges(acme: Acme, config: Config) -> tuple[str, ...]:

@@ -87,11 +87,22 @@ class Tickets(Section):
     )
 
 
+class Binding(Section):
+    """An account with the authority that was made elsewhere (external account binding)."""
+
+    kid: Word = Field(description="What the authority calls it: the key identifier.")
+    key: Word | None = Field(default=None, description="Its MAC key, base64url; better ${NAME} than in here.")
+    key_file: FilePath | None = Field(
+        default=None, description="File that has the MAC key, instead of `key`."
+    )
+
+
 class Authority(Section):
     """Another certification authority. A URL is short for `{directory: URL}`."""
 
     directory: DirectoryUrl = Field(description="URL of its ACME directory.")
     ca_file: FilePath | None = Field(default=None, description="PEM file trusted for its https.")
+    eab: Binding | None = Field(default=None, description="An account with it that was made elsewhere.")
 
     short_hand: ClassVar = {"type": "string"}
     short_words: ClassVar = "a URL"
@@ -111,6 +122,9 @@ class Acme(Section):
     )
     ca_file: FilePath | None = Field(
         default=None, description="PEM file trusted for its https; the public authorities when not given."
+    )
+    eab: Binding | None = Field(
+        default=None, description="An account with the authority that was made elsewhere, if it wants that."
     )
     staging: Flag = Field(
         default=False, description="Use Let's Encrypt's staging environment, to try it out."
