@@ -53,7 +53,7 @@ class ClusterSettings:
     config_path: Path | None  # None: started by flags alone
     admin: ListenerSettings | None  # loopback address for /metrics, /healthz, /readyz
     certificates: tuple[CertificateSettings, ...] = ()
-    ticket_rotation_s: float = 43_200.0  # age of the key for session tickets when it is replaced
+    ticket_rotation_s: float = 3600.0  # age of the key for session tickets when it is replaced
     acme: AcmeSettings | None = None  # None: certificates are given, or the local CA's
     local_names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")  # names of the local CA's certificate
     user: str | None = None  # user the workers run as when started as root

@@ -82,7 +82,7 @@ class Tickets(Section):
     """Session tickets, by which clients resume TLS sessions."""
 
     rotate: Duration = Field(
-        default=43_200.0,
+        default=3600.0,
         description="Age at which the key they are sealed with is replaced; the two before it still open.",
     )
 
