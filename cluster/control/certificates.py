@@ -228,7 +228,8 @@ class Certificates:
                 async with asyncio.timeout(ORDER_S):
                     await obtain(authority, store, self._cache, kinds)
                 issued = True
-                await self._may_wait(authority, name)
+                if not await self._may_wait(authority, name):
+                    progress.renew_s = 0.0  # of a certificate just issued? It would never end
             succeeded(progress)
         except TimeoutError:
             self._note_failure(name, f"the order was not done within {ORDER_S:g} s", 0.0)

@@ -19,6 +19,7 @@ import trustme
 from tests.support.pebble import Pebble
 
 NEW_ORDER = "/order-plz"  # as pebble calls it
+RENEWAL = "/renewal"
 HOPS = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
 
@@ -27,6 +28,7 @@ class Front:
 
     def __init__(self, authority: Pebble, folder: Path) -> None:
         self.asked: list[str] = []
+        self._suggestion: tuple[int, Mapping[str, str], bytes] | None = None
         self._refusals: dict[str, tuple[int, str, Mapping[str, str]]] = {}
         self._trust = ssl.create_default_context(cafile=os.fspath(authority.ca_file))
         self._authority = authority
@@ -45,6 +47,11 @@ class Front:
         """Answer requests for `path` with this problem (RFC 8555 6.7) until `relent`."""
         self._refusals[path] = status, code, fields
 
+    def suggest(self, start: str, end: str, fields: Mapping[str, str], status: int = 200) -> None:
+        """Have certificates renewed in this window (RFC 9773 4.2); the answer has these fields, too."""
+        window = json.dumps({"suggestedWindow": {"start": start, "end": end}}).encode()
+        self._suggestion = status, {"Content-Type": "application/json", **fields}, window
+
     def relent(self) -> None:
         """Pass everything on again."""
         self._refusals.clear()
@@ -60,8 +67,7 @@ class Front:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 front.asked.append(self.path)
-                refusal = front._refusals.get(self.path)
-                status, fields, body = front._refuse(*refusal) if refusal else front._pass_on(self)
+                status, fields, body = front._answer(self)
                 self.send_response(status)
                 for name, value in fields.items():
                     self.send_header(name, value)
@@ -76,6 +82,20 @@ class Front:
                 """The test looks at `asked`."""
 
         return Handler
+
+    def _answer(self, request: BaseHTTPRequestHandler) -> tuple[int, Mapping[str, str], bytes]:
+        if request.path in self._refusals:
+            return self._refuse(*self._refusals[request.path])
+        if request.path.startswith(RENEWAL) and self._suggestion is not None:
+            return self._suggestion
+        status, fields, body = self._pass_on(request)
+        if request.path == "/dir":
+            directory = json.loads(body)
+            directory.pop("renewalInfo", None)
+            if self._suggestion is not None:
+                directory["renewalInfo"] = self.directory.removesuffix("/dir") + RENEWAL
+            body = json.dumps(directory).encode()
+        return status, fields, body
 
     @staticmethod
     def _refuse(status: int, code: str, fields: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
