@@ -17,8 +17,8 @@ CORE = [
 ]  # fmt: skip
 
 NATIVE = [
-    "worker.fields", "worker.protocol.stream", "worker.protocol.quic.udp", "worker.cache.plain_hit",
-    "worker.observe.hit_line",
+    "worker.fields", "worker.protocol.handshake", "worker.protocol.stream", "worker.protocol.quic.udp",
+    "worker.cache.plain_hit", "worker.observe.hit_line",
 ]  # fmt: skip
 
 SESSION = "worker.protocol.h2.session"  # libnghttp2 behind it

@@ -6,6 +6,7 @@ it meets, also when that has another certificate by then. What a generation serv
 
 import hashlib
 import ssl
+import time
 from pathlib import Path
 
 from cryptography import x509
@@ -28,7 +29,7 @@ class Contexts:
     def __init__(self) -> None:
         self._made: dict[bytes, ssl.SSLContext] = {}
         self.pairs: tuple[Pem, ...] = ()  # what the context that `of` gave last serves with
-        self._tickets = TicketKeys(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        self.tickets = TicketKeys(time.monotonic_ns())
 
     def of(self, settings: ClusterSettings) -> ssl.SSLContext | None:
         """The context for all https listeners; None when there are none. Reads the origins' files, too.
@@ -53,7 +54,7 @@ class Contexts:
     def _make(self, pairs: tuple[CertificateSettings, ...], protocols: tuple[str, ...]) -> ssl.SSLContext:
         contexts = [_make_one(pair, protocols) for pair in pairs]
         for context in contexts:
-            self._tickets.put_into(context)
+            self.tickets.put_into(context)
         if len(contexts) == 1:
             return contexts[0]
         names = [_names(pair.certificate) for pair in pairs]

@@ -1,6 +1,6 @@
 """What the supervisor is started with: the outcome of config file, flags and environment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.settings import ListenerSettings, WorkerSettings
@@ -15,11 +15,21 @@ class CertificateSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BindingSettings:
+    """An account with an authority that was made elsewhere (external account binding, RFC 8555 7.3.4)."""
+
+    kid: str  # what the authority calls it
+    key: str = field(default="", repr=False)  # of its MAC, base64url
+    key_file: Path | None = None  # where that is to be read from instead
+
+
+@dataclass(frozen=True, slots=True)
 class AuthoritySettings:
     """A certification authority that speaks ACME (RFC 8555)."""
 
     directory: str  # URL
     ca_file: Path | None = None  # trusted for its https; None: the public authorities
+    binding: BindingSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,7 @@ class AcmeSettings:
     authorities: tuple[AuthoritySettings, ...]  # the one to use, then the one to fall back to
     names: tuple[str, ...]  # of the sites, public, without a given certificate
     email: str | None = None
+    challenges: tuple[str, ...] = ("http-01",)  # how a name is proven; after a failure by the next one
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,7 @@ class ClusterSettings:
     config_path: Path | None  # None: started by flags alone
     admin: ListenerSettings | None  # loopback address for /metrics, /healthz, /readyz
     certificates: tuple[CertificateSettings, ...] = ()
+    ticket_rotation_s: float = 3600.0  # age of the key for session tickets when it is replaced
     acme: AcmeSettings | None = None  # None: certificates are given, or the local CA's
     local_names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")  # names of the local CA's certificate
     user: str | None = None  # user the workers run as when started as root

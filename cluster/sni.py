@@ -8,7 +8,7 @@ import ctypes
 import ssl
 from collections.abc import Mapping, Sequence
 
-from cluster.openssl import openssl, pointer
+from worker.protocol.openssl import openssl, pointer
 
 _SET_SERVERNAME_CALLBACK = 53  # SSL_CTRL_SET_TLSEXT_SERVERNAME_CB
 _HOST_NAME = 0  # TLSEXT_NAMETYPE_host_name

@@ -31,6 +31,7 @@ from cluster.process import Child, ControlStart, Exit, Role, State, User
 from cluster.segment import NamedSegment, too_large_objects
 from cluster.settings import ClusterSettings
 from cluster.sockets import Sockets
+from cluster.trusted import trusted_hosts
 from cluster.version import VERSION
 from cluster.wire import Answer, Reply, WireServer
 from worker.networks import SharedNetworks
@@ -175,6 +176,7 @@ class Supervisor:
             "reload": self.verb_reload,
             "renew": self.verb_renew,
             "refresh": self.verb_refresh,
+            "rotate": self.verb_rotate,
             "stop": self.verb_stop,
             "ping": self.verb_ping,
             "audit": self.verb_audit,
@@ -225,6 +227,7 @@ class Supervisor:
         self.crew.watch(now_ns, self.awake_since_ns, timeout_ns)
         if self.stopping:
             return
+        self.contexts.tickets.turn_if_due(now_ns, self.generation.settings.ticket_rotation_s)
         self.fill_posts(now_ns)
         self.settle(now_ns)
         if self.awaiting_room is not None:
@@ -379,11 +382,15 @@ class Supervisor:
         return {self.selector.fileno(), self.lock.fd, *self.signal_fds} | self.wire.filenos()
 
     def _bound(self, settings: ClusterSettings) -> ClusterSettings:
-        """`settings` with the ports really bound."""
+        """`settings` with the ports really bound, and the hosts whose certificates are trusted by now."""
         listeners = tuple(self.sockets.bound(listener) for listener in settings.worker.listeners)
         admin = None if settings.admin is None else self.admin.bound(settings.admin)
         return dataclasses.replace(
-            settings, admin=admin, worker=dataclasses.replace(settings.worker, listeners=listeners)
+            settings,
+            admin=admin,
+            worker=dataclasses.replace(
+                settings.worker, listeners=listeners, trusted_hosts=trusted_hosts(settings)
+            ),
         )
 
     def on_told(self, _child: Child) -> None:
@@ -643,6 +650,11 @@ class Supervisor:
         """Serve with the access lists on disk; the answer comes as a reload's does."""
         self.are_lists_old = True
         self.verb_renew(message, reply)
+
+    def verb_rotate(self, _message: Answer, reply: Reply) -> None:
+        """Seal session tickets with a new key from now on."""
+        self.contexts.tickets.turn(time.monotonic_ns())
+        reply({"ok": True})
 
     def verb_stop(self, _message: Answer, reply: Reply) -> None:
         """Begin to stop; the answer comes at once, the connection ends with the supervisor."""

@@ -1,31 +1,44 @@
 """The keys that session tickets are sealed with: one set for every context of a supervisor's life.
 
-A client's ticket is good in every worker, and after respawns, reloads and new certificates, because the
-contexts made for each are given the same keys. They lie in memory only.
+A client's ticket is good in every worker, and after respawns, reloads and new certificates: the keys lie in
+memory that the workers share with the supervisor, which alone writes there. No file ever has them.
 """
 
 import ctypes
+import mmap
 import os
 import ssl
 
-from cluster.openssl import openssl, pointer
+from worker.protocol.handshake import KEY_BYTES, RING_BYTES, TICKET_CALLBACK, turn_ring, use_ring
+from worker.protocol.openssl import openssl, pointer
 
-_GET_KEYS = 58  # SSL_CTRL_GET_TLSEXT_TICKET_KEYS
-_SET_KEYS = 59  # SSL_CTRL_SET_TLSEXT_TICKET_KEYS
-
-openssl.SSL_CTX_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p]
-openssl.SSL_CTX_ctrl.restype = ctypes.c_long
+_set_callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(
+    ("SSL_CTX_set_tlsext_ticket_key_evp_cb", openssl)
+)
 
 
 class TicketKeys:
-    """Random keys, and the putting of them into contexts."""
+    """Random keys: the one that seals, and the two before it, which still open. One object in a process."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
-        """`context`: any; it tells how many bytes this OpenSSL wants (a name, a MAC key, an AES key)."""
-        size: int = openssl.SSL_CTX_ctrl(pointer(context), _GET_KEYS, 0, None)
-        self._keys = os.urandom(size)
+    def __init__(self, now_ns: int) -> None:
+        self._memory = mmap.mmap(-1, RING_BYTES)  # anonymous, and shared with whom we fork
+        self._memory.madvise(mmap.MADV_DONTDUMP)
+        self._memory[:] = os.urandom(RING_BYTES)  # every slot: nobody can know a key that none was put into
+        use_ring(self._memory)
+        self._turned_ns = now_ns
 
     def put_into(self, context: ssl.SSLContext) -> None:
-        """Let `context` seal its tickets with these keys, and open those sealed with them elsewhere."""
-        done = openssl.SSL_CTX_ctrl(pointer(context), _SET_KEYS, len(self._keys), self._keys)
-        assert done == 1, "OpenSSL has told the size itself"
+        """Let `context` seal and open tickets with these keys, those of today and those to come."""
+        _set_callback(pointer(context), TICKET_CALLBACK)
+
+    def turn(self, now_ns: int) -> None:
+        """Seal with a new key from now on, everywhere; the oldest one opens no ticket any more."""
+        turn_ring(os.urandom(KEY_BYTES))
+        self._turned_ns = now_ns
+
+    def turn_if_due(self, now_ns: int, interval_s: float) -> bool:
+        """Turn when the key has been in use for `interval_s`; whether it was time."""
+        if now_ns - self._turned_ns < interval_s * 1e9:
+            return False
+        self.turn(now_ns)
+        return True

@@ -42,11 +42,12 @@ from worker.response.error_page import ErrorPage
 from worker.response.fields import EdgeFields
 from worker.response.header_rules import HeaderRules
 from worker.response.hop_by_hop import drop_hop_by_hop
-from worker.response.redirect import CanonicalRedirect, Redirects
+from worker.response.redirect import AutomaticHttps, CanonicalRedirect, Redirects
 from worker.routing import Routes
 from worker.security.access import AccessGate
 from worker.security.bans import BanGate
-from worker.security.challenge import ChallengeGate
+from worker.security.challenge import PREFIX, ChallengeGate
+from worker.security.challenge_certificate import find_certificate
 from worker.security.client_address import ClientAddressGate
 from worker.security.lists import read_networks
 from worker.security.normalize import Normalizer
@@ -126,6 +127,10 @@ class Composed:
         for fill in self._fills:
             fill.on_doorbell()
 
+    def challenge_certificate(self, name: str) -> tuple[bytes, bytes] | None:
+        """What proves to an authority, during the TLS handshake, that `name` is ours."""
+        return find_certificate(self._segment.cache, name)
+
     def flush(self) -> None:
         """Write the buffered log lines."""
         self._log.flush()
@@ -191,11 +196,17 @@ class Composed:
     def _redirects(self, route: RouteSettings) -> list[Gate]:
         gates: list[Gate] = []
         https_port = self._https_port() if route.https_only else None
+        if route.https_if_trusted and self._settings.trusted_hosts:
+            gates.append(self._automatic_https())
         if route.https_only or route.canonical_host is not None:
             gates.append(CanonicalRedirect(https_port, route.canonical_host))
         if route.redirects:
             gates.append(Redirects(route.redirects))
         return gates
+
+    def _automatic_https(self) -> AutomaticHttps:
+        plain = [listener.port for listener in self._settings.listeners if listener.scheme == "http"]
+        return AutomaticHttps(self._settings.trusted_hosts, plain, self._https_port(), PREFIX)
 
     def _https_port(self) -> int:
         """Where https is spoken: by us, else by a proxy in front of us, which has the usual port."""

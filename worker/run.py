@@ -26,6 +26,7 @@ from worker.observe.connections import ConnectionCounts
 from worker.observe.metrics import LoopStalls
 from worker.protocol import tls
 from worker.protocol.accept import TlsServer
+from worker.protocol.acme_tls import answer_challenges
 from worker.protocol.versions import HttpServer
 from worker.start import Exit, WorkerStart, tell_failure, tell_ready
 
@@ -111,6 +112,9 @@ class Worker:
         loop.add_reader(start.doorbell, self.on_doorbell)
         if start.http3 is not None:
             self.http3 = Http3(start, start.http3, loop)
+        if start.settings.acme:
+            for context in {one.context for one in start.listening if one.context is not None}:
+                answer_challenges(context, self.composed.challenge_certificate)
         for listening in start.listening:
             protocol = HttpServer(
                 self.composed.edge,

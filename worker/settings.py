@@ -273,6 +273,7 @@ class RouteSettings:
     rewrite: RewriteSettings | None = None
     redirects: tuple[RedirectSettings, ...] = ()
     https_only: bool = False  # http requests are redirected
+    https_if_trusted: bool = True  # they are if their host is one of the worker's `trusted_hosts`
     canonical_host: bytes | None = None  # requests for another host name are redirected to this
     request_headers: HeaderSettings = HeaderSettings()
     response_headers: HeaderSettings = HeaderSettings()
@@ -321,7 +322,8 @@ class WorkerSettings:
     http3: bool = True  # on https listeners, by UDP on the same port
     resolvers: tuple[str, ...] = ()  # address:port of DNS servers; (): those of /etc/resolv.conf
     geo: GeoSettings = GeoSettings()
-    acme: bool = False  # answer the challenges (HTTP-01) that the control process has put into the cache
+    trusted_hosts: tuple[bytes, ...] = ()  # of the sites: those whose certificate clients trust
+    acme: bool = False  # answer the challenges that the control process has put into the cache
 
     @property
     def servers(self) -> tuple[OriginSettings, ...]:

@@ -4,10 +4,11 @@ Every failure is an AuthorityError that says what the authority said. Waiting, f
 answering of challenges are the caller's.
 """
 
-import math
+import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -15,6 +16,7 @@ from typing import Any, Final, TypeVar
 import josepy
 import requests
 from acme import challenges, client, crypto_util, errors, messages
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -23,10 +25,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from josepy.jwa import ES256
-from josepy.jwk import JWKEC
+from josepy.jwk import JWK, JWKEC
 
+from cluster.acme.schedule import retry_after_s
 from cluster.acme.store import Order, account_file, save_account
-from cluster.settings import AcmeSettings, AuthoritySettings
+from cluster.settings import AcmeSettings, AuthoritySettings, BindingSettings
 from cluster.version import VERSION
 
 T = TypeVar("T")
@@ -34,6 +37,25 @@ T = TypeVar("T")
 TIMEOUT_S: Final = 15
 NONCES: Final = 4  # tries of a request whose nonce the authority does not like (RFC 8555 6.5)
 RETRY_STATUSES: Final = (429, 503)
+
+
+@challenges.ChallengeResponse.register
+class TlsAlpn01Response(challenges.KeyAuthorizationChallengeResponse):
+    """That the authority may look (RFC 8737 3)."""
+
+    typ = "tls-alpn-01"
+
+
+@challenges.Challenge.register
+class TlsAlpn01(challenges.KeyAuthorizationChallenge):
+    """The challenge that the `acme` package has dropped."""
+
+    response_cls = TlsAlpn01Response
+    typ = response_cls.typ
+
+    def validation(self, account_key: JWK, **_named: Any) -> str:
+        """What the certificate has to prove."""
+        return self.key_authorization(account_key)
 
 
 class AuthorityError(Exception):
@@ -47,10 +69,11 @@ class AuthorityError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """An HTTP-01 challenge: what is to be found under which token."""
+    """A way to prove a name: what is to be shown, and by what token it is asked for."""
 
+    kind: str  # "http-01"
     token: bytes
-    answer: bytes
+    answer: bytes  # the key authorization (RFC 8555 8.1)
     body: messages.ChallengeBody
 
 
@@ -60,8 +83,17 @@ class OrderState:
 
     status: str  # pending, ready, processing, valid, invalid
     error: str
-    challenges: tuple[Challenge, ...]  # that wait for an answer
+    challenges: tuple[Challenge, ...]  # those of which one is to be answered
     resource: messages.OrderResource
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalWindow:
+    """From when until when an authority would have a certificate renewed; wall-clock seconds."""
+
+    start_s: float
+    end_s: float
+    retry_after_s: float  # what to wait before asking again; 0: it does not say
 
 
 class Authority:
@@ -110,10 +142,10 @@ class Authority:
                 asked = messages.AuthorizationResource(uri=url, body=messages.Authorization())
                 authorization, _ = self._call(partial(self._client.poll, asked))
                 for one in authorization.body.challenges:
-                    if isinstance(one.chall, challenges.HTTP01):
-                        error = _words(one.error) if one.error is not None else error
-                        if authorization.body.status == messages.STATUS_PENDING:
-                            found.append(self._challenge(one))
+                    challenge = self._challenge(one)
+                    error = f"{challenge.kind}: {_words(one.error)}" if one.error is not None else error
+                    if authorization.body.status == messages.STATUS_PENDING:
+                        found.append(challenge)
         return OrderState(status, error, tuple(found), resource)
 
     def answer(self, challenge: Challenge) -> None:
@@ -130,10 +162,23 @@ class Authority:
         """The certificate with its intermediates, PEM."""
         return str(self._call(lambda: self._post(str(state.resource.body.certificate))).text)
 
-    def renewal(self, chain: bytes) -> tuple[float, float]:
-        """When to renew (0: it does not say) and when to ask again, wall-clock seconds (RFC 9773)."""
-        when, again = self._call(lambda: self._client.renewal_time(chain))
-        return (0.0 if when is None else when.timestamp()), again.timestamp()
+    def renewal_window(self, leaf: x509.Certificate) -> RenewalWindow | None:
+        """When it would have that certificate renewed (RFC 9773); None: it does not say such things."""
+        try:
+            base, identifier = self._client.directory["renewalInfo"], certificate_id(leaf)
+        except (KeyError, x509.ExtensionNotFound):
+            return None
+
+        def ask() -> RenewalWindow:
+            answer = self._net.get(f"{base}/{identifier}")
+            window = answer.json()["suggestedWindow"]
+            start_s, end_s = (datetime.fromisoformat(window[end]).timestamp() for end in ("start", "end"))
+            if end_s < start_s:
+                raise ValueError(f"a window that ends before it begins: {window}")
+            wait_s = retry_after_s(answer.headers.get("Retry-After", ""), time.time())
+            return RenewalWindow(start_s, end_s, wait_s)
+
+        return self._call(ask)
 
     def _account_key(self) -> ec.EllipticCurvePrivateKey:
         try:
@@ -152,23 +197,56 @@ class Authority:
 
     def _find_account(self) -> None:
         """The account of our key; made on the first time (RFC 8555 7.3)."""
-        if self._client.external_account_required():
+        binding = self.settings.binding
+        if binding is None and self._client.external_account_required():
             raise AuthorityError(
-                f"{self.settings.directory} wants an account of its own made beforehand (external account "
-                "binding), which edgecluster does not support: use another authority",
+                f"{self.settings.directory} wants an account that was made beforehand (external account "
+                "binding): get one from it, and give its 'kid' and 'key' as 'eab' of 'acme'",
                 is_general=True,
             )
-        wanted = messages.NewRegistration.from_data(email=self._email, terms_of_service_agreed=True)
         try:
+            bound = None
+            if binding is not None:
+                self._seek_account()
+                bound = self._bound_to(binding)
+            wanted = messages.NewRegistration.from_data(
+                email=self._email, external_account_binding=bound, terms_of_service_agreed=True
+            )
             self._client.new_account(wanted)
         except errors.ConflictError as there:
             self._net.account = messages.RegistrationResource(
                 uri=there.location, body=messages.Registration()
             )
 
+    def _seek_account(self) -> None:
+        """Raise ConflictError, which names the account, if there is one of our key already.
+
+        A binding may be good for one account only: it is not shown again without need.
+        """
+        try:
+            self._client.new_account(messages.NewRegistration(only_return_existing=True))
+        except messages.Error as error:
+            if error.code != "accountDoesNotExist":
+                raise
+
+    def _bound_to(self, binding: BindingSettings) -> dict[str, Any]:
+        """The proof that our key may speak for that account (RFC 8555 7.3.4)."""
+        try:
+            key = binding.key if binding.key_file is None else binding.key_file.read_text().strip()
+            return messages.ExternalAccountBinding.from_data(
+                self._key.public_key(), binding.kid, key, self._client.directory
+            )
+        except OSError as error:
+            words = f"cannot read the key of the account {binding.kid}, {error.filename}: {error.strerror}"
+        except ValueError:
+            words = f"the key of the account {binding.kid} ('eab' of 'acme') is not base64url"
+        raise AuthorityError(words, is_general=True)
+
     def _challenge(self, body: messages.ChallengeBody) -> Challenge:
-        answer = body.chall.validation(self._key)
-        return Challenge(body.chall.encode("token").encode(), answer.encode(), body)
+        if not isinstance(body.chall, challenges.KeyAuthorizationChallenge):
+            return Challenge(str(body.to_json().get("type")), b"", b"", body)  # none that we could answer
+        answer = body.chall.key_authorization(self._key)
+        return Challenge(body.chall.typ, body.chall.encode("token").encode(), answer.encode(), body)
 
     def _post(self, url: str) -> requests.Response:
         """POST-as-GET (RFC 8555 6.3)."""
@@ -206,15 +284,15 @@ class Authority:
                 ) from error
 
     def _wait_s(self) -> float:
-        """What its last answer asked us to wait: seconds, or a date (RFC 9110 10.2.3)."""
-        text = self._retry_after
-        if text.isdecimal():
-            return float(text)
-        try:
-            date = datetime.strptime(text, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
-        except ValueError:
-            return 0.0
-        return max(0.0, math.ceil(date.timestamp() - datetime.now(UTC).timestamp()))
+        """What its last answer asked us to wait."""
+        return retry_after_s(self._retry_after, time.time())
+
+
+def certificate_id(leaf: x509.Certificate) -> str:
+    """What a certificate is called when its renewal is asked for (RFC 9773 4.1). Raises ExtensionNotFound."""
+    issuer = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier or b""
+    serial = leaf.serial_number.to_bytes(leaf.serial_number.bit_length() // 8 + 1, "big")
+    return ".".join(urlsafe_b64encode(part).rstrip(b"=").decode() for part in (issuer, serial))
 
 
 def _words(error: messages.Error) -> str:

@@ -20,6 +20,7 @@ class Progress:
     """Where a name stands; wall-clock seconds."""
 
     failures: int = 0  # in a row
+    refusals: int = 0  # of what we proved the name by, ever: what to prove it by next
     error: str = ""  # the last one
     error_s: float = 0.0
     next_s: float = 0.0  # not before, after a failure

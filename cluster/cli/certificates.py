@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import rich_click as click
 
 from cluster.certificates import authority_file
-from cluster.cli.admin import ask_admin
+from cluster.cli.admin import ask_admin, ask_supervisor
 from cluster.cli.options import json_option, state_dir_option
 from cluster.cli.output import answer
 from cluster.errors import BootError
@@ -57,6 +57,15 @@ def cert_renew(name: str, state_dir: Path, as_json: bool) -> None:
     target = f"/certificates/renew?{urlencode({'name': name})}"
     certificates = ask_admin(state_dir, "POST", target, timeout_s=RENEW_S)["certificates"]
     answer(as_json, "\n".join(map(certificate_line, certificates)), {"certificates": certificates})
+
+
+@cert.command("rotate")
+@state_dir_option
+@json_option
+def cert_rotate(state_dir: Path, as_json: bool) -> None:
+    """Seal TLS session tickets with a new key from now on. The two before it still open those they sealed."""
+    ask_supervisor(state_dir, "rotate")
+    answer(as_json, "session tickets are sealed with a new key", {})
 
 
 @cert.command("trust")

@@ -91,6 +91,16 @@ _SERVING: tuple[Callable[[Command], Command], ...] = (
     ),
     click.option("--acme-ca-file", metavar="FILE", help="What to trust for that authority's https, PEM."),
     click.option(
+        "--acme-challenge",
+        metavar="KIND",
+        help="How to prove to it that a domain is ours: http-01, tls-alpn-01 or auto. [default: auto]",
+    ),
+    click.option(
+        "--no-https-redirect",
+        is_flag=True,
+        help="Go on serving public domains over plain http, too, once clients trust their certificate.",
+    ),
+    click.option(
         "--admin",
         metavar="URL",
         help="Loopback address for /metrics, /healthz and /readyz, such as http://127.0.0.1:9180.",
@@ -122,9 +132,11 @@ def flags_of(
     email: str | None,
     acme_directory: str | None,
     acme_ca_file: str | None,
+    acme_challenge: str | None,
+    no_https_redirect: bool,
 ) -> Flags:
     """The serving options of one command line."""
     return Flags(
         to, domains, listen, workers, cache_memory, tls_certificate, tls_key, admin, log, state_dir,
-        email, acme_directory, acme_ca_file,
+        email, acme_directory, acme_ca_file, acme_challenge, no_https_redirect,
     )  # fmt: skip

@@ -42,6 +42,8 @@ class Flags:
     email: str | None = None
     acme_directory: str | None = None
     acme_ca_file: str | None = None
+    acme_challenge: str | None = None
+    no_https_redirect: bool = False
 
 
 NO_FLAGS = Flags()
@@ -89,11 +91,16 @@ def lay_over(tree: dict[str, Any], flags: Flags) -> dict[Location, str]:
 
     if bool(flags.tls_certificate) != bool(flags.tls_key):
         raise UsageError("--tls-cert and --tls-key go together: a certificate is of no use without its key")
+    if flags.no_https_redirect and flags.to is None:
+        raise UsageError(
+            "--no-https-redirect goes with --to URL; in a config file, write 'https_only: false'"
+        )
     if flags.domains and flags.to is None:
         raise UsageError("--domain goes with --to URL; in a config file, write the names under 'hosts'")
     if flags.to is not None:
         to = str(absolute(directory(flags.to), here)) if is_directory(flags.to) else flags.to
-        put(("sites",), [{"origin": {"url": to}, "hosts": list(flags.domains)}], "--to")
+        plain = {"https_only": False} if flags.no_https_redirect else {}
+        put(("sites",), [{"origin": {"url": to}, "hosts": list(flags.domains), **plain}], "--to")
         flagged = {("sites", 0, "hosts"): "--domain", **flagged}
     if flags.listen:
         put(("listen",), list(flags.listen), "--listen")
@@ -118,6 +125,8 @@ def lay_over(tree: dict[str, Any], flags: Flags) -> dict[Location, str]:
         put(("acme", "directory"), flags.acme_directory, "--acme-directory")
     if flags.acme_ca_file is not None:
         put(("acme", "ca_file"), str(absolute(flags.acme_ca_file, here)), "--acme-ca-file")
+    if flags.acme_challenge is not None:
+        put(("acme", "challenge"), flags.acme_challenge, "--acme-challenge")
     return flagged
 
 

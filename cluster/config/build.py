@@ -5,6 +5,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
+from cluster.acme.challenges import KINDS
 from cluster.acme.names import is_public
 from cluster.certificates import covers, read_pair
 from cluster.config.build_origins import NamedOrigins
@@ -12,6 +13,7 @@ from cluster.config.models import (
     MAX_WORKERS,
     Access,
     Acme,
+    Binding,
     Cache,
     Compression,
     Config,
@@ -25,7 +27,13 @@ from cluster.config.models import (
 from cluster.config.paths import absolute, default_state_dir
 from cluster.config.rewriting import Headers, Hsts, Redirect, RequestChanges, ResponseChanges, Rewrite
 from cluster.errors import BootError
-from cluster.settings import AcmeSettings, AuthoritySettings, CertificateSettings, ClusterSettings
+from cluster.settings import (
+    AcmeSettings,
+    AuthoritySettings,
+    BindingSettings,
+    CertificateSettings,
+    ClusterSettings,
+)
 from worker.settings import (
     AccessSettings,
     CacheSettings,
@@ -63,6 +71,7 @@ def cluster_settings(config: Config, base: Path, config_path: Path | None) -> Cl
         config_path=config_path,
         admin=config.admin,
         certificates=certificates,
+        ticket_rotation_s=config.tickets.rotate,
         acme=acme,
         local_names=local_names(config),
         user=config.user,
@@ -78,8 +87,9 @@ def acme_settings(
 ) -> AcmeSettings | None:
     """None when nothing listens on https, or no host is left that an authority could vouch for."""
 
-    def authority(directory: str, ca_file: str | None) -> AuthoritySettings:
-        return AuthoritySettings(directory, absolute(ca_file, base) if ca_file else None)
+    def authority(directory: str, ca_file: str | None, eab: Binding | None) -> AuthoritySettings:
+        file = absolute(ca_file, base) if ca_file else None
+        return AuthoritySettings(directory, file, binding_settings(eab, base) if eab else None)
 
     hosts = dict.fromkeys(host for site in config.sites for host in site.hosts if is_public(host))
     if not any(listener.scheme == "https" for listener in config.listen):
@@ -89,10 +99,22 @@ def acme_settings(
     if not names:
         return None
     usual = LETS_ENCRYPT_STAGING if acme.staging else LETS_ENCRYPT
-    authorities = [authority(acme.directory or usual, acme.ca_file)]
+    authorities = [authority(acme.directory or usual, acme.ca_file, acme.eab)]
     if acme.fallback is not None:
-        authorities.append(authority(acme.fallback.directory, acme.fallback.ca_file))
-    return AcmeSettings(tuple(authorities), names, acme.email)
+        authorities.append(authority(acme.fallback.directory, acme.fallback.ca_file, acme.fallback.eab))
+    return AcmeSettings(tuple(authorities), names, acme.email, challenges(acme, config))
+
+
+def binding_settings(eab: Binding, base: Path) -> BindingSettings:
+    return BindingSettings(eab.kid, eab.key or "", absolute(eab.key_file, base) if eab.key_file else None)
+
+
+def challenges(acme: Acme, config: Config) -> tuple[str, ...]:
+    """How to prove a name, and how when that fails."""
+    if acme.challenge != "auto":
+        return (acme.challenge,)
+    is_plain = any(listener.scheme == "http" for listener in config.listen)
+    return KINDS if is_plain else KINDS[::-1]
 
 
 def _names(pair: CertificateSettings) -> tuple[str, ...]:
@@ -216,6 +238,7 @@ def route_settings(
         rewrite=rewrite_settings(rewrite) if rewrite else None,
         redirects=tuple(redirect_settings(redirect) for redirect in chosen("redirects").redirects or ()),
         https_only=bool(chosen("https_only").https_only),
+        https_if_trusted=chosen("https_only").https_only is None,
         canonical_host=in_host_field(host) if host else None,
         request_headers=header_settings(headers.request),
         response_headers=header_settings(headers.response),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cluster.acme.challenges import HTTP_01, TLS_ALPN_01
 from cluster.certificates import covers, read_pair
 from cluster.config.units import show_size
 from cluster.errors import BootError
@@ -30,6 +31,7 @@ from worker.settings import DirectorySettings
 SHM = Path("/dev/shm")
 SOON = timedelta(days=14)
 DNS_PATIENCE_S = 5.0
+LOOKS_AT = {HTTP_01: ("http", 80), TLS_ALPN_01: ("https", 443)}  # an authority, for its challenge
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +94,11 @@ def certificates(settings: ClusterSettings) -> Iterator[Finding]:
         yield Finding(
             "ok", "certificate", f"for {', '.join(settings.acme.names)}: from {authority} once the edge runs"
         )
-        if not any(one.scheme == "http" and one.port == 80 for one in settings.worker.listeners):
+        scheme, port = LOOKS_AT[settings.acme.challenges[0]]
+        if not any(one.scheme == scheme and one.port == port for one in settings.worker.listeners):
             yield Finding(
                 "warning", "certificate",
-                "nothing listens on http port 80, where the authority looks: lead it from there to us",
+                f"nothing listens on {scheme} port {port}, where the authority looks: lead that to us",
             )  # fmt: skip
     if is_https and not settings.certificates and settings.acme is None:
         names = ", ".join(settings.local_names)
@@ -124,13 +127,13 @@ def certificate(pair: CertificateSettings, now: datetime) -> tuple[Finding, set[
         return Finding("error", "certificate", str(error)), set()
     names, end = set(content.names), content.leaf.not_valid_after_utc
     what = f"{pair.certificate} for {', '.join(content.names) or 'no name'}"
-    if end < now:
-        return Finding("error", "certificate", f"{what} has expired on {end:%Y-%m-%d}; renew it"), names
+    if end < now:  # it would be served nevertheless: an edge that does not start is worse
+        message = f"{what} has expired on {end:%Y-%m-%d}: clients refuse it; renew it"
+        return Finding("warning", "certificate", message), names
     if content.leaf.not_valid_before_utc > now:
         start = content.leaf.not_valid_before_utc
-        return Finding(
-            "error", "certificate", f"{what} is not valid before {start:%Y-%m-%d %H:%M} UTC"
-        ), names
+        message = f"{what} is not valid before {start:%Y-%m-%d %H:%M} UTC: clients refuse it until then"
+        return Finding("warning", "certificate", message), names
     if end - now < SOON:
         return Finding("warning", "certificate", f"{what} expires on {end:%Y-%m-%d}; renew it soon"), names
     if len(content.chain) == 1 and content.leaf.issuer != content.leaf.subject:

@@ -83,11 +83,31 @@ class Certificate(Section):
     key: FilePath = Field(description="PEM file: the certificate's private key.")
 
 
+class Tickets(Section):
+    """Session tickets, by which clients resume TLS sessions."""
+
+    rotate: Duration = Field(
+        default=3600.0,
+        description="Age at which the key they are sealed with is replaced; the two before it still open.",
+    )
+
+
+class Binding(Section):
+    """An account with the authority that was made elsewhere (external account binding)."""
+
+    kid: Word = Field(description="What the authority calls it: the key identifier.")
+    key: Word | None = Field(default=None, description="Its MAC key, base64url; better ${NAME} than in here.")
+    key_file: FilePath | None = Field(
+        default=None, description="File that has the MAC key, instead of `key`."
+    )
+
+
 class Authority(Section):
     """Another certification authority. A URL is short for `{directory: URL}`."""
 
     directory: DirectoryUrl = Field(description="URL of its ACME directory.")
     ca_file: FilePath | None = Field(default=None, description="PEM file trusted for its https.")
+    eab: Binding | None = Field(default=None, description="An account with it that was made elsewhere.")
 
     short_hand: ClassVar = {"type": "string"}
     short_words: ClassVar = "a URL"
@@ -108,8 +128,18 @@ class Acme(Section):
     ca_file: FilePath | None = Field(
         default=None, description="PEM file trusted for its https; the public authorities when not given."
     )
+    eab: Binding | None = Field(
+        default=None, description="An account with the authority that was made elsewhere, if it wants that."
+    )
     staging: Flag = Field(
         default=False, description="Use Let's Encrypt's staging environment, to try it out."
+    )
+    challenge: Annotated[
+        Literal["auto", "http-01", "tls-alpn-01"], Expects("auto, http-01 or tls-alpn-01")
+    ] = Field(
+        default="auto",
+        description="How to prove that a name is ours; auto: http-01 if something listens on http://, else "
+        "tls-alpn-01, and after a failure the other one.",
     )
     fallback: Authority | None = Field(
         default=None, description="The authority to ask when the first has failed several times."
@@ -431,7 +461,9 @@ class Rules(Section):
         default=None, description="Paths that have moved; whole ones first, then the first that matches."
     )
     https_only: Annotated[bool | None, Expects("true or false")] = Field(
-        default=None, description="Redirect http requests to https."
+        default=None,
+        description="Redirect http requests to https; when not given, for public host names that have a "
+        "certificate which clients trust.",
     )
     canonical_host: HostName | None = Field(
         default=None, description="Redirect requests for any other host name to this one."
@@ -491,6 +523,7 @@ class Config(Section):
         default=[],
         description="Certificates of the https listeners; one from a local authority when not given.",
     )
+    tickets: Tickets = Field(default=Tickets(), description="Session tickets of the https listeners.")
     acme: Acme | None = Field(
         default=None, description="Certificates from an authority; from the local one when not given."
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from cluster.config.document import Location
-from cluster.config.models import Access, Config, RateLimit, Rules
+from cluster.config.models import Access, Binding, Config, RateLimit, Rules
 from cluster.config.origin_rules import Broken, broken_origin_rules
 from worker.settings import ListenerSettings
 
@@ -188,5 +188,12 @@ def acme_is_agreed(config: Config) -> Broken:
             ("acme", "agree"),
             "certificates come only to who agrees to the authority's terms: set it to true",
         )
+    fallback = config.acme.fallback
+    accounts: list[tuple[Location, Binding | None]] = [(("acme", "eab"), config.acme.eab)]
+    if fallback is not None:
+        accounts.append((("acme", "fallback", "eab"), fallback.eab))
+    for location, eab in accounts:
+        if eab is not None and (eab.key is None) == (eab.key_file is None):
+            yield location, "give the account's MAC key either as 'key' or in a 'key_file'"
     if config.acme.staging and config.acme.directory:
         yield ("acme", "staging"), "means Let's Encrypt's own staging directory: leave out one of the two"

@@ -8,38 +8,43 @@ control process goes on where this one was.
 import asyncio
 import logging
 import random
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from cluster.acme.store import Order, Store
-from cluster.certificates import local_files, read_pair
+from cluster.acme.challenges import order_of_kinds
+from cluster.acme.schedule import (
+    DAY_S,
+    FIRST_RETRY_S,
+    ask_again_s,
+    authority_number,
+    due_s,
+    moment_in,
+    note_failure,
+    put_off,
+    renewal_s,
+    succeeded,
+)
+from cluster.acme.store import Store
+from cluster.certificates import Pair, local_files, read_pair
+from cluster.control.orders import obtain
+from cluster.control.thread import in_thread
 from cluster.errors import BootError
 from cluster.settings import CertificateSettings, ClusterSettings
 from cluster.wire import WireError
 from shmcache.core import Cache
 from worker.protocol.tls import make_context
-from worker.security.challenge import publish
 
 if TYPE_CHECKING:
-    from cluster.acme.authority import Authority, OrderState
-
-T = TypeVar("T")
-P = ParamSpec("P")
+    from cluster.acme.authority import Authority
 
 log = logging.getLogger("edgecluster.control")
 
 LOOK_S = 3.0  # between two looks at the given files
-DAY_S = 86_400.0
-FIRST_RETRY_S = 60.0  # then doubled, up to a day
-JITTER = 0.2  # of a wait, either way
-PER_AUTHORITY = 3  # failures in a row before the other authority is asked
 ORDER_S = 180.0  # for one attempt; the next goes on with the order
-POLL_S = 1.0
 GATHER_S = 10.0  # how long a new certificate may wait for others that come in the same round
-LIFE = 2 / 3  # of a certificate's life, then it is renewed
+CLOCK_S = 3600.0  # longest sleep: the clock may have been set meanwhile
 
 
 class Certificates:
@@ -169,10 +174,9 @@ class Certificates:
                 log.error("cannot keep certificates in %s: %s", self._settings.state_dir, error)
                 self._resolve(f"cannot write {error.filename}: {error.strerror}", list(self._wanted))
                 await asyncio.sleep(FIRST_RETRY_S)
-            now_s = time.time()
-            due_s = min(self._due_s(name) for name in self._stores)
+            wait_s = min(self._due_s(name) for name in self._stores) - time.time()
             try:
-                async with asyncio.timeout(min(max(due_s - now_s, 0.1), DAY_S)):
+                async with asyncio.timeout(min(max(wait_s, 0.1), CLOCK_S)):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -203,17 +207,8 @@ class Certificates:
                 wait.set_result(error)
 
     def _due_s(self, name: str) -> float:
-        """When to order: wall-clock seconds."""
-        progress = self._progress[name]
-        if progress.failures:
-            return progress.next_s
-        pair = self._stores[name].pair()
-        if pair is None:
-            return 0.0
-        begin_s = pair.leaf.not_valid_before_utc.timestamp()
-        end_s = pair.leaf.not_valid_after_utc.timestamp()
-        renew_s = progress.renew_s or begin_s + (end_s - begin_s) * LIFE
-        return min(renew_s, progress.ask_s or renew_s)
+        """When to see to it: wall-clock seconds."""
+        return due_s(self._progress[name], _life(self._stores[name].pair()), time.time())
 
     async def _is_issued(self, name: str) -> bool:
         """One attempt for `name`, and its bookkeeping."""
@@ -222,103 +217,69 @@ class Certificates:
 
         acme, progress, store = self._settings.acme, self._progress[name], self._stores[name]
         assert acme is not None
-        number = progress.failures // PER_AUTHORITY % len(acme.authorities)
+        number = authority_number(progress.failures, len(acme.authorities))
         authority = Authority(acme.authorities[number], acme, self._settings.state_dir)
+        kinds = order_of_kinds(acme.challenges, progress.refusals)
         issued = False
         try:
-            await _in_thread(authority.open)
+            await in_thread(authority.open)
             if name in self._wanted or not await self._may_wait(authority, name):
                 log.info("getting a certificate for %s from %s", name, authority.settings.directory)
                 async with asyncio.timeout(ORDER_S):
-                    await self._get(authority, name)
+                    await obtain(authority, store, self._cache, kinds)
                 issued = True
-                progress.renew_s = progress.ask_s = 0.0
-                await self._may_wait(authority, name)
-            progress.failures, progress.error, progress.next_s = 0, "", 0.0
+                if not await self._may_wait(authority, name):
+                    progress.renew_s = 0.0  # of a certificate just issued? It would never end
+            succeeded(progress)
         except TimeoutError:
             self._note_failure(name, f"the order was not done within {ORDER_S:g} s", 0.0)
         except AuthorityError as error:
-            if issued:  # it only would not say when to renew
-                progress.failures, progress.error, progress.next_s = 0, "", 0.0
+            self._note_failure(name, str(error), error.retry_after_s)
+            if error.is_general:
+                self._put_off(name)
             else:
-                self._note_failure(name, str(error), error.retry_after_s)
-                if error.is_general:
-                    self._put_off(name)
+                progress.refusals += 1
         store.save_progress(progress)
         return issued
 
     def _note_failure(self, name: str, error: str, retry_after_s: float) -> None:
-        progress = self._progress[name]
-        progress.failures += 1
-        wait_s = min(FIRST_RETRY_S * 2 ** min(progress.failures - 1, 20), DAY_S)
-        wait_s = max(wait_s * random.uniform(1 - JITTER, 1 + JITTER), retry_after_s)
-        progress.error, progress.error_s, progress.next_s = error, time.time(), time.time() + wait_s
+        wait_s = note_failure(self._progress[name], error, retry_after_s, time.time(), random.random())
         log.error("no certificate for %s, next try in %.0f s: %s", name, wait_s, error)
 
     def _put_off(self, name: str) -> None:
         """What failed for `name` would fail for every other that is due: spare the authority."""
-        cause, now_s = self._progress[name], time.time()
         for other, progress in self._progress.items():
-            if other != name and other not in self._wanted and self._due_s(other) <= now_s:
-                progress.failures, progress.error = cause.failures, cause.error
-                progress.error_s, progress.next_s = cause.error_s, cause.next_s
+            if other != name and other not in self._wanted and self._due_s(other) <= time.time():
+                put_off(progress, self._progress[name])
                 self._stores[other].save_progress(progress)
 
     async def _may_wait(self, authority: "Authority", name: str) -> bool:
-        """Ask the authority when to renew (RFC 9773); whether that is later."""
-        pair_file, progress = self._stores[name].pair_file, self._progress[name]
-        pair = self._stores[name].pair()
-        if pair is None:
+        """Ask the authority when to renew (RFC 9773); whether that is later.
+
+        One that does not say, or is not able to, leaves it at two thirds of the life.
+        """
+        from cluster.acme.authority import AuthorityError
+
+        progress, pair = self._progress[name], self._stores[name].pair()
+        progress.renew_s = progress.ask_s = 0.0
+        if pair is None or pair.leaf.not_valid_after_utc.timestamp() <= time.time():
             return False
-        text = pair_file.read_bytes()
-        chain = text[text.index(b"-----BEGIN CERTIFICATE") :]
-        progress.renew_s, progress.ask_s = await _in_thread(authority.renewal, chain)
-        if not progress.renew_s:
-            progress.ask_s = 0.0  # it does not say: two thirds of the life
-        return self._due_s(name) > time.time()
+        try:
+            window = await in_thread(authority.renewal_window, pair.leaf)
+        except AuthorityError as error:
+            log.warning("when to renew the certificate for %s is not known: %s", name, error)
+            progress.ask_s = ask_again_s(error.retry_after_s, time.time())
+        else:
+            if window is not None:
+                progress.renew_s = moment_in(window.start_s, window.end_s, random.random())
+                progress.ask_s = ask_again_s(window.retry_after_s, time.time())
+        return renewal_s(progress, _life(pair)) > time.time()
 
-    async def _get(self, authority: "Authority", name: str) -> None:
-        """Order, prove, fetch, save. Raises AuthorityError; an order that may still succeed stays on disk."""
-        from cluster.acme.authority import AuthorityError
 
-        store = self._stores[name]
-        begun = store.order()
-        if begun is not None and begun.directory == authority.settings.directory:
-            try:
-                await _in_thread(authority.look, name, begun)
-            except AuthorityError as error:
-                if error.is_general:
-                    raise  # else: the authority does not know it any more
-            else:
-                log.info("going on with the order for %s", name)
-                await self._follow(authority, name, begun)
-                return
-        order = await _in_thread(authority.new_order, name)
-        store.save_order(order)
-        await self._follow(authority, name, order)
-
-    async def _follow(self, authority: "Authority", name: str, order: Order) -> None:
-        """Take the order through its states (RFC 8555 7.1.6) until the certificate is there."""
-        from cluster.acme.authority import AuthorityError
-
-        store = self._stores[name]
-        while True:
-            state: OrderState = await _in_thread(authority.look, name, order)
-            if state.status == "valid":
-                chain = await _in_thread(authority.chain, state)
-                store.save_pair(order.key, chain)
-                log.info("%s has a new certificate", name)
-                return
-            if state.status == "invalid":
-                store.drop_order()
-                raise AuthorityError(f"the authority refused: {state.error or 'no reason given'}")
-            if state.status == "ready":
-                await _in_thread(authority.finalize, state)
-            for challenge in state.challenges:  # again and again: the cache may have had to make room
-                if not publish(self._cache, challenge.token, challenge.answer):
-                    raise AuthorityError("the cache has no room for the answer to the authority's challenge")
-                await _in_thread(authority.answer, challenge)
-            await asyncio.sleep(POLL_S)
+def _life(pair: Pair | None) -> tuple[float, float] | None:
+    if pair is None:
+        return None
+    return pair.leaf.not_valid_before_utc.timestamp(), pair.leaf.not_valid_after_utc.timestamp()
 
 
 def _row(name: str, kind: str, pair: CertificateSettings, error: str) -> dict[str, Any]:
@@ -341,31 +302,3 @@ def _row(name: str, kind: str, pair: CertificateSettings, error: str) -> dict[st
         "begins_s": leaf.not_valid_before_utc.timestamp(),
         "expires_s": leaf.not_valid_after_utc.timestamp(),
     }
-
-
-async def _in_thread(work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """What `work` gives, which blocks. In a thread that nobody waits for when the process is told to end."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def give(result: T | None, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def body() -> None:
-        result, fault = None, None
-        try:
-            result = work(*args, **named)
-        except BaseException as error:
-            fault = error
-        try:
-            loop.call_soon_threadsafe(give, result, fault)
-        except RuntimeError:  # the loop has ended
-            return
-
-    threading.Thread(target=body, daemon=True).start()
-    return await done

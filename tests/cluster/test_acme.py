@@ -5,6 +5,7 @@ import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -12,12 +13,14 @@ import trustme
 from cluster.acme.names import is_public
 from cluster.acme.store import Order, Progress, Store, issued_pairs
 from cluster.certificates import local_certificate
+from cluster.cli import main
 from cluster.config import Flags, load
 from cluster.config.check import certificate
 from cluster.control.certificates import Certificates
 from cluster.errors import UsageError
 from cluster.settings import AcmeSettings, CertificateSettings
-from tests.support.cluster import settings
+from tests.support.cluster import Cluster, settings, wait_until
+from tests.support.tls_client import certificate_for
 
 if TYPE_CHECKING:
     from shmcache.core import Cache
@@ -144,12 +147,32 @@ def test_check_tells_of_a_chain_without_its_issuer(tmp_path: Path) -> None:
     assert "comes without the certificate of" in finding.message
 
 
-def test_a_given_certificate_that_has_expired_is_told_of(tmp_path: Path) -> None:
+def expired(folder: Path) -> CertificateSettings:
     leaf = trustme.CA().issue_cert("a.test", not_after=datetime(2020, 1, 1, tzinfo=UTC))
-    files = tmp_path / "a.pem", tmp_path / "a.key"
+    files = folder / "a.pem", folder / "a.key"
     leaf.cert_chain_pems[0].write_to_path(os.fspath(files[0]))
     leaf.private_key_pem.write_to_path(os.fspath(files[1]))
-    asked = settings(tmp_path, schemes=("https",), certificates=(CertificateSettings(*files),))
+    return CertificateSettings(*files)
+
+
+def test_check_warns_of_a_certificate_that_start_would_serve_although_it_has_expired(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = expired(tmp_path)
+    files = ["--tls-cert", os.fspath(pair.certificate), "--tls-key", os.fspath(pair.key)]
+    serving = ["--to", "http://127.0.0.1:9", "--listen", "https://127.0.0.1:0", *files]
+    assert main(["check", *serving, "--state-dir", os.fspath(tmp_path / "state")]) == 0
+    assert "has expired on 2020-01-01: clients refuse it; renew it" in capsys.readouterr().out
+    asked = settings(tmp_path / "state", schemes=("http", "https"), certificates=(pair,))
+    with Cluster(asked) as edge:
+        port = urlsplit(edge.urls[1]).port
+        assert port is not None
+        assert certificate_for(port, "a.test").not_valid_after_utc.year == 2020
+        wait_until(lambda: "it has expired, and clients refuse it" in edge.output)
+
+
+def test_a_given_certificate_that_has_expired_is_told_of(tmp_path: Path) -> None:
+    asked = settings(tmp_path, schemes=("https",), certificates=(expired(tmp_path),))
 
     async def swap() -> None:
         """Nobody is asked to serve anything."""

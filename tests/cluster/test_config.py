@@ -237,6 +237,7 @@ class TestMeaning:
             drain_timeout: 5s
             heartbeat_timeout: 3s
             pin_cores: false
+            tickets: {rotate: 1h}
             user: www-data
             state_dir: state
             sites:
@@ -291,6 +292,7 @@ class TestMeaning:
         assert settings.worker.trusted_proxies == (ip_network("192.0.2.1"), ip_network("2001:db8::/32"))
         assert settings.worker.limits == Limits(header_bytes=8192, header_timeout_s=5, connections=100)
         assert (settings.worker.name, settings.worker.drain_timeout_s) == ("edge-1", 5)
+        assert settings.ticket_rotation_s == 3600
         assert (settings.heartbeat_timeout_s, settings.pin_cores, settings.user) == (3, False, "www-data")
         assert settings.state_dir == tmp_path / "state"
         assert settings.config_path == tmp_path / "edge.yaml"

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 
 from cluster.acme.store import Store
+from cluster.certificates import local_certificate
 from cluster.cli import main
 from cluster.cli.admin import ask_admin
 from cluster.config import Flags, load
@@ -84,6 +86,30 @@ def test_sites_with_public_names_get_certificates_while_the_edge_runs(
         assert unknown.body == b"/.well-known/acme-challenge/x"
 
 
+def test_every_certificate_is_listed_and_measured(
+    settings: ClusterSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = local_certificate(tmp_path / "given", ["b.test"])
+    flags = {
+        **_flags(settings), "listen": tuple(one.url for one in settings.worker.listeners),
+        "tls_certificate": os.fspath(given[0]), "tls_key": os.fspath(given[1]), "admin": "http://127.0.0.1:0",
+    }  # fmt: skip
+    with Cluster(load(None, Flags(**flags))) as edge:
+        rows = wait_until(lambda: certificates(edge)["a.test"]["expires_s"] and certificates(edge))
+        assert [(name, row["kind"]) for name, row in rows.items()] == [
+            (os.fspath(given[0]), "given"),
+            ("a.test", "acme"),
+            ("local authority", "local"),
+        ]
+        with urlopen(f"{edge.admin_url}/metrics") as said:
+            lines = said.read().decode().splitlines()
+        name = "edgecluster_certificate_expiry_seconds"
+        ends = {line for line in lines if line.startswith(name)}
+        assert ends == {f'{name}{{name="{one}"}} {row["expires_s"]:.0f}' for one, row in rows.items()}
+        assert main(["cert", "ls", "--state-dir", os.fspath(settings.state_dir)]) == 0
+        assert capsys.readouterr().out.count(", until ") == 3
+
+
 def test_a_renewal_under_load_loses_no_request_and_keeps_tickets(settings: ClusterSettings) -> None:
     with Cluster(settings) as edge:
         wait_until(lambda: "Pebble" in issuer(TlsClient(edge), "a.test"))
@@ -142,7 +168,8 @@ def test_an_authority_that_is_down_leaves_the_old_certificate_and_status_says_wh
 def test_an_authority_that_refuses_leaves_the_local_certificate_and_says_why(
     settings: ClusterSettings, http_port: int
 ) -> None:
-    moved = load(None, Flags(**{**_flags(settings), "listen": ("https://127.0.0.1:0",)}))
+    listen = ("https://127.0.0.1:0",)
+    moved = load(None, Flags(**{**_flags(settings), "listen": listen, "acme_challenge": "http-01"}))
     with Cluster(moved) as edge:  # nobody answers where the authority looks
         row = wait_until(lambda: certificates(edge)["a.test"]["error"] and certificates(edge)["a.test"])
         assert "the authority refused" in row["error"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from cluster.cli import main
 from cluster.cli.admin import ask_admin
 from cluster.settings import CertificateSettings
 from tests.support.cluster import Cluster, settings, wait_until
@@ -63,6 +64,69 @@ def test_sessions_are_resumed_across_workers_respawns_reloads_and_new_certificat
             issue(authority, tmp_path)
             wait_until(lambda: TlsClient(edge, version).get().serial_number != old)
             assert share(client) > 0.95
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+def test_sessions_are_resumed_across_new_keys_until_theirs_is_too_old(
+    tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    pair = issue(trustme.CA(), tmp_path)
+    with ScriptedOrigin(lambda request: answer(b"page", "200 OK", [])) as origin:
+        asked = settings(
+            tmp_path / "state",
+            origin=origin.url,
+            workers=4,
+            schemes=("http", "https"),
+            certificates=(pair,),
+        )
+        rotate = ["cert", "rotate", "--state-dir", os.fspath(asked.state_dir)]
+        with Cluster(asked) as edge:
+            client, late = TlsClient(edge, version), TlsClient(edge, version)
+            client.get()
+            late.get()
+            first = late.session
+            assert main(rotate) == 0
+            assert share(client) > 0.95
+            os.kill(edge.pids[0], signal.SIGKILL)
+            wait_until(
+                lambda: sum(worker["restarts"] for worker in edge.workers) == 1 and len(edge.pids) == 4
+            )
+            assert share(client) > 0.95
+            assert main(rotate) == 0
+            edge.reload()
+            assert share(client) > 0.95
+            late.get()
+            assert late.resumed
+            assert main(rotate) == 0
+            assert share(client) > 0.95
+            late.session = first
+            late.get()
+            assert not late.resumed
+            late.get()
+            assert late.resumed
+
+
+def test_the_key_is_replaced_when_it_is_as_old_as_it_may_get(tmp_path: Path) -> None:
+    pair = issue(trustme.CA(), tmp_path)
+    with ScriptedOrigin(lambda request: answer(b"page", "200 OK", [])) as origin:
+        asked = settings(
+            tmp_path / "state",
+            origin=origin.url,
+            schemes=("http", "https"),
+            certificates=(pair,),
+            ticket_rotation_s=0.3,
+        )
+        with Cluster(asked) as edge:
+            client = TlsClient(edge)
+            client.get()
+            first = client.session
+
+            def is_too_old() -> bool:
+                client.session = first
+                client.get()
+                return not client.resumed
+
+            wait_until(is_too_old)
 
 
 def test_a_given_file_that_breaks_leaves_the_old_certificate_and_status_says_why(tmp_path: Path) -> None:

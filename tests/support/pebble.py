@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import trustme
 
@@ -29,7 +30,8 @@ def free_port() -> int:
 class Pebble:
     """A running or stopped authority; started again it knows neither accounts nor orders."""
 
-    def __init__(self, folder: Path, http_port: int) -> None:
+    def __init__(self, folder: Path, http_port: int, tls_port: int = 0, **config: Any) -> None:
+        """`config` is laid over pebble's own."""
         self.folder = folder
         folder.mkdir()
         self.port, self._management, self._dns, self._dns_management = (free_port() for _ in range(4))
@@ -46,11 +48,12 @@ class Pebble:
             "certificate": os.fspath(folder / "cert.pem"),
             "privateKey": os.fspath(folder / "key.pem"),
             "httpPort": http_port,
-            "tlsPort": free_port(),
+            "tlsPort": tls_port or free_port(),
             "ocspResponderURL": "",
             "externalAccountBindingRequired": False,
             "domainBlocklist": ["blocked.test"],
             "retryAfter": {"authz": 1, "order": 1},
+            **config,
         }
         (folder / "config.json").write_text(json.dumps({"pebble": config}))
         self._running: list[subprocess.Popen[bytes]] = []
@@ -94,9 +97,9 @@ class Pebble:
 
 
 @contextmanager
-def pebble(folder: Path, http_port: int) -> Iterator[Pebble]:
-    """A running authority that asks for challenges on `http_port`."""
-    authority = Pebble(folder / "pebble", http_port)
+def pebble(folder: Path, http_port: int, tls_port: int = 0, **config: Any) -> Iterator[Pebble]:
+    """A running authority that asks for challenges on these ports."""
+    authority = Pebble(folder / "pebble", http_port, tls_port, **config)
     try:
         authority.start()
         yield authority

@@ -9,6 +9,18 @@ from cryptography import x509
 from tests.support.cluster import Cluster
 
 
+def certificate_for(port: int, name: str) -> x509.Certificate:
+    """The certificate that who asks for `name` is shown on a port of 127.0.0.1."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", port), 60) as plain,
+        context.wrap_socket(plain, server_hostname=name) as sock,
+    ):
+        return x509.load_der_x509_certificate(sock.getpeercert(binary_form=True) or b"")
+
+
 class TlsClient:
     """Asks over TLS, a connection for each request, resuming the last session of it if there is one."""
 

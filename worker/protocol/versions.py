@@ -7,6 +7,7 @@ the preface of HTTP/2 speaks it by prior knowledge (RFC 9113 3.3), where the lis
 import asyncio
 from typing import Any, cast
 
+from worker.protocol.acme_tls import PROTOCOL
 from worker.protocol.h1 import CLOSED, H1Protocol, H1Server
 from worker.protocol.h2.connection import H2Protocol
 
@@ -22,9 +23,9 @@ class HttpServer(H1Server):
 
     def factory(self) -> Any:
         """A protocol for a new connection."""
-        if not self.http2:
-            return H1Protocol(self)
-        return AgreedProtocol(self) if self.scheme == b"https" else PlainProtocol(self)
+        if self.scheme == b"https":
+            return AgreedProtocol(self)
+        return PlainProtocol(self) if self.http2 else H1Protocol(self)
 
 
 class AgreedProtocol(asyncio.Protocol):
@@ -35,6 +36,9 @@ class AgreedProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         agreed = transport.get_extra_info("ssl_object").selected_alpn_protocol()
+        if agreed == PROTOCOL:  # the handshake was all there was to say (RFC 8737 4)
+            cast(asyncio.Transport, transport).close()
+            return
         protocol = cast(Any, H2Protocol if agreed == "h2" else H1Protocol)(self._server)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)

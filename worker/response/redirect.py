@@ -50,6 +50,35 @@ class CanonicalRedirect:
         return _redirect(ctx, scheme + b"://" + host + port + request.path, None)
 
 
+class AutomaticHttps:
+    """Leads to https, by 308, who asks for one of `hosts`: those whose certificate clients trust.
+
+    `plain` are the ports of our http listeners, `secure` that of https. A client that names another port than
+    ours reaches us by one that is mapped to it, and finds https at its usual port. Paths below `exempt` stay,
+    where authorities look for challenges, perhaps those of an origin; so does PURGE, which no browser sends.
+    """
+
+    def __init__(self, hosts: Sequence[bytes], plain: Sequence[int], secure: int, exempt: bytes) -> None:
+        self._hosts = frozenset(hosts)
+        self._plain = frozenset(b"%d" % port for port in plain)
+        self._port = b"" if secure == 443 else b":%d" % secure
+        self._exempt = exempt
+
+    def __call__(self, ctx: Context) -> Response | None:
+        request = ctx.request
+        if is_secure(ctx):
+            return None
+        host = _PORT.sub(b"", request.host)
+        if host not in self._hosts and b"*." + host.partition(b".")[2] not in self._hosts:
+            return None
+        path = request.path
+        if path.startswith(self._exempt) or not path.startswith(b"/") or request.method == b"PURGE":
+            return None
+        asked = request.host[len(host) + 1 :] or b"80"
+        port = self._port if asked in self._plain else b""
+        return _redirect(ctx, b"https://" + host + port + path, 308)
+
+
 class Redirects:
     """Paths that have moved: whole ones first, then patterns in their order. The query is kept."""
 

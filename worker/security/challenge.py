@@ -24,6 +24,11 @@ def publish(cache: Cache, token: bytes, answer: bytes) -> bool:
     return cache.put(_KEY + token, b"", answer, now_ns=now_ns, fresh_until_ns=end_ns, keep_until_ns=end_ns)
 
 
+def withdraw(cache: Cache, token: bytes) -> None:
+    """The challenge is over."""
+    cache.delete(_KEY + token)
+
+
 class ChallengeGate:
     """Answers for the tokens that were published."""
 

@@ -5,7 +5,7 @@ import pytest
 from tests.support.contexts import make_context
 from worker.context import Context
 from worker.errors import EdgeError
-from worker.response.redirect import CanonicalRedirect, Redirects
+from worker.response.redirect import AutomaticHttps, CanonicalRedirect, Redirects
 from worker.settings import RedirectSettings
 
 RULES = [
@@ -69,9 +69,13 @@ def test_other_methods_are_repeated_as_they_are() -> None:
 
 
 def request(
-    *lines: tuple[bytes, bytes], host: bytes = b"example.org", scheme: bytes = b"http", path: bytes = b"/a"
+    *lines: tuple[bytes, bytes],
+    host: bytes = b"example.org",
+    scheme: bytes = b"http",
+    path: bytes = b"/a",
+    method: bytes = b"GET",
 ) -> Context:
-    ctx = make_context(*lines, path=path, query=b"q")
+    ctx = make_context(*lines, path=path, query=b"q", method=method)
     ctx.request.host, ctx.request.scheme = host, scheme
     return ctx
 
@@ -118,3 +122,40 @@ def test_without_a_host_there_is_nowhere_to_lead_to() -> None:
     with pytest.raises(EdgeError, match="no Host"):
         CanonicalRedirect(443, None)(request(host=b""))
     assert CanonicalRedirect(443, None)(request(host=b"a.test", path=b"*")) is None
+
+
+AUTOMATIC = [  # scheme, host, path -> Location
+    pytest.param(b"http", b"a.test", b"/x", b"https://a.test/x", id="by the usual ports"),
+    pytest.param(b"http", b"a.test:8080", b"/x", b"https://a.test:8443/x", id="by our ports"),
+    pytest.param(b"http", b"a.test:7000", b"/x", b"https://a.test/x", id="by a port that is mapped to ours"),
+    pytest.param(b"http", b"www.b.test", b"/", b"https://www.b.test/", id="by a wildcard"),
+    pytest.param(b"https", b"a.test", b"/x", None, id="there already"),
+    pytest.param(b"http", b"c.test", b"/x", None, id="no certificate that is trusted"),
+    pytest.param(b"http", b"x.www.b.test", b"/", None, id="more than a label for a wildcard"),
+    pytest.param(b"http", b"b.test", b"/", None, id="less than a label for a wildcard"),
+    pytest.param(b"http", b"a.test", b"*", None, id="the server as a whole"),
+    pytest.param(b"http", b"a.test", b"/.well-known/acme-challenge/t", None, id="a challenge"),
+    pytest.param(b"http", b"", b"/x", None, id="no host"),
+]
+
+
+@pytest.mark.parametrize(("scheme", "host", "path", "location"), AUTOMATIC)
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_hosts_whose_certificate_is_trusted_go_to_https(
+    scheme: bytes, host: bytes, path: bytes, location: bytes | None, method: bytes
+) -> None:
+    gate = AutomaticHttps([b"a.test", b"*.b.test"], [8080], 8443, b"/.well-known/acme-challenge/")
+    response = gate(request(host=host, scheme=scheme, path=path, method=method))
+    if location is None:
+        assert response is None
+        return
+    assert response is not None
+    assert (response.status, response.fields.get(b"location")) == (308, location + b"?q")
+
+
+def test_a_purge_is_not_led_away() -> None:
+    gate = AutomaticHttps([b"a.test"], [80], 443, b"/.well-known/acme-challenge/")
+    assert gate(request(host=b"a.test", method=b"PURGE")) is None
+    response = gate(request(host=b"a.test:80", path=b"/x"))
+    assert response is not None
+    assert response.fields.get(b"location") == b"https://a.test/x?q"
