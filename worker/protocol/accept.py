@@ -14,6 +14,7 @@ from socket import socket
 
 import aiofastnet
 
+from worker.protocol import plain_http
 from worker.protocol.tally import Tally
 
 BACKLOG = 4096
@@ -91,22 +92,29 @@ class TlsServer(AbstractServer):
 
     async def _shake_hands(self, connection: socket) -> None:
         try:
-            await aiofastnet.connect_accepted_socket(
-                self._loop,
-                self._make_protocol,
-                connection,
-                ssl=self._context,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
-                ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
-                ssl_incoming_bio_size=INCOMING_BYTES,
-                ssl_outgoing_bio_size=OUTGOING_BYTES,
-            )
+            await self._begin(connection)
         except OSError as error:  # what is no TLS, fails or takes too long: the transport is closed already
             log.debug("TLS handshake failed: %s", error)
             connection.close()
             self._tally.handshake(False)
         else:
             self._tally.handshake(True)
+
+    async def _begin(self, connection: socket) -> None:
+        first = await plain_http.first_bytes(self._loop, connection, HANDSHAKE_TIMEOUT_S)
+        if plain_http.may_be_http(first):
+            await plain_http.answer(self._loop, connection)
+            raise ConnectionAbortedError("the client speaks no TLS")
+        await aiofastnet.connect_accepted_socket(
+            self._loop,
+            self._make_protocol,
+            connection,
+            ssl=self._context,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+            ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+            ssl_incoming_bio_size=INCOMING_BYTES,
+            ssl_outgoing_bio_size=OUTGOING_BYTES,
+        )
 
     def close(self) -> None:
         if self._retry is not None:
