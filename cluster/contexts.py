@@ -6,18 +6,24 @@ it meets, also when that has another certificate by then. What a generation serv
 
 import hashlib
 import ssl
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography import x509
 
 from cluster.acme.store import issued_pairs
-from cluster.certificates import local_certificate
+from cluster.certificates import covers, local_certificate, local_files
 from cluster.errors import BootError
-from cluster.settings import CertificateSettings, ClusterSettings
-from cluster.sni import choose_by_name
+from cluster.profiles import put_into
+from cluster.settings import CertificateSettings, ClusterSettings, TlsSettings
+from cluster.side_by_side import Offer, kind_of, serving
+from cluster.sni import Unserved, choose_by_name
 from cluster.tickets import TicketKeys
 from worker.origin.tls import TlsFileError, load_contexts
-from worker.protocol.tls import make_context
+from worker.protocol.tls import load_pair, make_context
+
+_FIRST = ""  # no name of a host
 
 
 class Contexts:
@@ -41,20 +47,43 @@ class Contexts:
         pairs = served_pairs(settings)
         digests = [_digest(pair) for pair in pairs]
         protocols = ("h2", "http/1.1") if settings.worker.http2 else ("http/1.1",)
-        key = b"".join(digests) + protocols[0].encode()
+        key = b"".join(digests) + repr((protocols, settings.tls)).encode()
         if key not in self._made:
             # What was replaced lives on in the generation that uses it.
-            self._made = {key: self._make(pairs, protocols)}
+            self._made = {key: self._make(pairs, protocols, settings)}
         return self._made[key]
 
-    def _make(self, pairs: tuple[CertificateSettings, ...], protocols: tuple[str, ...]) -> ssl.SSLContext:
-        contexts = [_make_one(pair, protocols) for pair in pairs]
-        for context in contexts:
-            self._tickets.put_into(context)
-        if len(contexts) == 1:
-            return contexts[0]
-        names = [_names(pair.certificate) for pair in pairs]
-        return choose_by_name(list(zip(names, contexts, strict=True)))
+    def _make(
+        self, pairs: tuple[CertificateSettings, ...], protocols: tuple[str, ...], settings: ClusterSettings
+    ) -> ssl.SSLContext:
+        serving = _serving(pairs, settings)
+        made: dict[tuple[int, ...], ssl.SSLContext] = {}
+        for together in serving.values():
+            if together not in made:
+                made[together] = _make_one([pairs[index] for index in together], protocols, settings.tls)
+                self._tickets.put_into(made[together])
+        first = made[serving[_FIRST]]
+        by_name = {name: made[together] for name, together in serving.items() if name != _FIRST}
+        unserved = Unserved(settings.tls.refuse_unknown_name, settings.tls.refuse_no_name)
+        if len(made) > 1 or unserved != Unserved():
+            choose_by_name(first, by_name, unserved)
+        return first
+
+
+def _serving(pairs: tuple[CertificateSettings, ...], settings: ClusterSettings) -> dict[str, tuple[int, ...]]:
+    """The pairs, by index, that serve each name, and under `_FIRST` those for clients that ask for no other.
+
+    The local authority's certificate stands beside no other: clients would get that which they do not trust.
+    """
+    offers = [_offer(pair.certificate) for pair in pairs]
+    local = local_files(settings.state_dir)[0]
+    if len(pairs) > 1 and pairs[-1].certificate == local:
+        others = [name for offer in offers[:-1] for name in offer.names]
+        left = (name for name in offers[-1].names if not any(covers(other, name) for other in others))
+        offers[-1] = replace(offers[-1], names=tuple(left))
+    found = serving(offers)
+    first = offers[0].names[:1]
+    return found | {_FIRST: found[first[0]] if first else (0,)}
 
 
 def served_pairs(settings: ClusterSettings) -> tuple[CertificateSettings, ...]:
@@ -83,21 +112,32 @@ def _digest(pair: CertificateSettings) -> bytes:
     return digest.digest()
 
 
-def _make_one(pair: CertificateSettings, protocols: tuple[str, ...]) -> ssl.SSLContext:
+def _make_one(
+    pairs: Sequence[CertificateSettings], protocols: tuple[str, ...], tls: TlsSettings
+) -> ssl.SSLContext:
+    first, *others = pairs
     try:
-        return make_context(pair.certificate, pair.key, protocols)
+        context = make_context(first.certificate, first.key, protocols)
+        for pair in others:
+            load_pair(context, pair.certificate, pair.key)
     except (OSError, ValueError) as error:
         raise BootError(
             f"cannot serve https: {error}; certificate and key must be PEM files that belong together, "
             "the chain beginning with the server's own certificate"
         ) from error
+    put_into(context, tls)
+    return context
 
 
-def _names(certificate: Path) -> list[str]:
-    """The certificate's DNS names, lower-case (RFC 9525: the subject's CN counts for nothing)."""
-    leaf = x509.load_pem_x509_certificate(certificate.read_bytes())
+def _offer(certificate: Path) -> Offer:
+    """What the certificate is for (RFC 9525: the subject's CN counts for nothing)."""
+    try:
+        leaf = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except ValueError:
+        return Offer((), "")  # `load_pair` says what is wrong with it
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return []
-    return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+        return Offer((), kind_of(leaf.public_key()))
+    dns_names = tuple(name.lower() for name in names.get_values_for_type(x509.DNSName))
+    return Offer(dns_names, kind_of(leaf.public_key()))

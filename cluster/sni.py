@@ -2,59 +2,79 @@
 
 Hung directly into OpenSSL's C interface: `SSLContext.sni_callback` works only for connections made by
 Python's own `ssl` objects, and takes the process down with those of aiofastnet, which drives OpenSSL itself.
+It is the ClientHello's callback, not that of the name: OpenSSL calls the latter after it has taken up the
+session of a ticket, too late for a say in whether that session may be resumed.
 """
 
 import ctypes
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from cluster.openssl import openssl, pointer
+from worker.protocol.names import choose
 
-_SET_SERVERNAME_CALLBACK = 53  # SSL_CTRL_SET_TLSEXT_SERVERNAME_CB
+_SERVER_NAME = 0  # TLSEXT_TYPE_server_name
 _HOST_NAME = 0  # TLSEXT_NAMETYPE_host_name
-_OK = 0  # SSL_TLSEXT_ERR_OK: go on, with whatever context is set
+_GO_ON, _REFUSE = 1, 0  # SSL_CLIENT_HELLO_SUCCESS, SSL_CLIENT_HELLO_ERROR
+_UNRECOGNIZED_NAME = 112  # the alert (RFC 8446 6.2); of others OpenSSL makes a handshake_failure here
 
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int), ctypes.c_void_p)
 
-openssl.SSL_get_servername.argtypes = [ctypes.c_void_p, ctypes.c_int]
-openssl.SSL_get_servername.restype = ctypes.c_char_p
+openssl.SSL_client_hello_get0_ext.argtypes = [
+    ctypes.c_void_p, ctypes.c_uint, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_size_t)
+]  # fmt: skip
+openssl.SSL_client_hello_get0_ext.restype = ctypes.c_int
 openssl.SSL_set_SSL_CTX.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
 openssl.SSL_set_SSL_CTX.restype = ctypes.c_void_p
-openssl.SSL_CTX_callback_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, _Callback]
-openssl.SSL_CTX_callback_ctrl.restype = ctypes.c_long
+openssl.SSL_CTX_set_client_hello_cb.argtypes = [ctypes.c_void_p, _Callback, ctypes.c_void_p]
+openssl.SSL_CTX_set_client_hello_cb.restype = None
 
 # OpenSSL calls these for as long as the process lives: contexts are few and must never take theirs along.
 _callbacks: list[object] = []
 
 
-def choose_by_name(pairs: Sequence[tuple[Sequence[str], ssl.SSLContext]]) -> ssl.SSLContext:
-    """The context to serve with: each connection goes on with the one whose names fit, else with the first.
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """What happens to a client whose name no certificate is for: it gets the first one, or an alert."""
 
-    `pairs`: the DNS names of each certificate, in lower case, possibly `*.` and a domain, and its context.
-    The first one that claims a name has it.
+    refuse_unknown: bool = False  # it asks for a name
+    refuse_absent: bool = False  # it asks for none
+
+
+def choose_by_name(
+    first: ssl.SSLContext, contexts: Mapping[str, ssl.SSLContext], unserved: Unserved = Unserved()
+) -> None:
+    """Let each connection made with `first` go on with the context whose name fits, else as `unserved` says.
+
+    `contexts` by DNS name, in lower case, possibly `*.` and a domain.
     """
-    first = pairs[0][1]
-    by_name: dict[str, ssl.SSLContext] = {}
-    for names, context in pairs:
-        for name in names:
-            by_name.setdefault(name, context)
-    pointers = {name: pointer(context) for name, context in by_name.items()}
+    pointers = {name: pointer(context) for name, context in contexts.items()}
 
-    def on_servername(connection: int, _alert: int, _argument: int) -> int:
-        asked = openssl.SSL_get_servername(connection, _HOST_NAME)
-        chosen = _find(pointers, asked)
+    def on_hello(connection: int, alert: "ctypes._Pointer[ctypes.c_int]", _argument: int) -> int:
+        asked = asked_name(connection)
+        chosen = choose(pointers, asked)
         if chosen is not None:
             openssl.SSL_set_SSL_CTX(connection, chosen)
-        return _OK
+        elif unserved.refuse_absent if asked is None else unserved.refuse_unknown:
+            alert[0] = _UNRECOGNIZED_NAME
+            return _REFUSE
+        return _GO_ON
 
-    callback = _Callback(on_servername)
-    _callbacks.append((callback, pairs))
-    openssl.SSL_CTX_callback_ctrl(pointer(first), _SET_SERVERNAME_CALLBACK, callback)
-    return first
+    callback = _Callback(on_hello)
+    _callbacks.append((callback, first, contexts))
+    openssl.SSL_CTX_set_client_hello_cb(pointer(first), callback, None)
 
 
-def _find(pointers: Mapping[str, int], asked: bytes | None) -> int | None:
-    if asked is None:
+def asked_name(connection: int) -> str | None:
+    """The name in the ClientHello that is being read. A malformed one counts as none: OpenSSL refuses it."""
+    start, size = ctypes.c_void_p(), ctypes.c_size_t()
+    if not openssl.SSL_client_hello_get0_ext(
+        connection, _SERVER_NAME, ctypes.byref(start), ctypes.byref(size)
+    ):
         return None
-    name = asked.decode("ascii", "replace").lower()
-    return pointers.get(name) or pointers.get("*." + name.partition(".")[2])
+    # The list's length, the first entry's type, its length (RFC 6066 3 has one entry of that type at most).
+    data = ctypes.string_at(start, size.value)
+    if len(data) < 5 or data[2] != _HOST_NAME:
+        return None
+    return data[5 : 5 + int.from_bytes(data[3:5], "big")].decode("ascii", "replace")

@@ -22,11 +22,18 @@ from cluster.config.models import (
     Route,
     Rules,
     Site,
+    Tls,
 )
 from cluster.config.paths import absolute, default_state_dir
 from cluster.config.rewriting import Headers, Hsts, Redirect, RequestChanges, ResponseChanges, Rewrite
 from cluster.errors import BootError
-from cluster.settings import AcmeSettings, AuthoritySettings, CertificateSettings, ClusterSettings
+from cluster.settings import (
+    AcmeSettings,
+    AuthoritySettings,
+    CertificateSettings,
+    ClusterSettings,
+    TlsSettings,
+)
 from worker.settings import (
     AccessSettings,
     CacheSettings,
@@ -52,7 +59,8 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 def cluster_settings(config: Config, base: Path, config_path: Path | None) -> ClusterSettings:
     """The settings of `config`; paths in it are relative to the directory `base`."""
     certificates = tuple(
-        CertificateSettings(absolute(pair.certificate, base), absolute(pair.key, base)) for pair in config.tls
+        CertificateSettings(absolute(pair.certificate, base), absolute(pair.key, base))
+        for pair in sorted(config.tls.certificates, key=lambda pair: not pair.default)
     )
     acme = None if config.acme is None else acme_settings(config.acme, config, certificates, base)
     worker = replace(worker_settings(config, base), acme=acme is not None)
@@ -64,6 +72,7 @@ def cluster_settings(config: Config, base: Path, config_path: Path | None) -> Cl
         config_path=config_path,
         admin=config.admin,
         certificates=certificates,
+        tls=tls_settings(config.tls),
         acme=acme,
         local_names=local_names(config),
         user=config.user,
@@ -71,6 +80,15 @@ def cluster_settings(config: Config, base: Path, config_path: Path | None) -> Cl
         pin_cores=config.pin_cores,
         keep_cache=config.cache.keep,
         keep_cache_on_stop=config.cache.keep_on_stop,
+    )
+
+
+def tls_settings(tls: Tls) -> TlsSettings:
+    return TlsSettings(
+        profile=tls.profile,
+        minimum_version=tls.minimum_version,
+        refuse_unknown_name=tls.unknown_name == "refuse",
+        refuse_no_name=tls.no_name == "refuse",
     )
 
 

@@ -7,7 +7,8 @@ are written once.
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema, model_validator
+from pydantic_core import CoreSchema
 
 from cluster.config.origins import Origin
 from cluster.config.rewriting import Headers, Hsts, Redirect, Rewrite
@@ -32,6 +33,7 @@ from cluster.config.values import (
     Size,
     SizeOrZero,
     Statuses,
+    TlsVersion,
     Token,
     WholeSeconds,
     WholeSecondsOrZero,
@@ -71,11 +73,68 @@ class Memory(Section):
     )
 
 
+_SERVE_OR_REFUSE = Annotated[Literal["serve", "refuse"], Expects("serve or refuse")]
+
+
 class Certificate(Section):
     """A certificate for the https listeners."""
 
     certificate: FilePath = Field(description="PEM file: the certificate, then its intermediates.")
     key: FilePath = Field(description="PEM file: the certificate's private key.")
+    default: Flag = Field(
+        default=False, description="For clients whose name no certificate is for; else the first is."
+    )
+
+
+class Tls(Section):
+    """TLS of the https listeners. A certificate and its key, or a list of such, may be all there is."""
+
+    certificates: Many[Certificate] = Field(
+        default=[],
+        description="One or several, also of one name with keys of different kinds; one from a local "
+        "authority when not given.",
+    )
+    profile: Annotated[Literal["modern", "default", "old"], Expects("modern, default or old")] = Field(
+        default="default",
+        description="modern: TLS 1.3 only; default: 1.2 too; old: 1.2 also with ciphers of old clients.",
+    )
+    minimum_version: TlsVersion | None = Field(
+        default=None, description="The least version of TLS; the profile's when not given."
+    )
+    unknown_name: _SERVE_OR_REFUSE = Field(
+        default="serve",
+        description="Clients that ask for a name no certificate is for: serve the default one, or refuse.",
+    )
+    no_name: _SERVE_OR_REFUSE = Field(
+        default="serve", description="Clients that ask for no name: serve the default one, or refuse."
+    )
+
+    short_words: ClassVar = "a certificate with its key, a list of them"
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        return {"certificates": value} if isinstance(value, list) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_pair(cls, value: object) -> object:
+        """A certificate and its key may stand among our own keys."""
+        if not isinstance(value, dict) or "certificates" in value:
+            return value
+        pair = {key: value[key] for key in ("certificate", "key") if key in value}
+        rest = {key: value[key] for key in value if key not in pair}
+        return rest | {"certificates": [pair]} if pair else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        full = handler(schema)
+        properties = full["properties"]
+        one, many = properties["certificates"]["anyOf"]
+        pair = handler.resolve_ref_schema(one)["properties"]
+        with_pair = {**properties, "certificate": pair["certificate"], "key": pair["key"]}
+        return {"anyOf": [{**full, "properties": with_pair}, many]}
 
 
 class Authority(Section):
@@ -422,10 +481,7 @@ class Config(Section):
         ),
     ] = Field(default="auto", description="Worker processes; auto is one for each usable CPU.")
     cache: Memory = Field(default=Memory(), description="The cache that all workers share.")
-    tls: Many[Certificate] = Field(
-        default=[],
-        description="Certificates of the https listeners; one from a local authority when not given.",
-    )
+    tls: Tls = Field(default=Tls(), description="TLS of the https listeners, and their certificates.")
     acme: Acme | None = Field(
         default=None, description="Certificates from an authority; from the local one when not given."
     )
