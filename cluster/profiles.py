@@ -4,15 +4,21 @@ All of them have forward secrecy and no renegotiation. Mozilla's lists "modern",
 the model, without what they keep for clients that no longer exist: DHE, key exchange by RSA, 3DES.
 """
 
+import ctypes
 import ssl
 from dataclasses import dataclass
 
-from cluster.openssl import openssl, pointer
 from cluster.settings import TlsSettings
+from worker.protocol.openssl import function, pointer
 
 _SET_MIN_PROTO_VERSION = 123  # SSL_CTRL_SET_MIN_PROTO_VERSION
 _SET_GROUPS_LIST = 92  # SSL_CTRL_SET_GROUPS_LIST
 _PRIORITIZE_CHACHA = ssl.Options(1 << 21)  # SSL_OP_PRIORITIZE_CHACHA
+
+_control = function(
+    "SSL_CTX_ctrl", ctypes.c_long, ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_char_p
+)
+_clear_error = function("ERR_clear_error", None)
 
 # The hybrid with ML-KEM is there from OpenSSL 3.5 on.
 _GROUPS = (b"X25519MLKEM768:X25519:P-256:P-384", b"X25519:P-256:P-384")
@@ -48,12 +54,12 @@ def put_into(context: ssl.SSLContext, settings: TlsSettings) -> None:
     # OpenSSL 3 signs with SHA-1 only where all that it deems insecure is let through.
     context.set_ciphers(f"{profile.ciphers}:@SECLEVEL=0" if least in BROKEN else profile.ciphers)
     # Not by `minimum_version`, which warns of the broken ones: whoever names them was warned by us.
-    openssl.SSL_CTX_ctrl(pointer(context), _SET_MIN_PROTO_VERSION, VERSIONS[least], None)
+    _control(pointer(context), _SET_MIN_PROTO_VERSION, VERSIONS[least], None)
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | _PRIORITIZE_CHACHA
     for groups in _GROUPS:
-        if openssl.SSL_CTX_ctrl(pointer(context), _SET_GROUPS_LIST, 0, groups) == 1:
+        if _control(pointer(context), _SET_GROUPS_LIST, 0, groups) == 1:
             break
-    openssl.ERR_clear_error()  # of groups it does not know
+    _clear_error()  # of groups it does not know
 
 
 def is_offered(version: str) -> bool:

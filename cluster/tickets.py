@@ -4,13 +4,17 @@ A client's ticket is good in every worker, and after respawns, reloads and new c
 contexts made for each are given the same keys. They lie in memory only.
 """
 
+import ctypes
 import os
 import ssl
 
-from cluster.openssl import openssl, pointer
+from worker.protocol.openssl import openssl, pointer
 
 _GET_KEYS = 58  # SSL_CTRL_GET_TLSEXT_TICKET_KEYS
 _SET_KEYS = 59  # SSL_CTRL_SET_TLSEXT_TICKET_KEYS
+
+openssl.SSL_CTX_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p]
+openssl.SSL_CTX_ctrl.restype = ctypes.c_long
 
 
 class TicketKeys:

@@ -7,12 +7,11 @@ business.
 import _ssl
 import ctypes
 import ssl
+from collections.abc import Callable
+from typing import Any
 
 # The library that _ssl is linked with, and no other that may be around.
 openssl = ctypes.CDLL(_ssl.__file__)
-
-openssl.SSL_CTX_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p]
-openssl.SSL_CTX_ctrl.restype = ctypes.c_long
 
 
 def pointer(context: ssl.SSLContext) -> int:
@@ -20,3 +19,8 @@ def pointer(context: ssl.SSLContext) -> int:
     found = ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value
     assert found is not None
     return found
+
+
+def function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+    """A function of OpenSSL as an object of the caller's own: nobody else's declaration changes it."""
+    return ctypes.CFUNCTYPE(result, *arguments)((name, openssl))
