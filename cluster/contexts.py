@@ -5,6 +5,7 @@ it meets, also when that has another certificate by then. What a generation serv
 """
 
 import hashlib
+import logging
 import ssl
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from pathlib import Path
 from cryptography import x509
 
 from cluster.acme.store import issued_pairs
-from cluster.certificates import covers, local_certificate, local_files
+from cluster.certificates import covers, local_certificate, local_files, read_given
 from cluster.errors import BootError
 from cluster.profiles import put_into
 from cluster.settings import CertificateSettings, ClusterSettings, TlsSettings
@@ -22,6 +23,8 @@ from cluster.sni import Unserved, choose_by_name
 from cluster.tickets import TicketKeys
 from worker.origin.tls import TlsFileError, load_contexts
 from worker.protocol.tls import load_pair, make_context
+
+log = logging.getLogger("edgecluster.supervisor")
 
 _FIRST = ""  # no name of a host
 
@@ -45,10 +48,13 @@ class Contexts:
         if not any(listener.scheme == "https" for listener in settings.worker.listeners):
             return None
         pairs = served_pairs(settings)
+        doubts = _doubts(settings.certificates)
         digests = [_digest(pair) for pair in pairs]
         protocols = ("h2", "http/1.1") if settings.worker.http2 else ("http/1.1",)
         key = b"".join(digests) + repr((protocols, settings.tls)).encode()
         if key not in self._made:
+            for words in doubts:
+                log.warning("%s", words)
             # What was replaced lives on in the generation that uses it.
             self._made = {key: self._make(pairs, protocols, settings)}
         return self._made[key]
@@ -95,6 +101,11 @@ def served_pairs(settings: ClusterSettings) -> tuple[CertificateSettings, ...]:
     if settings.acme is None and pairs:
         return pairs
     return (*pairs, _local(settings))
+
+
+def _doubts(given: Sequence[CertificateSettings]) -> list[str]:
+    """What `check` warns of. Raises BootError for what it calls an error."""
+    return [words for pair in given for words in read_given(pair.certificate, pair.key)[1]]
 
 
 def _local(settings: ClusterSettings) -> CertificateSettings:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cluster.certificates import covers, read_pair
+from cluster.certificates import covers, read_given
 from cluster.config.units import show_size
 from cluster.errors import BootError
 from cluster.lock import running_pid
@@ -116,7 +116,7 @@ def certificates(settings: ClusterSettings) -> Iterator[Finding]:
 def certificate(pair: CertificateSettings, now: datetime) -> tuple[Finding, set[str]]:
     """One pair, and the names it is for."""
     try:
-        content = read_pair(pair.certificate, pair.key)
+        content, doubts = read_given(pair.certificate, pair.key)
     except BootError as error:
         return Finding("error", "certificate", str(error)), set()
     names, end = set(content.names), content.leaf.not_valid_after_utc
@@ -130,10 +130,8 @@ def certificate(pair: CertificateSettings, now: datetime) -> tuple[Finding, set[
         ), names
     if end - now < SOON:
         return Finding("warning", "certificate", f"{what} expires on {end:%Y-%m-%d}; renew it soon"), names
-    if len(content.chain) == 1 and content.leaf.issuer != content.leaf.subject:
-        issuer = content.leaf.issuer.rfc4514_string()
-        message = f"{what} comes without the certificate of {issuer}: clients that lack it refuse; append it"
-        return Finding("warning", "certificate", message), names
+    if doubts:
+        return Finding("warning", "certificate", doubts[0]), names
     return Finding("ok", "certificate", f"{what}, until {end:%Y-%m-%d}"), names
 
 
