@@ -15,6 +15,7 @@ from cryptography import x509
 
 from cluster.acme.store import issued_pairs
 from cluster.certificates import covers, local_certificate, local_files, read_given
+from cluster.client_certificates import ask_for_certificates, demanded, read_authorities
 from cluster.errors import BootError
 from cluster.profiles import put_into
 from cluster.settings import CertificateSettings, ClusterSettings, TlsSettings
@@ -51,7 +52,8 @@ class Contexts:
         doubts = _doubts(settings.certificates)
         digests = [_digest(pair) for pair in pairs]
         protocols = ("h2", "http/1.1") if settings.worker.http2 else ("http/1.1",)
-        key = b"".join(digests) + repr((protocols, settings.tls)).encode()
+        digests += [read_authorities(path) for path in demanded(settings.worker.sites)]
+        key = b"".join(digests) + repr((protocols, settings.tls, _wanted(settings))).encode()
         if key not in self._made:
             for words in doubts:
                 log.warning("%s", words)
@@ -73,7 +75,15 @@ class Contexts:
         unserved = Unserved(settings.tls.refuse_unknown_name, settings.tls.refuse_no_name)
         if len(made) > 1 or unserved != Unserved():
             choose_by_name(first, by_name, unserved)
+        if demanded(settings.worker.sites):
+            ask_for_certificates(first, settings.worker.sites)
         return first
+
+
+def _wanted(settings: ClusterSettings) -> tuple[tuple[tuple[bytes, ...], str], ...]:
+    """Which hosts want which client certificates, if any does."""
+    sites = settings.worker.sites
+    return tuple((site.hosts, site.client_authority) for site in sites) if demanded(sites) else ()
 
 
 def _serving(pairs: tuple[CertificateSettings, ...], settings: ClusterSettings) -> dict[str, tuple[int, ...]]:

@@ -45,6 +45,7 @@ from worker.response.redirect import CanonicalRedirect, Redirects
 from worker.routing import Routes
 from worker.security.access import AccessGate
 from worker.security.challenge import ChallengeGate
+from worker.security.client_certificate import ClientCertificateGate
 from worker.security.normalize import Normalizer
 from worker.security.ratelimit import RateLimitGate
 from worker.settings import (
@@ -130,7 +131,11 @@ class Composed:
         if route.access is not None:
             gates.append(AccessGate(route.access, refuse))
         gates += [RateLimitGate(limit, self._segment.buckets, refuse) for limit in route.rate_limits]
-        gates += self._redirects(route)
+        gates += self._canonical(route)
+        if route.client_certificate is not None:
+            gates.append(ClientCertificateGate(route.client_certificate, refuse))
+        if route.redirects:
+            gates.append(Redirects(route.redirects))
         cache, key = self._segment.cache, self._key(route)
         gates.append(Lookup(cache, route.cache, codings, key))
         gates.append(PurgeGate(route.purgers, cache, key, refuse, self._purges))
@@ -148,14 +153,12 @@ class Composed:
         self._fills.append(fill)
         return self._pipeline(gates, fill, fill.refresh, _send_filters(route))
 
-    def _redirects(self, route: RouteSettings) -> list[Gate]:
-        gates: list[Gate] = []
+    def _canonical(self, route: RouteSettings) -> list[Gate]:
+        """Who came by the wrong scheme or name is led away before a certificate is asked for."""
+        if not route.https_only and route.canonical_host is None:
+            return []
         https_port = self._https_port() if route.https_only else None
-        if route.https_only or route.canonical_host is not None:
-            gates.append(CanonicalRedirect(https_port, route.canonical_host))
-        if route.redirects:
-            gates.append(Redirects(route.redirects))
-        return gates
+        return [CanonicalRedirect(https_port, route.canonical_host)]
 
     def _https_port(self) -> int:
         """Where https is spoken: by us, else by a proxy in front of us, which has the usual port."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from worker.errors import EdgeError
 from worker.fields import Fields
+from worker.identity import Identity
 from worker.message import Request
 from worker.reasons import Block, Forward, NotStorable, Outcome
 
@@ -18,8 +19,8 @@ class Client:
     """The downstream connection as the stages see it; one per connection, shared by its requests."""
 
     __slots__ = (
-        "access", "address", "bucket_key", "country", "listener", "port", "tls_cipher", "tls_version",
-        "trusted",
+        "access", "address", "asked", "bucket_key", "country", "identity", "listener", "port", "tls_cipher",
+        "tls_version", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -38,6 +39,8 @@ class Client:
         self.tls_version = tls_version  # "TLSv1.3", "" on a plain connection
         self.tls_cipher = tls_cipher
         self.trusted = False  # a configured proxy: its X-Forwarded-* are believed
+        self.asked = ""  # the authority whose certificate it was asked for in the handshake, "" for none
+        self.identity: Identity | None = None  # the certificate it showed then
         self.access: object = None  # the access gate's memo of its verdict for this address
         self.country: bytes | None = None  # geo's memo of where this address is, b"" if nobody knows
 
@@ -47,9 +50,9 @@ class Context:
 
     __slots__ = (
         "age_s", "block", "bytes_in", "bytes_out", "client", "collapsed", "connect_ns", "error",
-        "first_byte_ns", "forward", "forwarded_status", "inform", "key", "not_storable", "now_ns", "now_s",
-        "origin", "origin_host", "origin_target", "outcome", "refresh", "request", "request_id", "retries",
-        "revalidate", "route", "started_ns", "status", "stored", "ttl_s",
+        "first_byte_ns", "forward", "forwarded_status", "identity", "inform", "key", "not_storable", "now_ns",
+        "now_s", "origin", "origin_host", "origin_target", "outcome", "refresh", "request", "request_id",
+        "retries", "revalidate", "route", "started_ns", "status", "stored", "ttl_s",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +72,7 @@ class Context:
         self.route: RouteSettings | None = None
         # security
         self.block: Block | None = None
+        self.identity: Identity | None = None  # of the client, where the route asks for it
         # cache
         self.key = b""  # the cache key; b"" when the cache is not asked
         self.outcome = Outcome.NONE

@@ -70,6 +70,7 @@ class Block(StrEnum):
     ACCESS = "access-list"
     RATE = "rate-limit"
     WAF = "waf"
+    CLIENT_CERTIFICATE = "client-certificate"  # the route wants one, and the client showed none
 
 
 class Side(StrEnum):
@@ -114,3 +115,5 @@ class Fault(StrEnum):
     RESPONSE_BODY_SIZE = "http_response_body_size"
     CONNECTION_LIMIT = "connection_limit_reached"
     UNAVAILABLE = "destination_unavailable"
+    # client; numbers in the segment follow this order, so it is here
+    MISDIRECTED = "misdirected-request"  # over a connection that was not made for the site

@@ -14,6 +14,7 @@ from cluster.config.models import (
     Access,
     Acme,
     Cache,
+    ClientCertificates,
     Compression,
     Config,
     Key,
@@ -37,6 +38,7 @@ from cluster.settings import (
 from worker.settings import (
     AccessSettings,
     CacheSettings,
+    ClientCertificateSettings,
     CompressionSettings,
     GeoSettings,
     HeaderSettings,
@@ -141,7 +143,7 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
     return WorkerSettings(
         listeners=tuple(config.listen),
         sites=tuple(
-            site_settings(site, index, origins, config.purge) for index, site in enumerate(config.sites)
+            site_settings(site, index, origins, config.purge, base) for index, site in enumerate(config.sites)
         ),
         limits=Limits(
             request_line_bytes=limits.request_line,
@@ -170,7 +172,7 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
     )
 
 
-def site_settings(site: Site, index: int, origins: NamedOrigins, purge: Purge) -> SiteSettings:
+def site_settings(site: Site, index: int, origins: NamedOrigins, purge: Purge, base: Path) -> SiteSettings:
     """A site's routes, and one for "/" when the site's own origin takes what they leave."""
     hosts = () if "*" in site.hosts else tuple(in_host_field(host) for host in site.hosts)
     name = site_name(site, index)
@@ -178,11 +180,31 @@ def site_settings(site: Site, index: int, origins: NamedOrigins, purge: Purge) -
     if site.origin is not None and all(route.prefix != "/" for route in routes):
         routes.append(Route(prefix="/"))
     purgers = tuple((site.purge or purge).allow)
+    wanted = site.client_certificate
+    authority = "" if wanted is None else str(absolute(wanted.ca_file, base))
     return SiteSettings(
         name,
         hosts,
-        tuple(replace(route_settings(route, site, name, origins), purgers=purgers) for route in routes),
+        tuple(
+            replace(
+                route_settings(route, site, name, origins),
+                purgers=purgers,
+                client_certificate=client_certificate_settings(route, wanted, authority),
+            )
+            for route in routes
+        ),
+        authority,
     )
+
+
+def client_certificate_settings(
+    route: Route, wanted: ClientCertificates | None, authority: str
+) -> ClientCertificateSettings | None:
+    """What the route says, else its site. Each route asks: none is open for who was not asked."""
+    if wanted is None:
+        return None
+    said = route.client_certificate
+    return ClientCertificateSettings(authority, wanted.required if said is None else said == "required")
 
 
 def site_name(site: Site, index: int) -> str:

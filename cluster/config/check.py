@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cluster.certificates import covers, read_given
+from cluster.client_certificates import demanded, read_authorities
 from cluster.config.units import show_size
 from cluster.errors import BootError
 from cluster.lock import running_pid
@@ -45,6 +46,7 @@ def findings(settings: ClusterSettings) -> Iterator[Finding]:
     yield state_directory(settings, running)
     yield user(settings)
     yield from certificates(settings)
+    yield from client_authorities(settings)
     yield from addresses(settings, running)
     yield memory(settings, running)
     if (words := too_large_objects(settings)) is not None:
@@ -133,6 +135,17 @@ def certificate(pair: CertificateSettings, now: datetime) -> tuple[Finding, set[
     if doubts:
         return Finding("warning", "certificate", doubts[0]), names
     return Finding("ok", "certificate", f"{what}, until {end:%Y-%m-%d}"), names
+
+
+def client_authorities(settings: ClusterSettings) -> Iterator[Finding]:
+    """Each file of authorities that vouch for clients can be read."""
+    for path in demanded(settings.worker.sites):
+        try:
+            read_authorities(path)
+        except BootError as error:
+            yield Finding("error", "client certificates", str(error))
+        else:
+            yield Finding("ok", "client certificates", f"of the authorities in {path}")
 
 
 def addresses(settings: ClusterSettings, running: int | None) -> Iterator[Finding]:

@@ -400,6 +400,15 @@ class RateLimit(Section):
     )
 
 
+class ClientCertificates(Section):
+    """Certificates that clients show during the TLS handshake."""
+
+    ca_file: FilePath = Field(description="PEM file of the authorities that vouch for them.")
+    required: Flag = Field(
+        default=True, description="Whether requests without one get 403, where a route says nothing else."
+    )
+
+
 class Purge(Section):
     """Who may purge by requests of the method PURGE."""
 
@@ -446,6 +455,9 @@ class Route(Rules):
     origin: Origin | None = Field(
         default=None, description="Where its content is; the site's origin when not given."
     )
+    client_certificate: Annotated[Literal["required", "optional"] | None, Expects("required or optional")] = (
+        Field(default=None, description="Whether a client must show one; as its site says when not given.")
+    )
 
 
 class Site(Rules):
@@ -460,6 +472,9 @@ class Site(Rules):
     )
     origin: Origin | None = Field(default=None, description="Where every path goes that no route claims.")
     routes: list[Route] = Field(default=[], description="Paths that are treated in a way of their own.")
+    client_certificate: ClientCertificates | None = Field(
+        default=None, description="Certificates that clients of its hosts are asked for; none when not given."
+    )
     purge: Purge | None = Field(
         default=None, description="Who may send PURGE requests; as at the top when not given."
     )

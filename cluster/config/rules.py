@@ -33,6 +33,7 @@ def broken_rules(config: Config) -> Broken:
     yield from acme_is_agreed(config)
     yield from one_certificate_is_the_default(config)
     yield from tls_version_is_offered(config)
+    yield from client_certificates_can_be_asked_for(config)
 
 
 def listeners_differ(config: Config) -> Broken:
@@ -198,3 +199,16 @@ def tls_version_is_offered(config: Config) -> Broken:
         yield where, "'profile: modern' has TLS 1.3 only: leave out one of the two"
     elif not is_offered(tls.minimum_version):
         yield where, f"the OpenSSL of this machine ({ssl.OPENSSL_VERSION}) has no TLS {tls.minimum_version}"
+
+
+def client_certificates_can_be_asked_for(config: Config) -> Broken:
+    """They are shown in the handshake, before a route is known: their authorities belong to a site."""
+    is_https = any(listener.scheme == "https" for listener in config.listen)
+    for index, site in enumerate(config.sites):
+        where: Location = ("sites", index)
+        if site.client_certificate is not None and not is_https:
+            yield (*where, "client_certificate"), "clients show certificates to https:// listeners only"
+        for position, route in enumerate(site.routes):
+            if route.client_certificate is not None and site.client_certificate is None:
+                at = *where, "routes", position, "client_certificate"
+                yield at, "whose? Give its site 'client_certificate: {ca_file: FILE}'"

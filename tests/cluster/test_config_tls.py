@@ -8,6 +8,7 @@ import pytest
 from cluster.config import Flags, json_schema, load
 from cluster.errors import UsageError
 from cluster.settings import ClusterSettings, TlsSettings
+from worker.settings import ClientCertificateSettings
 
 SITE = "sites: [{origin: http://127.0.0.1}]\n"
 
@@ -100,3 +101,50 @@ def test_a_fault_is_told_with_its_place(tmp_path: Path, text: str, message: str)
     with pytest.raises(UsageError) as caught:
         settings_of(tmp_path, text)
     assert str(caught.value) == f"{tmp_path}/edge.yaml:{message}"
+
+
+class TestClientCertificates:
+    def test_every_route_of_the_site_asks_as_it_or_its_site_says(self, tmp_path: Path) -> None:
+        (tmp_path / "edge.yaml").write_text(
+            textwrap.dedent(
+                """
+                listen: https://127.0.0.1:0
+                sites:
+                  - hosts: a.test
+                    origin: http://127.0.0.1
+                    client_certificate: {ca_file: ca.pem, required: false}
+                    routes:
+                      - {prefix: /admin, client_certificate: required}
+                      - {prefix: /health, client_certificate: optional}
+                  - {hosts: b.test, origin: http://127.0.0.1, client_certificate: {ca_file: /b.pem}}
+                  - {hosts: c.test, origin: http://127.0.0.1}
+                """
+            )
+        )
+        first, second, third = load(tmp_path / "edge.yaml").worker.sites
+        authority = str(tmp_path / "ca.pem")
+        assert first.client_authority == authority
+        assert {route.prefix: route.client_certificate for route in first.routes} == {
+            b"/admin": ClientCertificateSettings(authority, required=True),
+            b"/health": ClientCertificateSettings(authority, required=False),
+            b"/": ClientCertificateSettings(authority, required=False),
+        }
+        assert [route.client_certificate for route in second.routes] == [ClientCertificateSettings("/b.pem")]
+        assert (third.client_authority, third.routes[0].client_certificate) == ("", None)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("sites: [{origin: http://127.0.0.1, client_certificate: {ca_file: a}}]",
+             "1:56: clients show certificates to https:// listeners only"),
+            ("sites: [{origin: http://127.0.0.1, routes: [{prefix: /, client_certificate: optional}]}]",
+             "1:77: whose? Give its site 'client_certificate: {ca_file: FILE}'"),
+            ("sites: [{origin: http://127.0.0.1, client_certificate: {}}]",
+             "1:56: missing key 'ca_file' in 'sites[0].client_certificate' (expects the path of a file)"),
+        ],
+    )  # fmt: skip
+    def test_a_fault_is_told_with_its_place(self, tmp_path: Path, text: str, message: str) -> None:
+        (tmp_path / "edge.yaml").write_text(text)
+        with pytest.raises(UsageError) as caught:
+            load(tmp_path / "edge.yaml")
+        assert str(caught.value) == f"{tmp_path}/edge.yaml:{message}"

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from worker.context import Client, Context
 from worker.errors import EdgeError
 from worker.pipeline import Exchange
+from worker.protocol import client_certificate
 from worker.protocol.head import SecondReader, normal_authority
 from worker.protocol.request_id import request_ids
 from worker.protocol.tally import NoTally, Tally
@@ -187,5 +188,7 @@ class ConnectionServer:
             version or "",
             cipher[0] if cipher else "",
         )
+        if tls is not None:
+            client_certificate.put_into(client, tls)
         client.trusted = any(address in network for network in self.trusted)
         return client
