@@ -15,7 +15,7 @@ import trustme
 from trustme import KeyType
 
 from cluster.contexts import Contexts
-from cluster.settings import CertificateSettings, TlsSettings
+from cluster.settings import AcmeSettings, AuthoritySettings, CertificateSettings, TlsSettings
 from tests.support.cluster import settings
 from tests.support.h1_edge import WAIT_S, H1Edge, read_response, run
 
@@ -159,6 +159,22 @@ def test_keys_of_two_kinds_serve_one_name_and_a_client_gets_the_one_it_can_verif
 def test_a_client_able_to_both_gets_the_cheaper_ecdsa(tmp_path: Path, issue: Issue) -> None:
     context = context_of(tmp_path, issue("a.test", kind=RSA), issue("a.test", kind=ECDSA))
     assert "Peer signature type: ECDSA" in handshake(context, "-servername", "a.test")
+
+
+def test_the_local_authority_stands_in_for_missing_certificates_and_beside_none(
+    tmp_path: Path, issue: Issue
+) -> None:
+    acme = AcmeSettings((AuthoritySettings("https://authority.test/directory"),), ("b.test",))
+    made = replace(
+        settings(tmp_path, schemes=("https",)),
+        certificates=(issue("a.test", kind=RSA),),
+        acme=acme,
+        local_names=("a.test", "b.test"),
+    )
+    context = Contexts().of(made)
+    assert context is not None
+    assert "Peer signature type: RSA-PSS" in handshake(context, "-servername", "a.test")
+    assert "Peer signature type: ECDSA" in handshake(context, "-servername", "b.test")
 
 
 def names_served(context: ssl.SSLContext, authority: trustme.CA, asked: str | None) -> list[str]:
