@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cluster.errors import BootError
+from cluster.unfit import doubtful, mismatch, no_certificate, no_key, weak
 
 AUTHORITY_LIFE = timedelta(days=3650)
 LEAF_LIFE = timedelta(days=397)  # browsers refuse longer ones
@@ -96,7 +97,7 @@ def read_pair(certificate: Path, key: Path) -> Pair:
     try:
         chain = tuple(x509.load_pem_x509_certificates(chain_text))
     except ValueError:
-        raise BootError(f"no certificate in {certificate}: it must be a PEM file") from None
+        raise BootError(no_certificate(certificate, chain_text)) from None
     try:
         private = load_pem_private_key(key_text, None)
     except TypeError:
@@ -105,10 +106,21 @@ def read_pair(certificate: Path, key: Path) -> Pair:
             f"(openssl pkey -in {key} -out plain.key)"
         ) from None
     except ValueError:
-        raise BootError(f"no private key in {key}: it must be a PEM file") from None
+        raise BootError(no_key(key, key_text)) from None
     if _public(chain[0].public_key()) != _public(private.public_key()):
-        raise BootError(f"the private key {key} does not belong to the certificate {certificate}")
+        raise BootError(mismatch(certificate, key, chain, private.public_key()))
     return Pair(chain, private)
+
+
+def read_given(certificate: Path, key: Path) -> tuple[Pair, list[str]]:
+    """The pair in these PEM files, and what some clients will not like about it.
+
+    BootError says what is wrong with it: it cannot be read, does not fit together, or is too weak.
+    """
+    pair = read_pair(certificate, key)
+    for words in weak(certificate, pair.chain):
+        raise BootError(words)
+    return pair, list(doubtful(certificate, pair.chain))
 
 
 def covers(name: str, host: str) -> bool:
@@ -123,7 +135,13 @@ def _read(what: str, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BootError(f"cannot read the {what} {path}: {error.strerror}") from None
+        raise BootError(f"cannot read the {what} {path}: {error.strerror}; {_todo(error)}") from None
+
+
+def _todo(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "let the user who starts the edge read it"
+    return "give the path of a PEM file"
 
 
 def _authority(folder: Path, now: datetime) -> Pair:

@@ -5,20 +5,30 @@ it meets, also when that has another certificate by then. What a generation serv
 """
 
 import hashlib
+import logging
 import ssl
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography import x509
 
 from cluster.acme.store import issued_pairs
-from cluster.certificates import local_certificate
+from cluster.certificates import covers, local_certificate, local_files, read_given
+from cluster.client_certificates import ask_for_certificates, demanded, read_authorities
 from cluster.errors import BootError
-from cluster.settings import CertificateSettings, ClusterSettings
-from cluster.sni import choose_by_name
+from cluster.profiles import put_into
+from cluster.settings import CertificateSettings, ClusterSettings, TlsSettings
+from cluster.side_by_side import Offer, kind_of, serving
+from cluster.sni import Unserved, choose_by_name
 from cluster.tickets import TicketKeys
 from worker.origin.tls import TlsFileError, load_contexts
-from worker.protocol.tls import make_context
+from worker.protocol.tls import load_pair, make_context
+
+log = logging.getLogger("edgecluster.supervisor")
+
+_FIRST = ""  # no name of a host
 
 Pem = tuple[bytes, bytes]  # chain and key
 
@@ -44,21 +54,57 @@ class Contexts:
             return None
         pairs = served_pairs(settings)
         self.pairs = tuple(_read(pair) for pair in pairs)
+        doubts = _doubts(settings.certificates)
+        digests = [_digest(pair) for pair in self.pairs]
         protocols = ("h2", "http/1.1") if settings.worker.http2 else ("http/1.1",)
-        key = b"".join(map(_digest, self.pairs)) + protocols[0].encode()
+        digests += [read_authorities(path) for path in demanded(settings.worker.sites)]
+        key = b"".join(digests) + repr((protocols, settings.tls, _wanted(settings))).encode()
         if key not in self._made:
+            for words in doubts:
+                log.warning("%s", words)
             # What was replaced lives on in the generation that uses it.
-            self._made = {key: self._make(pairs, protocols)}
+            self._made = {key: self._make(pairs, protocols, settings)}
         return self._made[key]
 
-    def _make(self, pairs: tuple[CertificateSettings, ...], protocols: tuple[str, ...]) -> ssl.SSLContext:
-        contexts = [_make_one(pair, protocols) for pair in pairs]
-        for context in contexts:
-            self.tickets.put_into(context)
-        if len(contexts) == 1:
-            return contexts[0]
-        names = [_names(pair.certificate) for pair in pairs]
-        return choose_by_name(list(zip(names, contexts, strict=True)))
+    def _make(
+        self, pairs: tuple[CertificateSettings, ...], protocols: tuple[str, ...], settings: ClusterSettings
+    ) -> ssl.SSLContext:
+        serving = _serving(pairs, settings)
+        made: dict[tuple[int, ...], ssl.SSLContext] = {}
+        for together in serving.values():
+            if together not in made:
+                made[together] = _make_one([pairs[index] for index in together], protocols, settings.tls)
+                self.tickets.put_into(made[together])
+        first = made[serving[_FIRST]]
+        by_name = {name: made[together] for name, together in serving.items() if name != _FIRST}
+        unserved = Unserved(settings.tls.refuse_unknown_name, settings.tls.refuse_no_name)
+        if len(made) > 1 or unserved != Unserved():
+            choose_by_name(first, by_name, unserved)
+        if demanded(settings.worker.sites):
+            ask_for_certificates(first, settings.worker.sites)
+        return first
+
+
+def _wanted(settings: ClusterSettings) -> tuple[tuple[tuple[bytes, ...], str], ...]:
+    """Which hosts want which client certificates, if any does."""
+    sites = settings.worker.sites
+    return tuple((site.hosts, site.client_authority) for site in sites) if demanded(sites) else ()
+
+
+def _serving(pairs: tuple[CertificateSettings, ...], settings: ClusterSettings) -> dict[str, tuple[int, ...]]:
+    """The pairs, by index, that serve each name, and under `_FIRST` those for clients that ask for no other.
+
+    The local authority's certificate stands beside no other: clients would get that which they do not trust.
+    """
+    offers = [_offer(pair.certificate) for pair in pairs]
+    local = local_files(settings.state_dir)[0]
+    if len(pairs) > 1 and pairs[-1].certificate == local:
+        others = [name for offer in offers[:-1] for name in offer.names]
+        left = (name for name in offers[-1].names if not any(covers(other, name) for other in others))
+        offers[-1] = replace(offers[-1], names=tuple(left))
+    found = serving(offers)
+    first = offers[0].names[:1]
+    return found | {_FIRST: found[first[0]] if first else (0,)}
 
 
 def served_pairs(settings: ClusterSettings) -> tuple[CertificateSettings, ...]:
@@ -70,6 +116,11 @@ def served_pairs(settings: ClusterSettings) -> tuple[CertificateSettings, ...]:
     if settings.acme is None and pairs:
         return pairs
     return (*pairs, _local(settings))
+
+
+def _doubts(given: Sequence[CertificateSettings]) -> list[str]:
+    """What `check` warns of. Raises BootError for what it calls an error."""
+    return [words for pair in given for words in read_given(pair.certificate, pair.key)[1]]
 
 
 def _local(settings: ClusterSettings) -> CertificateSettings:
@@ -94,21 +145,32 @@ def _digest(pair: Pem) -> bytes:
     return digest.digest()
 
 
-def _make_one(pair: CertificateSettings, protocols: tuple[str, ...]) -> ssl.SSLContext:
+def _make_one(
+    pairs: Sequence[CertificateSettings], protocols: tuple[str, ...], tls: TlsSettings
+) -> ssl.SSLContext:
+    first, *others = pairs
     try:
-        return make_context(pair.certificate, pair.key, protocols)
+        context = make_context(first.certificate, first.key, protocols)
+        for pair in others:
+            load_pair(context, pair.certificate, pair.key)
     except (OSError, ValueError) as error:
         raise BootError(
             f"cannot serve https: {error}; certificate and key must be PEM files that belong together, "
             "the chain beginning with the server's own certificate"
         ) from error
+    put_into(context, tls)
+    return context
 
 
-def _names(certificate: Path) -> list[str]:
-    """The certificate's DNS names, lower-case (RFC 9525: the subject's CN counts for nothing)."""
-    leaf = x509.load_pem_x509_certificate(certificate.read_bytes())
+def _offer(certificate: Path) -> Offer:
+    """What the certificate is for (RFC 9525: the subject's CN counts for nothing)."""
+    try:
+        leaf = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except ValueError:
+        return Offer((), "")  # `load_pair` says what is wrong with it
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return []
-    return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+        return Offer((), kind_of(leaf.public_key()))
+    dns_names = tuple(name.lower() for name in names.get_values_for_type(x509.DNSName))
+    return Offer(dns_names, kind_of(leaf.public_key()))

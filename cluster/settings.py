@@ -24,6 +24,16 @@ class BindingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """How the https listeners speak TLS."""
+
+    profile: str = "default"  # or "modern", "old": `cluster.profiles`
+    minimum_version: str | None = None  # "1.0" to "1.3"; None: the profile's
+    refuse_unknown_name: bool = False  # clients that ask for a name no certificate is for
+    refuse_no_name: bool = False  # clients that ask for none
+
+
+@dataclass(frozen=True, slots=True)
 class AuthoritySettings:
     """A certification authority that speaks ACME (RFC 8555)."""
 
@@ -54,6 +64,7 @@ class ClusterSettings:
     admin: ListenerSettings | None  # loopback address for /metrics, /healthz, /readyz
     certificates: tuple[CertificateSettings, ...] = ()
     ticket_rotation_s: float = 3600.0  # age of the key for session tickets when it is replaced
+    tls: TlsSettings = TlsSettings()
     acme: AcmeSettings | None = None  # None: certificates are given, or the local CA's
     local_names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")  # names of the local CA's certificate
     user: str | None = None  # user the workers run as when started as root

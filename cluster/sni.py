@@ -1,60 +1,44 @@
-"""Several certificates on one address: the one whose names fit what the client asks for (SNI, RFC 6066 3).
-
-Hung directly into OpenSSL's C interface: `SSLContext.sni_callback` works only for connections made by
-Python's own `ssl` objects, and takes the process down with those of aiofastnet, which drives OpenSSL itself.
-"""
+"""Several certificates on one address: the one whose names fit what the client asks for (SNI, RFC 6066 3)."""
 
 import ctypes
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from worker.protocol.openssl import openssl, pointer
+from worker.protocol.hello import GO_ON, REFUSED, UNRECOGNIZED_NAME, Alert, asked_name, decide
+from worker.protocol.names import choose
+from worker.protocol.openssl import function, pointer
 
-_SET_SERVERNAME_CALLBACK = 53  # SSL_CTRL_SET_TLSEXT_SERVERNAME_CB
-_HOST_NAME = 0  # TLSEXT_NAMETYPE_host_name
-_OK = 0  # SSL_TLSEXT_ERR_OK: go on, with whatever context is set
+_set_context = function("SSL_set_SSL_CTX", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-
-openssl.SSL_get_servername.argtypes = [ctypes.c_void_p, ctypes.c_int]
-openssl.SSL_get_servername.restype = ctypes.c_char_p
-openssl.SSL_set_SSL_CTX.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-openssl.SSL_set_SSL_CTX.restype = ctypes.c_void_p
-openssl.SSL_CTX_callback_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, _Callback]
-openssl.SSL_CTX_callback_ctrl.restype = ctypes.c_long
-
-# OpenSSL calls these for as long as the process lives: contexts are few and must never take theirs along.
-_callbacks: list[object] = []
+# Connections are told of these by address only: contexts are few and stay.
+_kept: list[object] = []
 
 
-def choose_by_name(pairs: Sequence[tuple[Sequence[str], ssl.SSLContext]]) -> ssl.SSLContext:
-    """The context to serve with: each connection goes on with the one whose names fit, else with the first.
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """What happens to a client whose name no certificate is for: it gets the first one, or an alert."""
 
-    `pairs`: the DNS names of each certificate, in lower case, possibly `*.` and a domain, and its context.
-    The first one that claims a name has it.
+    refuse_unknown: bool = False  # it asks for a name
+    refuse_absent: bool = False  # it asks for none
+
+
+def choose_by_name(first: ssl.SSLContext, contexts: Mapping[str, ssl.SSLContext], unserved: Unserved) -> None:
+    """Let each connection made with `first` go on with the context whose name fits, else as `unserved` says.
+
+    `contexts` by DNS name, in lower case, possibly `*.` and a domain.
     """
-    first = pairs[0][1]
-    by_name: dict[str, ssl.SSLContext] = {}
-    for names, context in pairs:
-        for name in names:
-            by_name.setdefault(name, context)
-    pointers = {name: pointer(context) for name, context in by_name.items()}
+    pointers = {name: pointer(context) for name, context in contexts.items()}
 
-    def on_servername(connection: int, _alert: int, _argument: int) -> int:
-        asked = openssl.SSL_get_servername(connection, _HOST_NAME)
-        chosen = _find(pointers, asked)
+    def by_name(connection: int, alert: Alert) -> int:
+        asked = asked_name(connection)
+        chosen = choose(pointers, asked)
         if chosen is not None:
-            openssl.SSL_set_SSL_CTX(connection, chosen)
-        return _OK
+            _set_context(connection, chosen)
+        elif unserved.refuse_absent if asked is None else unserved.refuse_unknown:
+            alert[0] = UNRECOGNIZED_NAME
+            return REFUSED
+        return GO_ON
 
-    callback = _Callback(on_servername)
-    _callbacks.append((callback, pairs))
-    openssl.SSL_CTX_callback_ctrl(pointer(first), _SET_SERVERNAME_CALLBACK, callback)
-    return first
-
-
-def _find(pointers: Mapping[str, int], asked: bytes | None) -> int | None:
-    if asked is None:
-        return None
-    name = asked.decode("ascii", "replace").lower()
-    return pointers.get(name) or pointers.get("*." + name.partition(".")[2])
+    _kept.append(contexts)
+    decide(first, by_name)

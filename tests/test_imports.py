@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("cluster", "worker", "shmcache")
 
 # Every floor of the worker may import the floors below it, its own floor only where that is said.
-NOUNS = ("message", "errors", "reasons", "settings", "fields", "patterns", "networks")
+NOUNS = ("message", "errors", "reasons", "settings", "fields", "patterns", "networks", "identity")
 STAGES = ("protocol", "security", "cache", "origin", "response", "observe")
 SHARED = (*NOUNS, "context", "pipeline", "tunnel", "upgrade")  # what a stage may know beside itself
 

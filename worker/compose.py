@@ -49,6 +49,7 @@ from worker.security.bans import BanGate
 from worker.security.challenge import PREFIX, ChallengeGate
 from worker.security.challenge_certificate import find_certificate
 from worker.security.client_address import ClientAddressGate
+from worker.security.client_certificate import ClientCertificateGate
 from worker.security.lists import read_networks
 from worker.security.normalize import Normalizer
 from worker.security.ratekey import key_parts
@@ -158,7 +159,11 @@ class Composed:
             gates.append(self._access(route.access))
         limits = [self._rate_limit(limit) for limit in route.rate_limits]
         gates += limits
-        gates += self._redirects(route)
+        gates += self._canonical(route)
+        if route.client_certificate is not None:
+            gates.append(ClientCertificateGate(route.client_certificate, refuse))
+        if route.redirects:
+            gates.append(Redirects(route.redirects))
         cache, key = self._segment.cache, self._key(route)
         gates.append(Lookup(cache, route.cache, codings, key))
         gates.append(PurgeGate(route.purgers, cache, key, refuse, self._purges))
@@ -193,15 +198,14 @@ class Composed:
         segment = self._segment
         return RateLimitGate(limit, segment.buckets, segment.windows, self._error_page.refuse, key_of)
 
-    def _redirects(self, route: RouteSettings) -> list[Gate]:
+    def _canonical(self, route: RouteSettings) -> list[Gate]:
+        """Who came by the wrong scheme or name is led away before a certificate is asked for."""
         gates: list[Gate] = []
-        https_port = self._https_port() if route.https_only else None
         if route.https_if_trusted and self._settings.trusted_hosts:
             gates.append(self._automatic_https())
         if route.https_only or route.canonical_host is not None:
+            https_port = self._https_port() if route.https_only else None
             gates.append(CanonicalRedirect(https_port, route.canonical_host))
-        if route.redirects:
-            gates.append(Redirects(route.redirects))
         return gates
 
     def _automatic_https(self) -> AutomaticHttps:

@@ -1,12 +1,12 @@
 from worker.message cimport Request
 
 cdef class Client:
-    cdef public str address, listener, tls_version, tls_cipher
+    cdef public str address, asked, listener, tls_version, tls_cipher
     cdef public int port
     cdef public long long asn, bans_seen
     cdef public bytes bucket_key, alt_svc
     cdef public bint trusted
-    cdef public object access, country
+    cdef public object access, country, identity
 
 cdef class Context:
     cdef public Request request
@@ -17,4 +17,4 @@ cdef class Context:
     cdef public int status, forwarded_status, retries
     cdef public bint stored, refresh
     cdef public str origin
-    cdef public object route, block, outcome, forward, not_storable, revalidate, collapsed, inform, error
+    cdef public object route, block, outcome, forward, not_storable, revalidate, collapsed, inform, error, identity

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from worker.errors import EdgeError
 from worker.fields import Fields
+from worker.identity import Identity
 from worker.message import Request
 from worker.reasons import Block, Forward, NotStorable, Outcome
 
@@ -21,8 +22,8 @@ class Client:
     """
 
     __slots__ = (
-        "access", "address", "alt_svc", "asn", "bans_seen", "bucket_key", "country", "listener", "port",
-        "tls_cipher", "tls_version", "trusted",
+        "access", "address", "alt_svc", "asked", "asn", "bans_seen", "bucket_key", "country", "identity",
+        "listener", "port", "tls_cipher", "tls_version", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +43,8 @@ class Client:
         self.tls_cipher = tls_cipher
         self.alt_svc = b""  # the line that tells it of HTTP/3 (RFC 7838 3), where there is that to tell
         self.trusted = False  # a configured proxy: its X-Forwarded-* are believed
+        self.asked = ""  # the authority whose certificate it was asked for in the handshake, "" for none
+        self.identity: Identity | None = None  # the certificate it showed then
         self.access: object = None  # the access gate's memo of its verdict for this address
         self.bans_seen = -1  # the bans gate's memo: the version of the bans that does not name this address
         self.asn = -1  # geo's memo of its autonomous system, 0 if nobody knows
@@ -53,9 +56,10 @@ class Context:
 
     __slots__ = (
         "age_s", "block", "bytes_in", "bytes_out", "client", "collapsed", "connect_ns", "delay_ns",
-        "error", "first_byte_ns", "forward", "forwarded_status", "inform", "key", "not_storable", "now_ns",
-        "now_s", "origin", "origin_host", "origin_target", "outcome", "peer", "refresh", "request",
-        "request_id", "retries", "revalidate", "route", "started_ns", "status", "stored", "ttl_s",
+        "error", "first_byte_ns", "forward", "forwarded_status", "identity", "inform", "key",
+        "not_storable", "now_ns", "now_s", "origin", "origin_host", "origin_target", "outcome", "peer",
+        "refresh", "request", "request_id", "retries", "revalidate", "route", "started_ns", "status",
+        "stored", "ttl_s",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +81,7 @@ class Context:
         # security
         self.block: Block | None = None
         self.delay_ns = 0  # what a rate limit lets it wait
+        self.identity: Identity | None = None  # of the client, where the route asks for it
         # cache
         self.key = b""  # the cache key; b"" when the cache is not asked
         self.outcome = Outcome.NONE

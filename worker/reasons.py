@@ -71,6 +71,7 @@ class Block(StrEnum):
     BAN = "ban"
     RATE = "rate-limit"
     WAF = "waf"
+    CLIENT_CERTIFICATE = "client-certificate"  # the route wants one, and the client showed none
 
 
 class Side(StrEnum):
@@ -117,3 +118,4 @@ class Fault(StrEnum):
     UNAVAILABLE = "destination_unavailable"
     # client, what came later: counters go by a member's place
     TOO_EARLY = "too-early"  # sent before the handshake was complete, and not safe to be replayed (RFC 8470)
+    MISDIRECTED = "misdirected-request"  # over a connection that was not made for the site

@@ -228,6 +228,14 @@ class RateLimitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCertificateSettings:
+    """Clients show a certificate during the TLS handshake."""
+
+    authority: str  # file of the authorities that vouch for it, as its site's `client_authority`
+    required: bool = True  # else who shows none is served as well
+
+
+@dataclass(frozen=True, slots=True)
 class RewriteSettings:
     """What a route asks its origin for, in place of what the client asked for."""
 
@@ -277,6 +285,7 @@ class RouteSettings:
     canonical_host: bytes | None = None  # requests for another host name are redirected to this
     request_headers: HeaderSettings = HeaderSettings()
     response_headers: HeaderSettings = HeaderSettings()
+    client_certificate: ClientCertificateSettings | None = None
     hsts: bytes | None = None  # value of Strict-Transport-Security on answers over https
 
 
@@ -287,6 +296,7 @@ class SiteSettings:
     name: str
     hosts: tuple[bytes, ...]
     routes: tuple[RouteSettings, ...]
+    client_authority: str = ""  # file of the authorities whose certificates its clients are asked for
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,10 @@ def lay_over(tree: dict[str, Any], flags: Flags) -> dict[Location, str]:
         put(("cache", "memory"), flags.cache_memory, "--cache-memory")
     if flags.tls_certificate and flags.tls_key:
         pair = {"certificate": flags.tls_certificate, "key": flags.tls_key}
-        put(("tls",), [{name: str(absolute(file, here)) for name, file in pair.items()}], "--tls-cert")
+        if isinstance(given := tree.get("tls"), dict):
+            tree["tls"] = {key: value for key, value in given.items() if key not in pair}
+        files = {name: str(absolute(file, here)) for name, file in pair.items()}
+        put(("tls", "certificates"), [files], "--tls-cert")
     if flags.admin is not None:
         put(("admin",), flags.admin, "--admin")
     if flags.log is not None:

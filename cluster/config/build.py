@@ -15,6 +15,7 @@ from cluster.config.models import (
     Acme,
     Binding,
     Cache,
+    ClientCertificates,
     Compression,
     Config,
     Key,
@@ -23,6 +24,7 @@ from cluster.config.models import (
     Route,
     Rules,
     Site,
+    Tls,
 )
 from cluster.config.paths import absolute, default_state_dir
 from cluster.config.rewriting import Headers, Hsts, Redirect, RequestChanges, ResponseChanges, Rewrite
@@ -33,10 +35,12 @@ from cluster.settings import (
     BindingSettings,
     CertificateSettings,
     ClusterSettings,
+    TlsSettings,
 )
 from worker.settings import (
     AccessSettings,
     CacheSettings,
+    ClientCertificateSettings,
     CompressionSettings,
     GeoSettings,
     HeaderSettings,
@@ -59,7 +63,8 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 def cluster_settings(config: Config, base: Path, config_path: Path | None) -> ClusterSettings:
     """The settings of `config`; paths in it are relative to the directory `base`."""
     certificates = tuple(
-        CertificateSettings(absolute(pair.certificate, base), absolute(pair.key, base)) for pair in config.tls
+        CertificateSettings(absolute(pair.certificate, base), absolute(pair.key, base))
+        for pair in sorted(config.tls.certificates, key=lambda pair: not pair.default)
     )
     acme = None if config.acme is None else acme_settings(config.acme, config, certificates, base)
     worker = replace(worker_settings(config, base), acme=acme is not None)
@@ -72,6 +77,7 @@ def cluster_settings(config: Config, base: Path, config_path: Path | None) -> Cl
         admin=config.admin,
         certificates=certificates,
         ticket_rotation_s=config.tickets.rotate,
+        tls=tls_settings(config.tls),
         acme=acme,
         local_names=local_names(config),
         user=config.user,
@@ -79,6 +85,15 @@ def cluster_settings(config: Config, base: Path, config_path: Path | None) -> Cl
         pin_cores=config.pin_cores,
         keep_cache=config.cache.keep,
         keep_cache_on_stop=config.cache.keep_on_stop,
+    )
+
+
+def tls_settings(tls: Tls) -> TlsSettings:
+    return TlsSettings(
+        profile=tls.profile,
+        minimum_version=tls.minimum_version,
+        refuse_unknown_name=tls.unknown_name == "refuse",
+        refuse_no_name=tls.no_name == "refuse",
     )
 
 
@@ -186,11 +201,31 @@ def site_settings(site: Site, index: int, origins: NamedOrigins, purge: Purge, b
     if site.origin is not None and all(route.prefix != "/" for route in routes):
         routes.append(Route(prefix="/"))
     purgers = tuple((site.purge or purge).allow)
+    wanted = site.client_certificate
+    authority = "" if wanted is None else str(absolute(wanted.ca_file, base))
     return SiteSettings(
         name,
         hosts,
-        tuple(replace(route_settings(route, site, name, origins, base), purgers=purgers) for route in routes),
+        tuple(
+            replace(
+                route_settings(route, site, name, origins, base),
+                purgers=purgers,
+                client_certificate=client_certificate_settings(route, wanted, authority),
+            )
+            for route in routes
+        ),
+        authority,
     )
+
+
+def client_certificate_settings(
+    route: Route, wanted: ClientCertificates | None, authority: str
+) -> ClientCertificateSettings | None:
+    """What the route says, else its site. Each route asks: none is open for who was not asked."""
+    if wanted is None:
+        return None
+    said = route.client_certificate
+    return ClientCertificateSettings(authority, wanted.required if said is None else said == "required")
 
 
 def site_name(site: Site, index: int) -> str:

@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cluster.acme.challenges import HTTP_01, TLS_ALPN_01
-from cluster.certificates import covers, read_pair
+from cluster.certificates import covers, read_given
+from cluster.client_certificates import demanded, read_authorities
 from cluster.config.units import show_size
 from cluster.errors import BootError
 from cluster.lists import access_lists
@@ -49,6 +50,7 @@ def findings(settings: ClusterSettings) -> Iterator[Finding]:
     yield state_directory(settings, running)
     yield user(settings)
     yield from certificates(settings)
+    yield from client_authorities(settings)
     yield from addresses(settings, running)
     yield memory(settings, running)
     if (words := too_large_objects(settings)) is not None:
@@ -122,7 +124,7 @@ def certificates(settings: ClusterSettings) -> Iterator[Finding]:
 def certificate(pair: CertificateSettings, now: datetime) -> tuple[Finding, set[str]]:
     """One pair, and the names it is for."""
     try:
-        content = read_pair(pair.certificate, pair.key)
+        content, doubts = read_given(pair.certificate, pair.key)
     except BootError as error:
         return Finding("error", "certificate", str(error)), set()
     names, end = set(content.names), content.leaf.not_valid_after_utc
@@ -136,11 +138,20 @@ def certificate(pair: CertificateSettings, now: datetime) -> tuple[Finding, set[
         return Finding("warning", "certificate", message), names
     if end - now < SOON:
         return Finding("warning", "certificate", f"{what} expires on {end:%Y-%m-%d}; renew it soon"), names
-    if len(content.chain) == 1 and content.leaf.issuer != content.leaf.subject:
-        issuer = content.leaf.issuer.rfc4514_string()
-        message = f"{what} comes without the certificate of {issuer}: clients that lack it refuse; append it"
-        return Finding("warning", "certificate", message), names
+    if doubts:
+        return Finding("warning", "certificate", doubts[0]), names
     return Finding("ok", "certificate", f"{what}, until {end:%Y-%m-%d}"), names
+
+
+def client_authorities(settings: ClusterSettings) -> Iterator[Finding]:
+    """Each file of authorities that vouch for clients can be read."""
+    for path in demanded(settings.worker.sites):
+        try:
+            read_authorities(path)
+        except BootError as error:
+            yield Finding("error", "client certificates", str(error))
+        else:
+            yield Finding("ok", "client certificates", f"of the authorities in {path}")
 
 
 def addresses(settings: ClusterSettings, running: int | None) -> Iterator[Finding]:

@@ -8,7 +8,8 @@ are written once.
 import math
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema, model_validator
+from pydantic_core import CoreSchema
 
 from cluster.config.origins import Origin
 from cluster.config.rewriting import Headers, Hsts, Redirect, Rewrite
@@ -37,6 +38,7 @@ from cluster.config.values import (
     Size,
     SizeOrZero,
     Statuses,
+    TlsVersion,
     Token,
     WholeSeconds,
     WholeSecondsOrZero,
@@ -76,11 +78,68 @@ class Memory(Section):
     )
 
 
+_SERVE_OR_REFUSE = Annotated[Literal["serve", "refuse"], Expects("serve or refuse")]
+
+
 class Certificate(Section):
     """A certificate for the https listeners."""
 
     certificate: FilePath = Field(description="PEM file: the certificate, then its intermediates.")
     key: FilePath = Field(description="PEM file: the certificate's private key.")
+    default: Flag = Field(
+        default=False, description="For clients whose name no certificate is for; else the first is."
+    )
+
+
+class Tls(Section):
+    """TLS of the https listeners. A certificate and its key, or a list of such, may be all there is."""
+
+    certificates: Many[Certificate] = Field(
+        default=[],
+        description="One or several, also of one name with keys of different kinds; one from a local "
+        "authority when not given.",
+    )
+    profile: Annotated[Literal["modern", "default", "old"], Expects("modern, default or old")] = Field(
+        default="default",
+        description="modern: TLS 1.3 only; default: 1.2 too; old: 1.2 also with ciphers of old clients.",
+    )
+    minimum_version: TlsVersion | None = Field(
+        default=None, description="The least version of TLS; the profile's when not given."
+    )
+    unknown_name: _SERVE_OR_REFUSE = Field(
+        default="serve",
+        description="Clients that ask for a name no certificate is for: serve the default one, or refuse.",
+    )
+    no_name: _SERVE_OR_REFUSE = Field(
+        default="serve", description="Clients that ask for no name: serve the default one, or refuse."
+    )
+
+    short_words: ClassVar = "a certificate with its key, a list of them"
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        return {"certificates": value} if isinstance(value, list) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_pair(cls, value: object) -> object:
+        """A certificate and its key may stand among our own keys."""
+        if not isinstance(value, dict) or "certificates" in value:
+            return value
+        pair = {key: value[key] for key in ("certificate", "key") if key in value}
+        rest = {key: value[key] for key in value if key not in pair}
+        return rest | {"certificates": [pair]} if pair else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        full = handler(schema)
+        properties = full["properties"]
+        one, many = properties["certificates"]["anyOf"]
+        pair = handler.resolve_ref_schema(one)["properties"]
+        with_pair = {**properties, "certificate": pair["certificate"], "key": pair["key"]}
+        return {"anyOf": [{**full, "properties": with_pair}, many]}
 
 
 class Tickets(Section):
@@ -436,6 +495,15 @@ class RateLimit(Section):
         return self.burst or max(1, math.ceil(self.rate or 0))
 
 
+class ClientCertificates(Section):
+    """Certificates that clients show during the TLS handshake."""
+
+    ca_file: FilePath = Field(description="PEM file of the authorities that vouch for them.")
+    required: Flag = Field(
+        default=True, description="Whether requests without one get 403, where a route says nothing else."
+    )
+
+
 class Purge(Section):
     """Who may purge by requests of the method PURGE."""
 
@@ -484,6 +552,9 @@ class Route(Rules):
     origin: Origin | None = Field(
         default=None, description="Where its content is; the site's origin when not given."
     )
+    client_certificate: Annotated[Literal["required", "optional"] | None, Expects("required or optional")] = (
+        Field(default=None, description="Whether a client must show one; as its site says when not given.")
+    )
 
 
 class Site(Rules):
@@ -498,6 +569,9 @@ class Site(Rules):
     )
     origin: Origin | None = Field(default=None, description="Where every path goes that no route claims.")
     routes: list[Route] = Field(default=[], description="Paths that are treated in a way of their own.")
+    client_certificate: ClientCertificates | None = Field(
+        default=None, description="Certificates that clients of its hosts are asked for; none when not given."
+    )
     purge: Purge | None = Field(
         default=None, description="Who may send PURGE requests; as at the top when not given."
     )
@@ -519,10 +593,7 @@ class Config(Section):
         ),
     ] = Field(default="auto", description="Worker processes; auto is one for each usable CPU.")
     cache: Memory = Field(default=Memory(), description="The cache that all workers share.")
-    tls: Many[Certificate] = Field(
-        default=[],
-        description="Certificates of the https listeners; one from a local authority when not given.",
-    )
+    tls: Tls = Field(default=Tls(), description="TLS of the https listeners, and their certificates.")
     tickets: Tickets = Field(default=Tickets(), description="Session tickets of the https listeners.")
     acme: Acme | None = Field(
         default=None, description="Certificates from an authority; from the local one when not given."

@@ -3,12 +3,14 @@
 Pure functions from a Config to (location, message) pairs.
 """
 
+import ssl
 from collections.abc import Iterator
 from ipaddress import ip_address
 
 from cluster.config.document import Location
 from cluster.config.models import Access, Binding, Config, RateLimit, Rules
 from cluster.config.origin_rules import Broken, broken_origin_rules
+from cluster.profiles import BROKEN, is_offered
 from worker.settings import ListenerSettings
 
 
@@ -29,6 +31,9 @@ def broken_rules(config: Config) -> Broken:
     yield from countries_are_known(config)
     yield from https_is_spoken(config)
     yield from acme_is_agreed(config)
+    yield from one_certificate_is_the_default(config)
+    yield from tls_version_is_offered(config)
+    yield from client_certificates_can_be_asked_for(config)
 
 
 def listeners_differ(config: Config) -> Broken:
@@ -197,3 +202,36 @@ def acme_is_agreed(config: Config) -> Broken:
             yield location, "give the account's MAC key either as 'key' or in a 'key_file'"
     if config.acme.staging and config.acme.directory:
         yield ("acme", "staging"), "means Let's Encrypt's own staging directory: leave out one of the two"
+
+
+def one_certificate_is_the_default(config: Config) -> Broken:
+    """There is one answer to who asks for no name."""
+    defaults = [index for index, pair in enumerate(config.tls.certificates) if pair.default]
+    for index in defaults[1:]:
+        yield ("tls", "certificates", index, "default"), "another certificate is the default already"
+
+
+def tls_version_is_offered(config: Config) -> Broken:
+    """Broken versions of TLS only where it is said twice, and where OpenSSL still has them."""
+    tls, where = config.tls, ("tls", "minimum_version")
+    if tls.minimum_version is None:
+        return
+    if tls.minimum_version in BROKEN and tls.profile != "old":
+        yield where, f"TLS {tls.minimum_version} is broken (RFC 8996): it needs 'profile: old' beside it, too"
+    elif tls.profile == "modern" and tls.minimum_version != "1.3":
+        yield where, "'profile: modern' has TLS 1.3 only: leave out one of the two"
+    elif not is_offered(tls.minimum_version):
+        yield where, f"the OpenSSL of this machine ({ssl.OPENSSL_VERSION}) has no TLS {tls.minimum_version}"
+
+
+def client_certificates_can_be_asked_for(config: Config) -> Broken:
+    """They are shown in the handshake, before a route is known: their authorities belong to a site."""
+    is_https = any(listener.scheme == "https" for listener in config.listen)
+    for index, site in enumerate(config.sites):
+        where: Location = ("sites", index)
+        if site.client_certificate is not None and not is_https:
+            yield (*where, "client_certificate"), "clients show certificates to https:// listeners only"
+        for position, route in enumerate(site.routes):
+            if route.client_certificate is not None and site.client_certificate is None:
+                at = *where, "routes", position, "client_certificate"
+                yield at, "whose? Give its site 'client_certificate: {ca_file: FILE}'"

@@ -65,6 +65,14 @@ def _protocol(value: object) -> str:
     return name
 
 
+def _tls_version(value: object) -> str:
+    """As text; YAML takes 1.2 for a number."""
+    version = str(value)
+    if version not in ("1.0", "1.1", "1.2", "1.3"):
+        raise ValueError("")
+    return version
+
+
 Size = Annotated[
     int, BeforeValidator(lambda value: _positive(units.size(value))),
     Expects("a size such as 512MiB or 64KB"), text_schema("512MiB", "64KB"),
@@ -92,6 +100,10 @@ WholeSeconds = Annotated[
 WholeSecondsOrZero = Annotated[
     int, BeforeValidator(lambda value: _whole(units.duration(value))),
     Expects("a duration of whole seconds such as 30s or 5m, or 0"), text_schema("30s", "0s"),
+]  # fmt: skip
+TlsVersion = Annotated[
+    str, BeforeValidator(_tls_version), Expects("1.0, 1.1, 1.2 or 1.3"),
+    WithJsonSchema({"enum": [1.0, 1.1, 1.2, 1.3, "1.0", "1.1", "1.2", "1.3"]}),
 ]  # fmt: skip
 Statuses = Annotated[
     str, BeforeValidator(units.statuses),

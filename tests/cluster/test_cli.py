@@ -202,7 +202,7 @@ class TestCheck:
         ((level, message),) = found["cache memory"]
         assert (level, message.split(",")[0]) == ("error", "900TiB asked for")
         assert found["certificate"][0] == (
-            "error", f"cannot read the private key {tmp_path}/none: No such file or directory"
+            "error", f"cannot read the private key {tmp_path}/none: No such file or directory; give the path of a PEM file"
         )  # fmt: skip
         assert found["certificate"][1] == ("warning", "given, but nothing listens on https://")
         assert [level for level, _ in found["access log"]] == ["error"]

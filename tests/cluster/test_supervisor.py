@@ -226,7 +226,7 @@ def test_a_segment_too_small_to_lay_out_is_refused(tmp_path: Path) -> None:
 def test_a_missing_certificate_is_refused(tmp_path: Path) -> None:
     missing = CertificateSettings(tmp_path / "none.pem", tmp_path / "none.key")
     asked = replace(settings(tmp_path, schemes=("https",)), certificates=(missing,))
-    assert f"cannot read the TLS file {tmp_path}/none.pem" in refused(Cluster(asked, mains=BARE))
+    assert f"cannot read the certificate {tmp_path}/none.pem" in refused(Cluster(asked, mains=BARE))
 
 
 def test_a_state_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

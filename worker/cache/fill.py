@@ -156,7 +156,7 @@ class Fill:
         flight.leave()  # nobody waits for this answer
         # A context of its own: the client's is being logged.
         own = Context(ctx.request, ctx.client, ctx.request_id, self._clock(), self._wall())
-        own.key, own.route = ctx.key, ctx.route
+        own.key, own.route, own.identity = ctx.key, ctx.route, ctx.identity
         current = self._lookup.find(ctx.request, ctx.key, own.now_ns)
         if current.key != place.key or (current.hit is not None and current.hit.verdict == FRESH):
             self._flights.land(flight, PUBLISHED)

@@ -28,9 +28,9 @@ def refusal(
     mask = fields.mask
     if mask & VARY and vary_names(fields) == (b"*",):
         return NotStorable.VARY_STAR
-    if request_fields.mask & AUTHORIZATION and not (
+    if (request_fields.mask & AUTHORIZATION or b"client-cert" in request_fields) and not (
         control.public or control.must_revalidate or control.s_maxage is not None
-    ):  # RFC 9111 3.5
+    ):  # RFC 9111 3.5; who is known by a certificate is as who is known by a password
         return NotStorable.AUTHORIZATION
     if mask & SET_COOKIE and not control.public:
         return NotStorable.SET_COOKIE

@@ -71,8 +71,9 @@ class JsonLine:
     time (RFC 3339, when the request's head was complete), request_id, client, method, host, path, query,
     version, status (0: the client left before the answer), cache, forward, not_storable, block, fault,
     side, detail, origin, origin_status, origin_us (request sent until the first byte came), connect_us,
-    retries, route, bytes_in (request body), bytes_out (head and body), duration_us, user_agent, referer.
-    The words are those of `worker.reasons`.
+    retries, route, bytes_in (request body), client_subject, client_fingerprint (SHA-256; both of the client's
+    certificate), bytes_out (head and body), duration_us, user_agent, referer. The words are those
+    of `worker.reasons`.
     """
 
     def __init__(self) -> None:
@@ -83,7 +84,8 @@ class JsonLine:
         if not self._from_s <= ctx.now_s < self._until_s:
             ms = int(ctx.now_s * 1000)
             self._from_s, self._until_s, self._begin = ms / 1000, (ms + 1) / 1000, _begin(ms)
-        if ctx.outcome is _HIT and (ctx.forward or ctx.block or ctx.error) is None and not ctx.bytes_in:
+        unusual = ctx.forward or ctx.block or ctx.error or ctx.identity
+        if ctx.outcome is _HIT and unusual is None and not ctx.bytes_in:
             line = hit_line(self._begin, ctx, now_ns)
             if line is not None:
                 return line
@@ -93,14 +95,15 @@ class JsonLine:
         """The line of any request, its values escaped where they have to be."""
         return _JSON % (
             _begin(int(ctx.now_s * 1000)), ctx.request_id, ctx.client.address.encode(),
-            _what(_asked(ctx), ctx),
+            _what(_asked(ctx), ctx) + _shown(ctx, 200),
             ctx.bytes_out, (now_ns - ctx.started_ns) // 1000, _who(_agent(ctx)),
         )  # fmt: skip
 
     def shortened(self, ctx: Context, now_ns: int) -> bytes:
         return _JSON % (
             _begin(int(ctx.now_s * 1000)), ctx.request_id, ctx.client.address.encode(),
-            _what(_short(_asked(ctx)), ctx), ctx.bytes_out, (now_ns - ctx.started_ns) // 1000,
+            _what(_short(_asked(ctx)), ctx) + _shown(ctx, SHORT_BYTES),
+            ctx.bytes_out, (now_ns - ctx.started_ns) // 1000,
             _who(_short(_agent(ctx))),
         )  # fmt: skip
 
@@ -135,6 +138,16 @@ def _member(name: str, value: bytes | str | int | None) -> bytes:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     return b',"%b":%b' % (name.encode(), _encode(value))
+
+
+def _shown(ctx: Context, most: int) -> bytes:
+    """The client's certificate, where the route asks for one; `most` characters of its subject."""
+    identity = ctx.identity
+    if identity is None:
+        return b""
+    return _member("client_subject", identity.subject[:most]) + _member(
+        "client_fingerprint", identity.fingerprint
+    )
 
 
 def _what(asked: _Values, ctx: Context) -> bytes:

@@ -6,6 +6,7 @@ proxy; from anybody else those fields are replaced.
 
 from worker.context import Context
 from worker.fields import CDN_LOOP, CONNECTION, COOKIE, FORWARDED, TE, Fields
+from worker.identity import FIELDS as CLIENT_CERTIFICATE
 from worker.message import Request, Stream
 from worker.origin.hop_by_hop import HOP_BY_HOP, connection_options
 from worker.origin.loop import refuse_loop
@@ -16,7 +17,7 @@ from worker.settings import OriginSettings
 OWN = (*HOP_BY_HOP, b"host", b"expect", b"x-request-id")
 ABOUT_CLIENT = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"forwarded")
 PATH_TAKEN = (b"via", b"cdn-loop")
-_REMOVED = (*OWN, *ABOUT_CLIENT, *PATH_TAKEN)
+_REMOVED = (*OWN, *ABOUT_CLIENT, *PATH_TAKEN, *CLIENT_CERTIFICATE)
 
 _ABOUT_CLIENT_LINES = (
     b"X-Forwarded-For: %b\r\nX-Real-IP: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n"
@@ -84,6 +85,7 @@ class RequestHead:
             method, b" ", target,
             known[0],
             fields.encode_without(_REMOVED + drop if drop else _REMOVED),
+            b"" if ctx.identity is None else ctx.identity.lines,
             known[1], ctx.request_id,
             b"\r\n" if body is None and method == b"GET" else b"\r\n" + _framing(method, body),
             b"\r\n" if extra is None else extra.encode() + b"\r\n",
@@ -135,6 +137,7 @@ class RequestHead:
             kept.encode(),
             about_client,
             path_taken,
+            b"" if ctx.identity is None else ctx.identity.lines,
             b"X-Request-Id: ", ctx.request_id, b"\r\n",
             _framing(method, body),
             b"Connection: TE\r\nTE: trailers\r\n" if mask & TE and _wants_trailers(fields) else b"",

@@ -12,18 +12,14 @@ from asyncio import AbstractEventLoop, AbstractServer, Task, TimerHandle
 from collections.abc import Callable
 from socket import socket
 
-import aiofastnet
-
+from worker.protocol import plain_http
 from worker.protocol.tally import Tally
+from worker.protocol.transport import HANDSHAKE_TIMEOUT_S, shake_hands
 
 BACKLOG = 4096
 ACCEPTS = 16  # connections taken before the loop gets its turn: each begins a handshake, which is costly
 HANDSHAKES = 2048  # at a time; above, connections wait in the backlog
-HANDSHAKE_TIMEOUT_S = 10.0
-SHUTDOWN_TIMEOUT_S = 5.0
 RETRY_S = 0.5  # before accepting again when the system has no more file descriptors or memory
-INCOMING_BYTES = 32 * 1024  # per connection, two TLS records: requests are small, connections many
-OUTGOING_BYTES = 128 * 1024  # per connection: fewer, larger writes of large bodies
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -91,22 +87,20 @@ class TlsServer(AbstractServer):
 
     async def _shake_hands(self, connection: socket) -> None:
         try:
-            await aiofastnet.connect_accepted_socket(
-                self._loop,
-                self._make_protocol,
-                connection,
-                ssl=self._context,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
-                ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
-                ssl_incoming_bio_size=INCOMING_BYTES,
-                ssl_outgoing_bio_size=OUTGOING_BYTES,
-            )
+            await self._begin(connection)
         except OSError as error:  # what is no TLS, fails or takes too long: the transport is closed already
             log.debug("TLS handshake failed: %s", error)
             connection.close()
             self._tally.handshake(False)
         else:
             self._tally.handshake(True)
+
+    async def _begin(self, connection: socket) -> None:
+        first = await plain_http.first_bytes(self._loop, connection, HANDSHAKE_TIMEOUT_S)
+        if plain_http.may_be_http(first):
+            await plain_http.answer(self._loop, connection)
+            raise ConnectionAbortedError("the client speaks no TLS")
+        await shake_hands(self._loop, self._make_protocol(), self._context, connection)
 
     def close(self) -> None:
         if self._retry is not None:

@@ -35,8 +35,10 @@ from worker.protocol.head import (
     content_length,
     empty_lines,
     is_chunked,
+    is_tls,
     line_error,
     may_begin,
+    not_a_request,
     split_target,
 )
 from worker.protocol.server import ConnectionServer
@@ -226,7 +228,7 @@ class H1Protocol(Answering):
         seen = self._scanned
         line_end = data.find(b"\n")
         if not may_begin(data):
-            self._refuse(bad_request("not a request"), data)
+            self._refuse(self._no_request(data), data)
         elif data.count(b"\n", seen) != data.count(b"\r\n", max(0, seen - 1)):
             self._refuse(bad_request("line ended by a bare LF"), data)
         elif line_end >= seen and REQUEST_LINE.match(data) is None:
@@ -243,7 +245,7 @@ class H1Protocol(Answering):
         """What to answer to a head that `read_head` refuses."""
         limits = self.server.limits
         if isinstance(error, LineError):
-            return line_error(data[: data.find(b"\r\n")])
+            return self._no_request(data) if is_tls(data) else line_error(data[: data.find(b"\r\n")])
         if isinstance(error, FieldError) and not isinstance(error, TooManyFields):
             return bad_request(error.args[0])
         if error.args[0] == "line":
@@ -255,6 +257,12 @@ class H1Protocol(Answering):
             431,
             Fault.HEADER_TOO_LARGE,
         )
+
+    def _no_request(self, data: bytes) -> EdgeError:
+        """What to answer to bytes that begin no request, and maybe a TLS handshake."""
+        if is_tls(data):
+            self.server.tally.handshake(False)
+        return not_a_request(data)
 
     def _request(
         self,

@@ -1,4 +1,4 @@
-"""What OpenSSL 3 calls in the middle of every handshake, in C: the keys of session tickets, the ALPN of challenges."""
+"""What OpenSSL 3 calls in the middle of every handshake, in C: the keys of session tickets."""
 
 from mmap import mmap
 from typing import Final
@@ -6,7 +6,6 @@ from typing import Final
 KEY_BYTES: Final[int]  # of one key: a name, a secret for the MAC, one for the cipher
 RING_BYTES: Final[int]
 RING_SLOTS: Final[int]  # keys that open tickets; one of them seals
-HELLO_CALLBACK: Final[int]  # for SSL_CTX_set_client_hello_cb; its argument: a callback of that kind for challenges
 TICKET_CALLBACK: Final[int]  # for SSL_CTX_set_tlsext_ticket_key_evp_cb; call `use_ring` before
 
 def use_ring(memory: mmap) -> None:

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""What OpenSSL 3 calls in the middle of every handshake, in C: the keys of session tickets, the ALPN of challenges.
+"""What OpenSSL 3 calls in the middle of every handshake, in C: the keys of session tickets.
 
-A call of Python from there costs 9 to 15 us here, and there are two or three of them in a handshake of 250 to 300.
+A call of Python from there costs 9 to 15 us here, and there are one or two of them in a handshake of 250 to 300.
 The functions are found in the library that `ssl` is linked with; the numbers are those of its interface.
 """
 
@@ -26,10 +26,7 @@ cdef enum:
     SECRET = 32
     IV = 16
     SLOTS = 3  # the key that seals, and two before it that still open
-    ALPN = 16  # the extension
-    OFFER = 13
     TLS_1_3 = 0x0304
-    GO_ON = 1  # SSL_CLIENT_HELLO_SUCCESS
     UTF8_STRING = 4  # OSSL_PARAM_UTF8_STRING
     OCTET_STRING = 5
 
@@ -53,12 +50,9 @@ KEY_BYTES = sizeof(Key)
 RING_BYTES = sizeof(Ring)
 RING_SLOTS = SLOTS
 
-ctypedef int (*Hello)(void *connection, int *alert, void *argument) noexcept nogil
-
 cdef void *address(str name) except NULL:
     return <void *><uintptr_t>ctypes.cast(getattr(openssl, name), ctypes.c_void_p).value
 
-cdef int (*get_extension)(void *, unsigned int, const unsigned char **, size_t *) noexcept nogil
 cdef int (*version_of)(const void *) noexcept nogil
 cdef int (*rand_bytes)(unsigned char *, int) noexcept nogil
 cdef int (*init_encrypt)(void *, const void *, void *, const unsigned char *, const unsigned char *) noexcept nogil
@@ -66,9 +60,6 @@ cdef int (*init_decrypt)(void *, const void *, void *, const unsigned char *, co
 cdef int (*set_mac_params)(void *, const Param *) noexcept nogil
 cdef void *(*fetch_cipher)(void *, const char *, const char *) noexcept nogil
 
-get_extension = <int (*)(void *, unsigned int, const unsigned char **, size_t *) noexcept nogil>address(
-    "SSL_client_hello_get0_ext"
-)
 version_of = <int (*)(const void *) noexcept nogil>address("SSL_version")
 rand_bytes = <int (*)(unsigned char *, int) noexcept nogil>address("RAND_bytes")
 init_encrypt = <int (*)(
@@ -82,7 +73,6 @@ fetch_cipher = <void *(*)(void *, const char *, const char *) noexcept nogil>add
 
 cdef void *aes = fetch_cipher(NULL, "AES-256-CBC", NULL)
 cdef const char *digest = "SHA256"
-cdef const char *offer = b"\x00\x0b\x0aacme-tls/1"
 
 cdef Ring *ring = NULL
 cdef object ring_memory = None  # what `ring` points into
@@ -108,15 +98,6 @@ def turn_ring(bytes key not None):
     cdef uint64_t current = now_current(&ring.current) + 1
     memcpy(&ring.keys[current % SLOTS], <const unsigned char *>key, sizeof(Key))
     set_current(&ring.current, current)
-
-
-cdef int on_hello(void *connection, int *alert, void *answer) noexcept nogil:
-    """Let who offers acme-tls/1 and nothing else be answered by `answer`; everyone else goes on."""
-    cdef const unsigned char *at = NULL
-    cdef size_t size = 0
-    if get_extension(connection, ALPN, &at, &size) != 1 or size != OFFER or memcmp(at, offer, OFFER) != 0:
-        return GO_ON
-    return (<Hello>answer)(connection, alert, NULL)
 
 
 cdef bint set_mac(void *mac, Key *key) noexcept nogil:
@@ -151,5 +132,4 @@ cdef int on_ticket(
     return 0
 
 
-HELLO_CALLBACK = <uintptr_t>&on_hello
 TICKET_CALLBACK = <uintptr_t>&on_ticket

@@ -40,6 +40,22 @@ def may_begin(data: bytes) -> bool:
     return _TOKEN.match(data) is not None or b"\r\n".startswith(data)
 
 
+def not_a_request(data: bytes) -> EdgeError:
+    """Why `data` cannot be the beginning of a request.
+
+    Who speaks TLS gets this in plain HTTP, not as an alert: libraries know what that means ("wrong version
+    number" of OpenSSL, "server gave HTTP response to HTTPS client" of Go), while an alert sounds like us.
+    """
+    if is_tls(data):
+        return bad_request("TLS on a port that speaks plain http")
+    return bad_request("not a request")
+
+
+def is_tls(data: bytes) -> bool:
+    """Does a handshake begin here (RFC 8446 5.1)?"""
+    return data.startswith(b"\x16\x03"[: len(data)])
+
+
 def empty_lines(data: bytes, at: int) -> int:
     """Bytes of the empty lines, two at most, at data[at]."""
     if data.startswith(b"\r\n\r\n", at):

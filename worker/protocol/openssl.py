@@ -7,6 +7,8 @@ business.
 import _ssl
 import ctypes
 import ssl
+from collections.abc import Callable
+from typing import Any
 
 # The library that _ssl is linked with, and no other that may be around.
 openssl = ctypes.CDLL(_ssl.__file__)
@@ -17,3 +19,8 @@ def pointer(context: ssl.SSLContext) -> int:
     found = ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value
     assert found is not None
     return found
+
+
+def function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+    """A function of OpenSSL as an object of the caller's own: nobody else's declaration changes it."""
+    return ctypes.CFUNCTYPE(result, *arguments)((name, openssl))

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from worker.context import Client, Context
 from worker.errors import EdgeError
 from worker.pipeline import Exchange
+from worker.protocol import client_certificate
 from worker.protocol.head import SecondReader, normal_authority
 from worker.protocol.request_id import request_ids
 from worker.protocol.tally import NoTally, Tally
@@ -177,6 +178,8 @@ class ConnectionServer:
         tls = transport.get_extra_info("ssl_object")
         version, cipher = (tls.version(), tls.cipher()) if tls is not None else (None, None)
         client = self.client_at(peer, version or "", cipher[0] if cipher else "")
+        if tls is not None:
+            client_certificate.put_into(client, tls)
         client.alt_svc = self.alt_svc
         return client
 

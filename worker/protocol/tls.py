@@ -20,6 +20,20 @@ _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 def make_context(certificate: Path, key: Path, protocols: tuple[str, ...] = ("http/1.1",)) -> ssl.SSLContext:
     """A server context: TLS 1.2 and 1.3, ALPN `protocols`, tickets, no compression, no renegotiation.
 
+    Raises what `load_pair` does.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(list(protocols))
+    load_pair(context, certificate, key)
+    return context
+
+
+def load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Serve with this certificate, beside those of other kinds of key that were loaded before.
+
     OSError names a file that cannot be read; ValueError says which file holds no usable certificate or key,
     or that the two do not belong together.
     """
@@ -32,11 +46,6 @@ def make_context(certificate: Path, key: Path, protocols: tuple[str, ...] = ("ht
         raise ValueError(
             f"the key in {key} is encrypted: nobody is there to type its password, store it decrypted"
         )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHERS)
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(list(protocols))
     try:
         context.load_cert_chain(certificate, key)
     except ssl.SSLError as error:
@@ -45,7 +54,6 @@ def make_context(certificate: Path, key: Path, protocols: tuple[str, ...] = ("ht
                 f"the key in {key} does not belong to the certificate in {certificate}"
             ) from None
         raise ValueError(f"cannot use {certificate} with {key}: {error.reason or error}") from None
-    return context
 
 
 def _read(path: Path, what: str) -> bytes:

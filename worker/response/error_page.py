@@ -46,12 +46,14 @@ _WHAT = {
     Fault.RESPONSE_BODY_SIZE: "The site's own server gave a larger answer than is passed on.",
     Fault.CONNECTION_LIMIT: "Too many requests are waiting for the site's own server.",
     Fault.UNAVAILABLE: "The site's own server is out of service.",
+    Fault.MISDIRECTED: "The request came over a connection that was made for another site.",
 }
 _REFUSED = {
     Block.ACCESS: "This site does not serve your network address.",
     Block.BAN: "This site does not serve your network address for now.",
     Block.RATE: "Too many requests came from your network in a short time.",
     Block.WAF: "The request looks like an attack and was not passed on.",
+    Block.CLIENT_CERTIFICATE: "This site asks for a client certificate, and none was shown.",
 }
 _TODO = {
     Side.CLIENT: "Check the request and try again.",
@@ -63,6 +65,7 @@ _TODO_REFUSED = {
     Block.BAN: "If you think this is a mistake, tell the site's owner the request id.",
     Block.RATE: "Please slow down and try again later.",
     Block.WAF: "If you think this is a mistake, tell the site's owner the request id.",
+    Block.CLIENT_CERTIFICATE: "Install the certificate you were given for this site, and try again.",
 }
 
 HTML, JSON, PROBLEM, PLAIN = "text/html", "application/json", "application/problem+json", "text/plain"

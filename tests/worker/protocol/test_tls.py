@@ -101,7 +101,7 @@ def test_sessions_are_resumed_by_ticket(authority: trustme.CA, tmp_path: Path) -
     run(test())
 
 
-@pytest.mark.parametrize("data", [GET, b"\x16\x03\x01", b"\x00" * 100])
+@pytest.mark.parametrize("data", [b"\x16\x03\x01", b"\x00" * 100, b"HELLO\r\n", b"GE"])
 def test_no_tls_on_a_tls_port_is_closed_and_harms_nobody(
     authority: trustme.CA, tmp_path: Path, data: bytes
 ) -> None:
