@@ -75,10 +75,10 @@ def answer_challenges(context: ssl.SSLContext, find: Find) -> None:
     _set_callback(pointer(own), _SET_SERVERNAME_CALLBACK, stay)  # else that of `context` chooses anew
     own_pointer = pointer(own)
     start, size = ctypes.c_void_p(), ctypes.c_size_t()
-    at, long = ctypes.byref(start), ctypes.byref(size)
+    to_start, to_size = ctypes.byref(start), ctypes.byref(size)
 
     def on_challenge(connection: int, alert: "ctypes._Pointer[ctypes.c_int]", _argument: int) -> int:
-        is_named = _get_extension(connection, _SERVER_NAME, at, long)
+        is_named = _get_extension(connection, _SERVER_NAME, to_start, to_size)
         name = _host_name(ctypes.string_at(start.value or 0, size.value)) if is_named else ""
         found = find(name)
         if found is None:
