@@ -6,6 +6,7 @@ it meets, also when that has another certificate by then. What a generation serv
 
 import hashlib
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -17,6 +18,7 @@ from cluster.settings import CertificateSettings, ClusterSettings
 from cluster.sni import choose_by_name
 from cluster.tickets import TicketKeys
 from worker.origin.tls import TlsFileError, load_contexts
+from worker.protocol.quic.certificates import Certificates
 from worker.protocol.tls import make_context
 
 Pem = tuple[bytes, bytes]  # chain and key
@@ -48,6 +50,8 @@ class Contexts:
         if key not in self._made:
             # What was replaced lives on in the generation that uses it.
             self._made = {key: self._make(pairs, protocols)}
+        if settings.worker.http3:
+            check_for_quic(self.pairs)
         return self._made[key]
 
     def _make(self, pairs: tuple[CertificateSettings, ...], protocols: tuple[str, ...]) -> ssl.SSLContext:
@@ -69,6 +73,14 @@ def served_pairs(settings: ClusterSettings) -> tuple[CertificateSettings, ...]:
     if settings.acme is None and pairs:
         return pairs
     return (*pairs, _local(settings))
+
+
+def check_for_quic(pairs: Sequence[Pem]) -> None:
+    """Raise BootError if HTTP/3 cannot serve with one of `pairs`, with which HTTP/1 and 2 can."""
+    try:
+        Certificates.load(pairs)
+    except ValueError as error:
+        raise BootError(f"cannot serve HTTP/3: {error}; use another key, or set http3 to false") from error
 
 
 def _local(settings: ClusterSettings) -> CertificateSettings:

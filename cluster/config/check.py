@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cluster.certificates import covers, read_pair
 from cluster.config.units import show_size
+from cluster.contexts import check_for_quic
 from cluster.errors import BootError
 from cluster.lock import running_pid
 from cluster.segment import left_bytes, too_large_objects
@@ -100,6 +101,8 @@ def certificates(settings: ClusterSettings) -> Iterator[Finding]:
         return
     for pair in settings.certificates:
         finding, names_of_pair = certificate(pair, datetime.now(UTC))
+        if finding.level != "error" and is_https and settings.worker.http3:
+            finding = _for_quic(pair) or finding
         covered |= names_of_pair
         yield finding
     if settings.certificates and not is_https:
@@ -135,6 +138,15 @@ def certificate(pair: CertificateSettings, now: datetime) -> tuple[Finding, set[
         message = f"{what} comes without the certificate of {issuer}: clients that lack it refuse; append it"
         return Finding("warning", "certificate", message), names
     return Finding("ok", "certificate", f"{what}, until {end:%Y-%m-%d}"), names
+
+
+def _for_quic(pair: CertificateSettings) -> Finding | None:
+    """What HTTP/3 has against the pair."""
+    try:
+        check_for_quic([(pair.certificate.read_bytes(), pair.key.read_bytes())])
+    except (OSError, BootError) as error:
+        return Finding("error", "certificate", f"{pair.certificate}: {error}")
+    return None
 
 
 def addresses(settings: ClusterSettings, running: int | None) -> Iterator[Finding]:
