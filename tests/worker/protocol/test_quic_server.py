@@ -8,6 +8,7 @@ import time
 from contextlib import AsyncExitStack
 
 import pytest
+import uvloop
 from aioquic.quic.packet import QuicErrorCode, QuicProtocolVersion
 from aioquic.tls import AlertDescription
 from trustme import KeyType
@@ -67,7 +68,7 @@ def test_a_thousand_connections_are_served() -> None:
             everyone = [application.link.peer for application in edge.applications]
             assert len(set(everyone)) == 1000
 
-    run(test())
+    uvloop.run(test())  # takes longer than `run` waits on a busy machine
 
 
 def test_connections_leave_nothing_behind() -> None:
@@ -365,6 +366,24 @@ def test_a_draining_worker_takes_nobody_new() -> None:
     run(test())
 
 
+def test_a_drain_can_wait_for_handshakes_under_way() -> None:
+    async def test() -> None:
+        async with QuicEdge() as edge, QuicClient(edge.address) as client:
+            await edge.quic.wait_settled()
+            client.hears = False
+            await until(lambda: edge.quic._handshakes)
+            edge.connections.draining = True
+            settled = asyncio.ensure_future(edge.quic.wait_settled())
+            await asyncio.sleep(0)
+            assert not settled.done()
+            client.hears = True
+            await client.connect()
+            await settled
+            assert await client.ask(b"hello") == b"hello"
+
+    run(test())
+
+
 # -- clients that move --------------------------------------------------------------------------------------
 
 
@@ -624,5 +643,56 @@ def test_a_client_that_fell_silent_is_given_up() -> None:
             client.abandon()
             await until(lambda: edge.applications[0].lost_by is not None)
             await until(lambda: not edge.quic._routes)
+
+    run(test())
+
+
+@pytest.mark.parametrize("where", ["stream_data", "moved"])
+def test_an_error_in_an_application_ends_its_connection_and_no_other(
+    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    async def test() -> None:
+        async with (
+            QuicEdge() as edge,
+            QuicClient(edge.address) as client,
+            QuicClient(edge.address) as other,
+        ):
+            await client.connect()
+            await until(lambda: edge.applications)
+            monkeypatch.setattr(edge.applications[0], where, fail)
+            client.begin(b"hello")
+            assert (await client.until_terminated()).error_code == QuicErrorCode.INTERNAL_ERROR
+            await until(lambda: edge.applications[0].lost_by == QuicErrorCode.INTERNAL_ERROR)
+            await other.connect()
+            assert await other.ask(b"hello") == b"hello"
+
+    run(test())
+    assert "a fault" in caplog.text
+
+
+def test_a_connection_that_is_over_may_still_be_told_to_send() -> None:
+    """A task of the application may learn of the end later than the application."""
+
+    async def test() -> None:
+        async with QuicEdge() as edge, QuicClient(edge.address) as client:
+            await client.connect()
+            stream = client.begin(b"hello", end=False)
+            await client.until(lambda: client.received[stream])
+            link = edge.applications[0].link
+            link.close(0x100)
+            await until(lambda: edge.applications[0].lost_by == 0x100)
+            lingering = len(edge.quic._lingering)
+            for _ in range(3):
+                link.send(stream, b"too late", False)
+                link.reset(stream, 1)
+                link.stop(stream, 1)
+                link.consumed(stream, 5)
+                link.close(0x101)
+                link.flush_soon()
+                await asyncio.sleep(0)
+            assert len(edge.quic._lingering) == lingering == 1
 
     run(test())

@@ -178,7 +178,7 @@ class QuicConnection:
 
     def moved(self) -> None:
         """Let the application use the room there may be now."""
-        if self._application is not None and not self._lost:
+        if self._application is not None and not self._lost and not self._has_failed:
             try:
                 self._application.moved()
             except Exception as error:
@@ -208,7 +208,10 @@ class QuicConnection:
     # -- events ---------------------------------------------------------------------------------------------
 
     def _tell(self) -> None:
-        for event in self._quic.take_events():
+        happened = self._quic.take_events()
+        if self._has_failed:  # it is only told of its end
+            return
+        for event in happened:
             if isinstance(event, events.StreamDataReceived):
                 self._on_data(event)
             elif isinstance(event, events.StreamReset):

@@ -6,7 +6,7 @@ HTTP/3 and nothing of cryptography. What belongs to the worker that another ID n
 
 import logging
 import time
-from asyncio import TimerHandle
+from asyncio import Future, TimerHandle
 from collections import deque
 from collections.abc import Callable
 
@@ -96,6 +96,7 @@ class QuicServer:
         )
         self._routes: dict[bytes, QuicConnection | Lingering] = {}
         self._handshakes: set[QuicConnection] = set()
+        self._settled: list[Future[None]] = []
         self._lingering: dict[Lingering, None] = {}  # oldest first
         self._deadlines = Deadlines()
         self._timer: TimerHandle | None = None
@@ -230,6 +231,24 @@ class QuicServer:
         self._handshakes.add(connection)
         self._dirty[connection] = None
 
+    def _leave_handshakes(self, connection: QuicConnection, *, succeeded: bool) -> None:
+        if connection not in self._handshakes:
+            return
+        self._handshakes.remove(connection)
+        self._tally.handshake(succeeded)
+        if not self._handshakes:
+            for waiter in self._settled:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._settled.clear()
+
+    async def wait_settled(self) -> None:
+        """Return once no handshake is under way: before that, a drain would lose who has just come."""
+        while self._handshakes:
+            waiter = self._loop.create_future()
+            self._settled.append(waiter)
+            await waiter
+
     def _new_id(self) -> bytes:
         while (cid := self._identity.new_connection_id()) in self._routes:
             pass
@@ -256,8 +275,7 @@ class QuicServer:
         self._routes.pop(cid, None)
 
     def established(self, connection: QuicConnection) -> None:
-        self._handshakes.discard(connection)
-        self._tally.handshake(True)
+        self._leave_handshakes(connection, succeeded=True)
 
     def flush_soon(self, connection: QuicConnection) -> None:
         self._dirty[connection] = None
@@ -339,9 +357,7 @@ class QuicServer:
 
     def _end(self, connection: QuicConnection, now_s: float) -> None:
         """It is over, and its application knows: keep what packets under way need, for as long as they do."""
-        if connection in self._handshakes:
-            self._handshakes.remove(connection)
-            self._tally.handshake(False)
+        self._leave_handshakes(connection, succeeded=False)
         connection.alarm.cancel()
         self._dirty.pop(connection, None)
         cids = (connection.first_cid, *connection.connection_ids)
