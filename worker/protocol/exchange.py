@@ -206,6 +206,7 @@ class Exchange(Stream):
         if self.expecting and not self._responding:
             self.expecting = False
             self.interim(100, _NO_FIELDS)
+            connection.flush_soon()
         body = self.body
         if not self._wide and body is not None and body.received > LONG_BYTES and connection.may_widen():
             self._wide = True

@@ -11,6 +11,9 @@ from worker.context import Context
 from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.message import Response, Stream
+from worker.protocol.exchange import WIDE_WINDOW
+from worker.protocol.h3.outlet import STREAM_BYTES
+from worker.protocol.stream_body import StreamBody
 from worker.reasons import Fault, Side
 from worker.settings import Limits
 
@@ -422,5 +425,58 @@ def test_a_body_in_frames_of_one_byte_is_held_in_few_pieces() -> None:
             stream = client.begin(method="POST", end=False)
             await client.upload(stream, [BIG[at : at + 1] for at in range(2000)])
             assert int((await client.answer(stream)).body) <= 20
+
+    run(test())
+
+
+HUGE = 24 * 1024 * 1024
+
+
+class Zeros:
+    """A Stream of HUGE zeros, made as they are read."""
+
+    length: int | None = HUGE
+    trailers = None
+
+    def __init__(self) -> None:
+        self.left = HUGE
+
+    async def read(self) -> bytes:
+        piece = bytes(min(self.left, 65536))
+        self.left -= len(piece)
+        return piece
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_huge_answer_passes_through_few_bytes_of_memory() -> None:
+    async def test() -> None:
+        async with streaming(Zeros()) as edge, await edge.client() as client:
+            answer = await client.ask()
+            assert len(answer.body) == HUGE and not any(answer.body)
+            assert edge.link.most_waiting <= STREAM_BYTES + 1000
+
+    run(test())
+
+
+def test_a_huge_upload_passes_through_few_bytes_of_memory() -> None:
+    async def test() -> None:
+        most = 0
+
+        async def count(ctx: Context) -> Response:
+            nonlocal most
+            body, size = ctx.request.body, 0
+            assert isinstance(body, StreamBody)
+            while piece := await body.read():
+                size += len(piece)
+                most = max(most, sum(map(len, body._pieces)))
+            return text(ctx, str(size).encode())
+
+        async with fetching(count) as edge, await edge.client() as client:
+            stream = client.begin(method="POST", end=False)
+            await client.upload(stream, (bytes(65536) for _ in range(HUGE // 65536)))
+            assert (await client.answer(stream)).body == str(HUGE).encode()
+            assert 0 < most <= WIDE_WINDOW
 
     run(test())

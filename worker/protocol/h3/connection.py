@@ -61,21 +61,21 @@ class H3Protocol(StreamConnection):
                     self._request(exchange)
         finally:
             self._receiving = False
-        if self.server.draining and not self._noticed and self.is_open:
-            self._give_notice()
-        self.flush()
+        self._tell_all()
+        if self.server.draining and not self._noticed:
+            self.drain()
 
     def stream_reset(self, stream_id: int, code: int) -> None:
         self._session.receive_reset(stream_id, code)
-        self.flush()
+        self._tell_all()
 
     def stream_stopped(self, stream_id: int, code: int) -> None:
         self._session.receive_stop(stream_id, code)
-        self.flush()
+        self._tell_all()
 
     def moved(self) -> None:
         self._session.moved()
-        self.flush()
+        self._tell_all()
 
     def lost(self, code: int) -> None:
         self._is_lost = True
@@ -104,7 +104,13 @@ class H3Protocol(StreamConnection):
     # What goes out.
 
     def flush(self) -> None:
-        """Tell the exchanges what became of them, and the link that there is something to send."""
+        """Have the link send what there is. What comes up in a call of the link's own it sends by itself."""
+        self._tell_all()
+        if not self._is_lost:
+            self._link.flush_soon()
+
+    def _tell_all(self) -> None:
+        """Tell the exchanges what became of them, and end the connection when it has nothing left to do."""
         if self._is_lost:
             return
         self._flushing = True
@@ -114,8 +120,6 @@ class H3Protocol(StreamConnection):
             self._flushing = False
         if self._left and self._session.is_over:
             self._session.fail(NO_ERROR)
-        else:
-            self._link.flush_soon()
 
     # server.Connection
 

@@ -18,32 +18,40 @@ MANY = 256
 class Outlet:
     """The bytes of a connection's answers on their way."""
 
-    __slots__ = ("_bytes", "_link", "_most", "_seen")
+    __slots__ = ("_bytes", "_has_moved", "_link", "_most", "_seen")
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._bytes = 0  # on the way, at most: acknowledged ones are noticed by `recount`
+        self._has_moved = False  # since they were counted
         self._seen: dict[int, tuple[int, int]] = {}  # streams with some: how many when last swept, since when
         self._most = MANY  # of them, before those are sought that have none any more
 
     def give(self, stream_id: int, data: bytes, end: bool) -> None:
         """Put `data` behind what was given for that stream."""
-        self._bytes += len(data)
         if stream_id not in self._seen:
             if len(self._seen) >= self._most:
                 self.recount()
                 self._most = max(MANY, 2 * len(self._seen))
             self._seen[stream_id] = (-1, 0)
+        self._bytes += len(data)
         self._link.send(stream_id, data, end)
 
     def room(self, stream_id: int) -> int:
         """Bytes that may be given for that stream now; may be negative."""
+        if self._has_moved and self._bytes > TOTAL_BYTES - STREAM_BYTES:
+            self.recount()
         waiting = self._link.waiting(stream_id)
         left = TOTAL_BYTES - self._bytes
         return min(STREAM_BYTES - waiting, max(left, LEAST_BYTES - waiting))
 
-    def recount(self) -> None:
+    def moved(self) -> None:
         """The client may have acknowledged some."""
+        self._has_moved = True
+
+    def recount(self) -> None:
+        """See what has been acknowledged."""
+        self._has_moved = False
         waiting = self._link.waiting
         left = {stream_id: waiting(stream_id) for stream_id in self._seen}
         self._seen = {stream_id: self._seen[stream_id] for stream_id, size in left.items() if size}

@@ -385,8 +385,8 @@ class Session(Framing[Made], Generic[Made]):
 
     def moved(self) -> None:
         """The client may have acknowledged something."""
+        self._outlet.moved()
         if self._held_back and not self.failed:
-            self._outlet.recount()
             held_back, self._held_back = self._held_back, {}
             for reader in held_back.values():
                 self._push(reader)
