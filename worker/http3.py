@@ -4,7 +4,6 @@ Which datagrams belong to whom is `protocol.quic`'s to know. The connections are
 `HttpServer` beside those of TCP, which sweeps and drains them all.
 """
 
-import asyncio
 import time
 from asyncio import AbstractEventLoop
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from worker.protocol.quic.udp import UdpPort
 from worker.protocol.versions import HttpServer
 from worker.start import Http3Start, UdpListening, WorkerStart
 
-LOOK_S = 0.05
 ALT_SVC_S = 86400  # for how long clients remember that there is HTTP/3
 
 
@@ -86,9 +84,8 @@ class Http3:
 
     async def wait_shaken(self) -> None:
         """Until no handshake is under way."""
-        # Nobody tells, for the sake of a second in a worker's life.
-        while any(served.quic.handshakes for served in self._served.values()):  # noqa: ASYNC110
-            await asyncio.sleep(LOOK_S)
+        for served in self._served.values():
+            await served.quic.wait_settled()
 
     def count(self) -> None:
         """Put what happened since the last call into the shared statistics."""
