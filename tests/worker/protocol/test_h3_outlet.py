@@ -1,8 +1,10 @@
 """How much of an answer may be on its way, by the bookkeeping alone."""
 
 from tests.support.h3_link import WrittenDown
-from worker.protocol.h3.codes import REQUEST_CANCELLED
+from worker.protocol.h3.codes import EXCESSIVE_LOAD, REQUEST_CANCELLED
 from worker.protocol.h3.outlet import LEAST_BYTES, MANY, STREAM_BYTES, TOTAL_BYTES, Outlet
+from worker.protocol.h3.session import OWN_STREAM_BYTES, Session
+from worker.protocol.stream import Stream
 
 SECOND = 10**9
 
@@ -53,3 +55,15 @@ def test_what_nobody_takes_is_reset_unless_its_request_is_in_hand() -> None:
     outlet.sweep(62 * SECOND, 60 * SECOND, {4})
     assert link.resets == {0: REQUEST_CANCELLED}
     assert not outlet.is_empty
+
+
+def test_a_client_that_lets_us_say_nothing_on_our_own_streams_is_left() -> None:
+    link = WrittenDown()
+    session = Session(
+        link, Stream, streams=100, header_bytes=65536, header_count=128, resets=200, empty_frames=2000
+    )
+    session.sweep(1 * SECOND, 60 * SECOND)
+    assert link.closed is None
+    link.send(11, bytes(OWN_STREAM_BYTES), False)
+    session.sweep(2 * SECOND, 60 * SECOND)
+    assert link.closed == EXCESSIVE_LOAD
