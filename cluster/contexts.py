@@ -24,6 +24,7 @@ from cluster.side_by_side import Offer, kind_of, serving
 from cluster.sni import Unserved, choose_by_name
 from cluster.tickets import TicketKeys
 from worker.origin.tls import TlsFileError, load_contexts
+from worker.protocol.quic.certificates import Certificates
 from worker.protocol.tls import load_pair, make_context
 
 log = logging.getLogger("edgecluster.supervisor")
@@ -64,6 +65,8 @@ class Contexts:
                 log.warning("%s", words)
             # What was replaced lives on in the generation that uses it.
             self._made = {key: self._make(pairs, protocols, settings)}
+        if settings.worker.http3:
+            check_for_quic(self.pairs)
         return self._made[key]
 
     def _make(
@@ -121,6 +124,14 @@ def served_pairs(settings: ClusterSettings) -> tuple[CertificateSettings, ...]:
 def _doubts(given: Sequence[CertificateSettings]) -> list[str]:
     """What `check` warns of. Raises BootError for what it calls an error."""
     return [words for pair in given for words in read_given(pair.certificate, pair.key)[1]]
+
+
+def check_for_quic(pairs: Sequence[Pem]) -> None:
+    """Raise BootError if HTTP/3 cannot serve with one of `pairs`, with which HTTP/1 and 2 can."""
+    try:
+        Certificates.load(pairs)
+    except ValueError as error:
+        raise BootError(f"cannot serve HTTP/3: {error}; use another key, or set http3 to false") from error
 
 
 def _local(settings: ClusterSettings) -> CertificateSettings:

@@ -5,6 +5,7 @@ leaves the segment behind. The next one takes it over, if it is whole and nobody
 with an empty one.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import logging
@@ -100,6 +101,23 @@ class CacheStart:
     reason: str
     objects: int = 0  # kept
     damaged: int = 0  # dropped, for they were no longer what had been stored
+
+
+def end_tenants(state_dir: Path) -> None:
+    """Let the processes of a dead supervisor of that directory finish, and end those that do not.
+
+    The caller holds the directory's lock. They may hold UDP ports besides: HTTP/3 is finished through the
+    socket that it came in by.
+    """
+    try:
+        fd = posix_ipc.SharedMemory(segment_name(state_dir)).fd
+    except (posix_ipc.Error, OSError):  # nothing is there, or nothing of ours
+        return
+    try:
+        with contextlib.suppress(Unfit):
+            _be_alone(fd)
+    finally:
+        os.close(fd)
 
 
 class Unfit(Exception):

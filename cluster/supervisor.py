@@ -28,7 +28,7 @@ from cluster.inboxes import Inboxes
 from cluster.lists import open_lists
 from cluster.lock import InstanceLock, admin_socket, supervisor_socket
 from cluster.process import Child, ControlStart, Exit, Role, State, User
-from cluster.segment import NamedSegment, too_large_objects
+from cluster.segment import NamedSegment, end_tenants, too_large_objects
 from cluster.settings import ClusterSettings
 from cluster.sockets import Sockets
 from cluster.trusted import trusted_hosts
@@ -153,6 +153,7 @@ class Supervisor:
         if self.lock.left_behind:
             log.warning("the supervisor before this one did not end well: tidying up after it")
             admin_socket(settings.state_dir).unlink(missing_ok=True)
+            end_tenants(settings.state_dir)
         stack.callback(self.sockets.close)
         stack.callback(self.admin.close)
         patience_s = PORT_PATIENCE_S if self.lock.left_behind else 0.0

@@ -82,6 +82,11 @@ class Http3:
                 served.is_read = False
                 self._loop.remove_reader(served.port.fileno())
 
+    async def wait_shaken(self) -> None:
+        """Until no handshake is under way."""
+        for served in self._served.values():
+            await served.quic.wait_settled()
+
     def count(self) -> None:
         """Put what happened since the last call into the shared statistics."""
         every = self._served.values()

@@ -35,7 +35,7 @@ log = logging.getLogger("edgecluster.worker")
 TICK_S = 0.25  # sweep of the timeouts, flush of the log, heartbeat
 TICKS_PER_PROTOCOL_SWEEP = 4
 SETTLE_S = 0.25  # from the last accept until its connection is made
-HANDSHAKES_S = 1.0  # what a draining worker waits for TLS handshakes under way
+HANDSHAKES_S = 1.0  # what a draining worker waits for handshakes of TLS and QUIC under way
 LINGER_S = 1.0  # what a draining worker waits for one more request on an idle connection
 LENDABLE = 0.1  # of the cache, for the stored bodies that this worker's clients are being sent
 CLOSE_S = 2.0  # what closing may take after the drain, before the loop ends regardless
@@ -210,6 +210,8 @@ class Worker:
                 for server in self.servers:
                     if isinstance(server, TlsServer):
                         await server.wait_closed()
+                if self.http3 is not None:
+                    await self.http3.wait_shaken()
 
     async def _wait_empty(self, timeout_s: float) -> None:
         """Until no connection and no background task is left, `timeout_s` at most.

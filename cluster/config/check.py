@@ -17,6 +17,7 @@ from cluster.acme.challenges import HTTP_01, TLS_ALPN_01
 from cluster.certificates import covers, read_given
 from cluster.client_certificates import demanded, read_authorities
 from cluster.config.units import show_size
+from cluster.contexts import check_for_quic
 from cluster.errors import BootError
 from cluster.lists import access_lists
 from cluster.lock import running_pid
@@ -108,6 +109,8 @@ def certificates(settings: ClusterSettings) -> Iterator[Finding]:
         return
     for pair in settings.certificates:
         finding, names_of_pair = certificate(pair, datetime.now(UTC))
+        if finding.level != "error" and is_https and settings.worker.http3:
+            finding = _for_quic(pair) or finding
         covered |= names_of_pair
         yield finding
     if settings.certificates and not is_https:
@@ -152,6 +155,15 @@ def client_authorities(settings: ClusterSettings) -> Iterator[Finding]:
             yield Finding("error", "client certificates", str(error))
         else:
             yield Finding("ok", "client certificates", f"of the authorities in {path}")
+
+
+def _for_quic(pair: CertificateSettings) -> Finding | None:
+    """What HTTP/3 has against the pair."""
+    try:
+        check_for_quic([(pair.certificate.read_bytes(), pair.key.read_bytes())])
+    except (OSError, BootError) as error:
+        return Finding("error", "certificate", f"{pair.certificate}: {error}")
+    return None
 
 
 def addresses(settings: ClusterSettings, running: int | None) -> Iterator[Finding]:

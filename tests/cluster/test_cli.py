@@ -394,6 +394,7 @@ class TestRunning:
         assert report(CLUSTER, stats).splitlines() == [
             "edgecluster 1.2.3 is running for 1d 2h (pid 4711)",
             "listening   http://127.0.0.1:8080  https://127.0.0.1:8443",
+            "http/3      udp 127.0.0.1:8443",
             "admin       on the Unix socket only",
             "config      none (flags only), generation 2",
             "workers     1 of 2 up, 3 replaced, 1 of another generation",

@@ -726,3 +726,8 @@ def test_the_limits_of_http2_reach_the_workers(tmp_path: Path) -> None:
     text = SITE + "limits: {streams: 7, resets: 8, empty_frames: 9}\n"
     limits = settings_of(tmp_path, text).worker.limits
     assert (limits.streams, limits.resets, limits.empty_frames) == (7, 8, 9)
+
+
+@pytest.mark.parametrize(("text", "on"), [("", True), ("http3: true\n", True), ("http3: false\n", False)])
+def test_http3_is_on_unless_switched_off(tmp_path: Path, text: str, on: bool) -> None:
+    assert settings_of(tmp_path, SITE + text).worker.http3 is on

@@ -3,6 +3,7 @@
 import os
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -143,3 +144,23 @@ def test_http2_is_offered_unless_switched_off_whatever_the_certificate(
     context = Contexts().of(made)
     assert context is not None
     assert served_to(context, authority, asked)[1] == agreed
+
+
+def test_the_files_content_is_kept_for_http3_in_the_order_of_the_pairs(tmp_path: Path, issue: Issue) -> None:
+    pairs = issue("a.test"), issue("b.test")
+    contexts = Contexts()
+    contexts.of(https(tmp_path, *pairs))
+    assert contexts.pairs == tuple((pair.certificate.read_bytes(), pair.key.read_bytes()) for pair in pairs)
+
+
+def test_a_key_that_quic_has_no_scheme_for_is_refused_while_http3_is_on(tmp_path: Path) -> None:
+    pair = CertificateSettings(tmp_path / "odd.pem", tmp_path / "odd.key")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp521r1", "-nodes",
+         "-subj", "/CN=odd.test", "-out", pair.certificate, "-keyout", pair.key],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    asked = https(tmp_path, pair)
+    with pytest.raises(BootError, match=r"cannot serve HTTP/3: .*secp521r1.*set http3 to false"):
+        Contexts().of(asked)
+    assert Contexts().of(with_worker(asked, http3=False)) is not None

@@ -190,6 +190,26 @@ def test_a_failed_reload_leaves_the_running_generation_its_sockets(edge: Cluster
     edge.configure(edge.settings)
 
 
+def test_a_start_after_a_killed_supervisor_gets_the_ports_that_its_draining_workers_hold(
+    tmp_path: Path,
+) -> None:
+    made = settings(tmp_path, schemes=("https",), name=LINGERING, drain_timeout_s=60.0)
+    first = Cluster(made, mains=BARE).start()
+    try:
+        port = urlsplit(first.url).port or 0
+        listeners = tuple(replace(one, port=port) for one in made.worker.listeners)
+        first.process.kill()
+        first.process.wait()
+        assert not _is_free(port)
+        with Cluster(with_worker(made, listeners=listeners), mains=BARE) as second:
+            assert "killing those that have not finished" in second.output
+            assert second.status["cache_start"] == "warm"
+            assert ask(second, 0, 0, port)["pid"] in second.pids
+            hurry(second)
+    finally:
+        first.destroy()
+
+
 def test_a_udp_port_that_is_taken_refuses_the_start(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))

@@ -199,6 +199,17 @@ def test_a_stop_lets_answers_under_way_finish(running: Running) -> None:
     asyncio.run(go())
 
 
+def test_a_stop_does_not_wait_for_a_client_that_left_without_a_word(running: Running) -> None:
+    async def go() -> None:
+        async with QuicClient(running.address) as client:
+            await client.connect()
+            client.abandon()
+
+    asyncio.run(go())
+    assert wait_until(lambda: running.totals()["connections_open"] == 1)
+    assert running.edge.stop() == 0  # long before `drain_timeout`, or it would not come back in time
+
+
 def test_a_download_goes_on_when_the_client_comes_from_another_port(running: Running) -> None:
     async def go() -> None:
         async with Nat(running.address) as nat, await running.client(nat.port) as client:

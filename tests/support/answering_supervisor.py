@@ -14,8 +14,9 @@ Answers = Mapping[str, Callable[[], Answer]]
 
 STATUS: Answer = {
     "ok": True, "pid": 4711, "version": "1.2.3", "state": "running", "uptime_s": 93784.5, "generation": 2,
-    "reloading": False, "listeners": ["http://127.0.0.1:8080", "https://127.0.0.1:8443"], "admin": None,
-    "config_path": None, "state_dir": "/state", "cache_bytes": 64 * 1024**2,
+    "reloading": False, "listeners": ["http://127.0.0.1:8080", "https://127.0.0.1:8443"],
+    "http3": ["127.0.0.1:8443"], "admin": None, "config_path": None, "state_dir": "/state",
+    "cache_bytes": 64 * 1024**2,
     "cache_start": "warm", "cache_start_reason": "the last supervisor left it whole",
     "cache_objects_kept": 1234, "cache_objects_damaged": 0,
     "workers": [

@@ -185,6 +185,7 @@ class StreamConnection:
     def _go_away(self) -> None:
         if not self._left:
             self._noticed = self._left = True
+            self._since_ns = self.server.now_ns
             self._framing.go_away()
 
     def _leave(self) -> None:

@@ -147,3 +147,10 @@ def test_a_name_that_is_no_token_is_quoted(name: str, written: str) -> None:
 def test_every_outcome_has_an_x_cache_value_of_its_own() -> None:
     seen = {added(outcome(kind, forward=Forward.MISS, age_s=0)).get(b"x-cache") for kind in Outcome}
     assert len(seen) == len(Outcome)
+
+
+@pytest.mark.parametrize("kind", [Outcome.HIT, Outcome.MISS])
+def test_clients_that_may_come_by_http3_are_told_so(kind: Outcome) -> None:
+    ctx = outcome(kind, age_s=1, ttl_s=1)
+    ctx.client.alt_svc = b'Alt-Svc: h3=":443"; ma=86400\r\n'
+    assert added(ctx).items()[-1] == (b"Alt-Svc", b'h3=":443"; ma=86400')

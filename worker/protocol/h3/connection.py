@@ -16,6 +16,7 @@ from worker.protocol.stream import CANCEL
 from worker.protocol.stream_connection import StreamConnection
 from worker.reasons import Fault
 
+GONE_S = 3.0  # without a word on our GOAWAY: the client has left unheard, and nobody need wait for it
 SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))  # to be replayed, if they have no body
 
 
@@ -142,7 +143,7 @@ class H3Protocol(StreamConnection):
         session.forgive()
         if not session.is_idle:
             self._since_ns = now_ns
-        elif (now_ns - self._since_ns) * 1e-9 > limits.idle_timeout_s:
+        elif (now_ns - self._since_ns) * 1e-9 > (GONE_S if self._left else limits.idle_timeout_s):
             session.fail(NO_ERROR)
             return
         for exchange in tuple(session.streams.values()):
