@@ -18,7 +18,7 @@ CORE = [
 
 NATIVE = ["worker.fields", "worker.cache.plain_hit", "worker.observe.hit_line"]
 
-SESSION = "worker.protocol.h2.session"  # libnghttp2 behind it
+SESSIONS = ["worker.protocol.h2.session", "worker.origin.h2.session"]  # libnghttp2 behind them
 
 HIT_PATH = [
     "worker.message",
@@ -95,7 +95,7 @@ setup(
                 libraries=["pthread"],
             ),
             *(extension(module, ".pyx") for module in NATIVE),
-            extension(SESSION, ".pyx", "nghttp2"),
+            *(extension(module, ".pyx", "nghttp2") for module in SESSIONS),
             *(extension(module, ".py") for module in HIT_PATH),
         ],
         build_dir="build/cython",

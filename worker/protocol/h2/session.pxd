@@ -2,7 +2,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint32_t, uint8_t
 
 from worker.fields cimport Fields, Section
-from worker.protocol.h2.nghttp2 cimport nghttp2_data_provider, nghttp2_session
+from worker.nghttp2 cimport nghttp2_data_provider, nghttp2_session
 
 
 cdef class Session:
