@@ -119,7 +119,7 @@ class H2Connection:
         if session.agreed and not self.ready.done():
             self.ready.set_result(None)
         self.flush()
-        if session.failed:
+        if session.failed or session.is_over:
             self._fail()
         elif session.is_leaving and not self.retired:
             self.retired = True

@@ -112,7 +112,6 @@ class Exchange(H2Stream):
         if body is not None:
             self.request_body = body
             self.upload = connection.loop.create_task(self._send_body(body))
-            self.upload.add_done_callback(self._release)  # also of a task that never began
         connection.flush_soon()
         return answer
 
@@ -160,11 +159,6 @@ class Exchange(H2Stream):
         """The last piece has left."""
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
-
-    def _release(self, _: Task[None]) -> None:
-        body, self.request_body = self.request_body, None
-        if body is not None:
-            body.close()
 
     # the answer, as the session tells it
 
@@ -264,9 +258,10 @@ class Exchange(H2Stream):
     def _complete(self) -> None:
         """The answer has ended; what is left of the request nobody wants (RFC 9113 8.1)."""
         self.over = True
-        self.informed = None
         if self.upload is not None or self.has_output:
             self._stop()
+        else:
+            self._release()
 
     # what the body calls
 
@@ -318,12 +313,22 @@ class Exchange(H2Stream):
             body.close()
 
     def _stop(self, code: int = CANCEL) -> None:
-        """Reset the stream and let nothing wait any more."""
-        upload, self.upload = self.upload, None
-        if upload is not None:
-            upload.cancel()
+        """Reset the stream."""
+        self._release()
         self.reset(code)
         self.connection.flush_soon()
+
+    def _release(self) -> None:
+        """Read no more of the request's body."""
+        body, self.request_body = self.request_body, None
+        upload, self.upload = self.upload, None
+        self.informed = None
+        if upload is not None:
+            upload.cancel()
+            if body is not None:
+                upload.add_done_callback(lambda _: body.close())
+        elif body is not None:
+            body.close()
 
     def overdue(self, now_ns: int) -> None:
         """Fail if the origin has kept us waiting too long. Called about once a second."""

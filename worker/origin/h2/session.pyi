@@ -41,6 +41,9 @@ class Session(Generic[Made]):
         """A second has passed: empty frames are counted anew."""
     def terminate(self) -> None:
         """Say GOAWAY; nothing else follows it."""
+    @property
+    def is_over(self) -> bool:
+        """All is said: the connection may be closed."""
     def close(self) -> list[Made]:
         """The connection is gone. The streams that were open, which will hear no more of it."""
 

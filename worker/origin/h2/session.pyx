@@ -77,12 +77,11 @@ cdef class Session:
             return 0
         read = nghttp2_session_mem_recv(
             self.session, <const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-        if read < 0 or not nghttp2_session_want_read(self.session):
+        if read < 0:
             self.failed = True
-            if read < 0 and self.fault == NGHTTP2_NO_ERROR:
+            if self.fault == NGHTTP2_NO_ERROR:
                 self.fault = NGHTTP2_PROTOCOL_ERROR if self.error is None else NGHTTP2_INTERNAL_ERROR
-            if read < 0:
-                nghttp2_session_terminate_session(self.session, self.fault)
+            nghttp2_session_terminate_session(self.session, self.fault)
             if self.error is not None:
                 error, self.error = self.error, None
                 raise error
@@ -147,6 +146,13 @@ cdef class Session:
         """May one more stream be opened? Not after a GOAWAY, nor when all ids are used up."""
         return (self.session != NULL and not self.failed and not self.is_leaving
                 and nghttp2_session_check_request_allowed(self.session) != 0)
+
+    @property
+    def is_over(self):
+        """All is said: the connection may be closed."""
+        if self.session == NULL:
+            return True
+        return not nghttp2_session_want_read(self.session) and not nghttp2_session_want_write(self.session)
 
     def ping(self):
         """Ask for a sign of life (RFC 9113 6.7)."""
@@ -432,6 +438,8 @@ cdef int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t c
 cdef int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user) noexcept:
     cdef Session self = <Session>user
     cdef void *found
+    if frame.hd.type == NGHTTP2_GOAWAY and not self.is_leaving:
+        self.fault = frame.goaway.error_code
     if frame.hd.type != NGHTTP2_DATA and frame.hd.type != NGHTTP2_HEADERS:
         return 0
     if self.empty_frames:
