@@ -1,5 +1,6 @@
 """gRPC through a whole edge: client and server are those of the `grpcio` package."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -171,3 +172,101 @@ def test_a_hundred_streams_at_once_each_get_their_own(running: Running) -> None:
         assert list(call) == []
         assert call.code() is grpc.StatusCode.OK
     running.origin.until_open(0)
+
+
+# One edge per test.
+
+
+@pytest.fixture
+def origin() -> Iterator[GrpcOrigin]:
+    with GrpcOrigin() as server:
+        yield server
+
+
+def test_without_a_server_a_call_is_unavailable_and_with_one_again_it_is_answered(tmp_path: Path) -> None:
+    with GrpcOrigin() as first:
+        port = first.port
+    with configured_edge(tmp_path, configuration(tmp_path, f"http://127.0.0.1:{port}")) as edge:
+        with channel_to(edge) as channel:
+            echo = Echo(channel)
+            with pytest.raises(grpc.RpcError) as caught:
+                echo.unary(b"x", timeout=PATIENCE_S)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert caught.value.details().startswith("The site's own server refused the connection.")
+            with pytest.raises(grpc.RpcError) as caught:
+                list(echo.talk(iter([b"x"]), timeout=PATIENCE_S))
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            with GrpcOrigin(port=port):
+                assert echo.unary(b"x", timeout=PATIENCE_S) == b"x"
+
+
+def test_a_server_that_restarts_costs_no_call(tmp_path: Path, origin: GrpcOrigin) -> None:
+    """Its connections end between calls, or by a GOAWAY in the middle of them."""
+    with configured_edge(tmp_path, configuration(tmp_path, origin.url)) as edge, channel_to(edge) as channel:
+        echo = Echo(channel)
+        assert echo.unary(b"first", timeout=PATIENCE_S) == b"first"
+        waiting = echo.wait.future(b"waits", timeout=PATIENCE_S)
+        origin.until_open(1)
+        stopped = origin.stop_gracefully()
+        with GrpcOrigin(port=origin.port):
+            for number in range(20):
+                assert echo.unary(b"%d" % number, timeout=PATIENCE_S) == b"%d" % number
+            origin.go.set()
+            assert waiting.result() == b"waits"
+            stopped.wait(PATIENCE_S)
+
+
+def test_a_stream_outlives_a_reload(tmp_path: Path, origin: GrpcOrigin) -> None:
+    text = configuration(tmp_path, origin.url)
+    with configured_edge(tmp_path, text) as edge, channel_to(edge) as channel:
+        messages = Messages()
+        call = Echo(channel).talk(iter(messages), timeout=PATIENCE_S)
+        messages.send(b"before")
+        assert next(call) == b"before"
+        before = edge.cluster.pids
+        edge.reload(text)
+        assert not set(before) & set(edge.cluster.pids)
+        with channel_to(edge) as another:
+            assert Echo(another).unary(b"new", timeout=PATIENCE_S) == b"new"
+        for number in range(20):
+            messages.send(b"after %d" % number)
+            assert next(call) == b"after %d" % number
+        messages.send(None)
+        assert list(call) == []
+        assert call.code() is grpc.StatusCode.OK
+
+
+def test_a_stream_on_which_both_are_silent_stays_open(tmp_path: Path, origin: GrpcOrigin) -> None:
+    text = configuration(tmp_path, origin.url) + "limits: {body_timeout: 1s}\n"
+    with configured_edge(tmp_path, text) as edge, channel_to(edge) as channel:
+        messages = Messages()
+        call = Echo(channel).talk(iter(messages), timeout=PATIENCE_S)
+        messages.send(b"one")
+        assert next(call) == b"one"
+        time.sleep(4)
+        messages.send(b"two")
+        assert next(call) == b"two"
+        messages.send(None)
+        assert list(call) == []
+
+
+def test_calls_go_to_another_server_while_one_is_down(tmp_path: Path, origin: GrpcOrigin) -> None:
+    with GrpcOrigin() as gone:
+        port = gone.port
+    text = configuration(tmp_path, origin.url)
+    text = text[: text.index("sites:")] + (
+        f"sites: [{{origin: {{servers: ['http://127.0.0.1:{port}', '{origin.url}'], protocol: h2}}}}]\n"
+    )
+    with configured_edge(tmp_path, text) as edge, channel_to(edge) as channel:
+        echo = Echo(channel)
+        for number in range(10):
+            assert echo.unary(b"%d" % number, timeout=PATIENCE_S) == b"%d" % number
+
+
+def test_a_refusal_of_the_edge_is_a_status_of_grpc(tmp_path: Path, origin: GrpcOrigin) -> None:
+    text = configuration(tmp_path, origin.url).replace("sites: [{", "sites: [{access: {deny: 127.0.0.0/8}, ")
+    with configured_edge(tmp_path, text) as edge, channel_to(edge) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            Echo(channel).unary(b"x", timeout=PATIENCE_S)
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert origin.metadata == []

@@ -62,6 +62,10 @@ class GrpcOrigin:
         """End every call and connection."""
         self._server.stop(None).wait(PATIENCE_S)
 
+    def stop_gracefully(self) -> threading.Event:
+        """Take no more calls, let the others come to their end; the event is set when they have."""
+        return self._server.stop(PATIENCE_S)
+
     def until_open(self, count: int) -> None:
         """Wait until so many calls of Wait and Talk are open."""
         with self._changed:

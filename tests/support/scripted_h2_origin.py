@@ -216,6 +216,7 @@ class H2Origin:
         settings: dict[int, int] | None = None,
         gives_windows: bool = True,
         tls: ssl.SSLContext | None = None,
+        port: int = 0,
         on_connect: Callable[[H2Wire], Awaitable[None]] | None = None,
     ) -> None:
         self.script = script
@@ -223,7 +224,7 @@ class H2Origin:
         self.gives_windows = gives_windows
         self.tls = tls
         self.on_connect = on_connect
-        self.port = 0
+        self.port = port
         self.requests: list[H2Request] = []
         self.wires: list[H2Wire] = []
         self.connections = 0  # accepted so far
@@ -290,7 +291,7 @@ class H2Origin:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.gate, self._stop = asyncio.Event(), asyncio.Event()
-        sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        sock = socket.create_server(("127.0.0.1", self.port), backlog=1024)
         self.port = sock.getsockname()[1]
         server = await asyncio.start_server(self._accept, sock=sock, ssl=self.tls)
         self._ready.set()
