@@ -94,6 +94,14 @@ class H2Pool:
                 connection.close()
         self.plain.close()
 
+    def abort(self) -> None:
+        """End every connection at once, and what is under way with it."""
+        self.closing = True
+        for task in self.dialing:
+            task.cancel()
+        for connection in self.connections:
+            connection.abandon()
+
     async def wait_closed(self) -> None:
         """Wait until the last connection is gone."""
         while self.connections or self.dialing:
