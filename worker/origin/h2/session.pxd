@@ -43,11 +43,8 @@ cdef class H2Stream:
     cdef bint last, waiting
     cdef Fields trailers
 
-    cpdef object receive_interim(self, int status, Fields fields)
-    cpdef object receive_head(self, int status, Fields fields, bint ended)
     cpdef object receive(self, bytes data)
     cpdef object receive_end(self, Fields trailers)
-    cpdef object refuse(self, str why, bint too_large)
     cpdef bint submit(self, Session session, bytes head, bytes scheme, bint more) except -1
     cpdef bint offer(self, bytes piece) except -1
     cpdef int finish(self, Fields trailers) except -1

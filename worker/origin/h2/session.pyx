@@ -216,11 +216,11 @@ cdef class H2Stream:
     At most one piece of the request's body is here at a time. `moved` is set whenever some of it leaves.
     """
 
-    cpdef object receive_interim(self, int status, Fields fields):
+    def receive_interim(self, status, fields):
         """An interim answer."""
         raise NotImplementedError
 
-    cpdef object receive_head(self, int status, Fields fields, bint ended):
+    def receive_head(self, status, fields, ended):
         """The head of the answer. `ended`: there is no body."""
         raise NotImplementedError
 
@@ -232,7 +232,7 @@ cdef class H2Stream:
         """All of it has come, with these trailers or None."""
         raise NotImplementedError
 
-    cpdef object refuse(self, str why, bint too_large):
+    def refuse(self, why, too_large):
         """A header or trailer section breaks a rule, or is `too_large`."""
         raise NotImplementedError
 
