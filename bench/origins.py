@@ -62,7 +62,16 @@ sites:
     routes:
       - {{prefix: /two/, origin: {{url: "http://127.0.0.1:{http2}", protocol: h2}}}}
 """)
-    command = [sys.executable, "-m", "cluster", "start", "--config", str(config), "--state-dir", f"{work}/state"]
+    command = [
+        sys.executable,
+        "-m",
+        "cluster",
+        "start",
+        "--config",
+        str(config),
+        "--state-dir",
+        f"{work}/state",
+    ]
     with peers.running(command, SERVER_CORE, port, work / "edge.out") as process:
         yield Peer("edgecluster", f"http://127.0.0.1:{port}", "", (process.pid,))
 
@@ -81,9 +90,13 @@ def compare(work: Path, rounds: int, seconds: int) -> None:
                     if found.errors:
                         raise RuntimeError(f"{found.errors} errors by {protocol}")
                     costs[protocol].append(found.cpu_us_per_request)
-                    sys.stdout.write(f"{name:7} {protocol:9} {found.cpu_us_per_request:7.2f} us per request\n")
+                    sys.stdout.write(
+                        f"{name:7} {protocol:9} {found.cpu_us_per_request:7.2f} us per request\n"
+                    )
             one, two = (statistics.median(costs[protocol]) for protocol in PATHS)
-            sys.stdout.write(f"{name} passed on: http/1.1 {one:.1f} us, h2 {two:.1f} us, ratio {two / one:.2f}\n")
+            sys.stdout.write(
+                f"{name} passed on: http/1.1 {one:.1f} us, h2 {two:.1f} us, ratio {two / one:.2f}\n"
+            )
 
 
 def main() -> None:

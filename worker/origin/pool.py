@@ -98,9 +98,10 @@ class Pool:
         self._tell_if_empty()
 
     def adopt(self, connection: Connection) -> None:
-        """Keep a connection that somebody else has opened."""
-        self.connections.add(connection)
-        self.give_back(connection)
+        """Keep a connection that somebody else has opened, if it is still there."""
+        if connection.state is _IDLE:
+            self.connections.add(connection)
+            self.give_back(connection)
 
     def for_upgrade(self) -> "Pool":
         """Where a connection comes from that is to be switched to another protocol."""

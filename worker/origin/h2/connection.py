@@ -187,7 +187,7 @@ class H2Connection:
         if self.transport is not None:
             self.session.terminate()
             self.flush()
-            self.transport.close()
+            self._shut(self.transport)
 
     def abandon(self) -> None:
         """Nobody wants it any more."""
@@ -242,7 +242,11 @@ class H2Connection:
         for exchange in self.session.close():
             exchange.lost(how, fault)
             self.leave(exchange)
-        if transport.get_write_buffer_size():  # an origin that takes nothing would keep the socket
+        self._shut(transport)
+
+    def _shut(self, transport: asyncio.Transport) -> None:
+        """Close behind what was written, unless the origin takes nothing: it would keep the socket."""
+        if self.paused:
             transport.abort()
         else:
             transport.close()

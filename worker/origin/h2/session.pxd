@@ -10,7 +10,7 @@ cdef class Session:
     cdef object error
     cdef Section section
     cdef readonly dict streams
-    cdef list closed, drained
+    cdef list closed, drained, fed
     cdef PyObject *out  # bytes under construction while `take` runs
     cdef Py_ssize_t out_size, out_room, queued
     cdef int continuations, empty_frames, max_fields
@@ -26,6 +26,7 @@ cdef class Session:
     cpdef list take_closed(self)
     cpdef list take_drained(self)
     cdef int put(self, const void *data, Py_ssize_t size) except -1
+    cdef int deliver(self, H2Stream stream) except -1
     cdef int fail(self, uint32_t fault) noexcept
     cdef int head_end(self, H2Stream stream, bint ended) except -1
     cdef int trailers_end(self, H2Stream stream) except -1
@@ -37,6 +38,7 @@ cdef class H2Stream:
     cdef readonly bint answered, ended, closed, reset_by_peer
     cdef readonly uint32_t code
     cdef public bint moved
+    cdef list pieces  # of the answer's body, that have come with the bytes at hand; None: none
     # what goes out
     cdef bytes piece
     cdef Py_ssize_t at, size

@@ -51,6 +51,7 @@ cdef class Session:
         self.streams = {}
         self.closed = []
         self.drained = []
+        self.fed = []  # streams with pieces
         self.max_bytes = header_bytes
         self.max_fields = header_count
         self.streams_max = 100  # until the origin says, as RFC 9113 6.5.2 recommends
@@ -77,6 +78,10 @@ cdef class Session:
             return 0
         read = nghttp2_session_mem_recv(
             self.session, <const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        if self.fed:
+            fed, self.fed = self.fed, []
+            for stream in fed:
+                self.deliver(stream)
         if read < 0:
             self.failed = True
             if self.fault == NGHTTP2_NO_ERROR:
@@ -180,6 +185,14 @@ cdef class Session:
         nghttp2_session_del(self.session)
         self.session = NULL
         return left
+
+    cdef int deliver(self, H2Stream stream) except -1:
+        """Hand over what has come of a body, in one piece: a server's frames may be small."""
+        cdef list pieces = stream.pieces
+        if pieces is not None:
+            stream.pieces = None
+            stream.receive(<bytes>pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        return 0
 
     cdef int fail(self, uint32_t fault) noexcept:
         """End the connection from within a callback."""
@@ -384,10 +397,12 @@ cdef int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, voi
             (<H2Stream>found).reset_by_peer = True
         elif frame.hd.type == NGHTTP2_HEADERS:
             if (<H2Stream>found).answered:
+                self.deliver(<H2Stream>found)
                 self.trailers_end(<H2Stream>found)
             else:
                 self.head_end(<H2Stream>found, frame.hd.flags & NGHTTP2_FLAG_END_STREAM)
         elif frame.hd.type == NGHTTP2_DATA and frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
+            self.deliver(<H2Stream>found)
             (<H2Stream>found).ended = True
             (<H2Stream>found).receive_end(None)
         return 0
@@ -407,11 +422,16 @@ cdef int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, con
                  void *user) noexcept:
     cdef Session self = <Session>user
     cdef void *found = nghttp2_session_get_stream_user_data(session, stream_id)
+    cdef H2Stream stream
     try:
         # The connection's window never closes over what one reader leaves unread: each stream's own does.
         nghttp2_session_consume_connection(session, size)
         if found != NULL:
-            (<H2Stream>found).receive(PyBytes_FromStringAndSize(<const char *>data, size))
+            stream = <H2Stream>found
+            if stream.pieces is None:
+                stream.pieces = []
+                self.fed.append(stream)
+            stream.pieces.append(PyBytes_FromStringAndSize(<const char *>data, size))
         return 0
     except BaseException as error:
         self.error = error
@@ -424,6 +444,7 @@ cdef int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t c
     try:
         stream = self.streams.pop(stream_id, None)
         if stream is not None:
+            self.deliver(stream)
             stream.closed = True
             stream.code = code
             stream.piece = None
