@@ -216,6 +216,19 @@ def test_a_server_that_restarts_costs_no_call(tmp_path: Path, origin: GrpcOrigin
             stopped.wait(PATIENCE_S)
 
 
+def test_a_server_that_stops_ends_the_streams_it_had(tmp_path: Path, origin: GrpcOrigin) -> None:
+    with configured_edge(tmp_path, configuration(tmp_path, origin.url)) as edge, channel_to(edge) as channel:
+        messages = Messages()
+        call = Echo(channel).talk(iter(messages), timeout=PATIENCE_S)
+        messages.send(b"x")
+        assert next(call) == b"x"
+        origin.stop()
+        with pytest.raises(grpc.RpcError):
+            next(call)
+        assert call.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
+        messages.send(None)
+
+
 def test_a_stream_outlives_a_reload(tmp_path: Path, origin: GrpcOrigin) -> None:
     text = configuration(tmp_path, origin.url)
     with configured_edge(tmp_path, text) as edge, channel_to(edge) as channel:

@@ -216,6 +216,7 @@ class H2Origin:
         settings: dict[int, int] | None = None,
         gives_windows: bool = True,
         tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
         port: int = 0,
         on_connect: Callable[[H2Wire], Awaitable[None]] | None = None,
     ) -> None:
@@ -224,6 +225,7 @@ class H2Origin:
         self.gives_windows = gives_windows
         self.tls = tls
         self.on_connect = on_connect
+        self.host = host
         self.port = port
         self.requests: list[H2Request] = []
         self.wires: list[H2Wire] = []
@@ -243,7 +245,7 @@ class H2Origin:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -291,7 +293,7 @@ class H2Origin:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.gate, self._stop = asyncio.Event(), asyncio.Event()
-        sock = socket.create_server(("127.0.0.1", self.port), backlog=1024)
+        sock = socket.create_server((self.host, self.port), backlog=1024)
         self.port = sock.getsockname()[1]
         server = await asyncio.start_server(self._accept, sock=sock, ssl=self.tls)
         self._ready.set()

@@ -2,17 +2,20 @@
 
 import asyncio
 import ssl
+from pathlib import Path
 
 import pytest
 import trustme
 
 from tests.support.origin_client import Upload, context, fetching, read_all, run, until
+from tests.support.scripted_dns import Records, ScriptedDns
 from tests.support.scripted_h2_origin import H2Origin, H2Request, H2Wire
 from tests.support.scripted_origin import ScriptedOrigin, Wire, answer
 from worker.context import Context
 from worker.errors import EdgeError
 from worker.message import TunnelEnd
 from worker.origin.h2 import pool as h2_pool
+from worker.origin.resolve import Resolver
 from worker.reasons import Fault, Side
 from worker.settings import RouteSettings
 
@@ -299,3 +302,26 @@ def test_an_upgrade_is_refused_where_only_http2_is_spoken():
     with H2Origin(hello) as origin:
         run(main())
     assert len(origin.requests) == 1
+
+
+# names
+
+
+def test_a_connection_to_an_address_that_dns_has_dropped_takes_no_new_requests():
+    async def main(dns: ScriptedDns):
+        resolver = Resolver([dns.address], hosts=Path("/nonexistent"))
+        dns.answers["origin.test"] = Records("127.0.0.1", ttl_s=0)
+        url = f"http://origin.test:{one.port}"
+        async with fetching(url, resolver=resolver, protocol="h2") as fetch:
+            held_up = asyncio.create_task(fetch(context()))
+            await until(lambda: one.stalled == 1)
+            dns.answers["origin.test"] = Records("127.0.0.2", ttl_s=60)
+            await until(lambda: fetch.pool.connections[0].retired)
+            assert (await fetch(context(b"POST", body=Upload([b"moved"])))).body == b"moved"
+            one.release()
+            assert (await held_up).body == b"hello"
+            await until(lambda: not one.open_connections)
+
+    with ScriptedDns() as dns, H2Origin(held) as one, H2Origin(hello, host="127.0.0.2", port=one.port) as two:
+        run(main(dns))
+    assert (len(one.requests), len(two.requests)) == (1, 1)

@@ -136,10 +136,10 @@ class H2Pool:
         in_use = (
             f"all {settings.connections} connections a worker may have are in use (`connections`, `streams`)"
         )
-        may_dial = bool(self.dialing) or len(self.connections) < settings.connections
-        if not may_dial and len(self.waiting) >= settings.queue:
+        to_come = self.streams * (settings.connections - len(self.connections))  # places, when all are open
+        if len(self.waiting) >= settings.queue + to_come:
             raise self._no_room(f"{in_use}, and {len(self.waiting)} requests wait for one (`queue`)")
-        limit_s = settings.queue_timeout_s + (settings.connect_timeout_s if may_dial else 0)
+        limit_s = settings.queue_timeout_s + (settings.connect_timeout_s if to_come else 0)
         patience_s = self.plain.patience_s(limit_s, deadline_ns)
         turn: Future[Exchange | None] = asyncio.get_running_loop().create_future()
         self.waiting.append(turn)

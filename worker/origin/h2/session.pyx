@@ -54,6 +54,7 @@ cdef class Session:
         self.fed = []  # streams with pieces
         self.max_bytes = header_bytes
         self.max_fields = header_count
+        self.has_news = True
         self.streams_max = 100  # until the origin says, as RFC 9113 6.5.2 recommends
         if nghttp2_session_client_new2(&self.session, callbacks, <void *>self, options):
             raise MemoryError
