@@ -21,7 +21,7 @@ NATIVE = [
     "worker.cache.plain_hit", "worker.observe.hit_line",
 ]  # fmt: skip
 
-SESSION = "worker.protocol.h2.session"  # libnghttp2 behind it
+SESSIONS = ["worker.protocol.h2.session", "worker.origin.h2.session"]  # libnghttp2 behind them
 
 HIT_PATH = [
     "worker.message",
@@ -57,6 +57,9 @@ HIT_PATH = [
     "worker.origin.tunnel",
     "worker.origin.connection",
     "worker.origin.pool",
+    "worker.origin.h2.exchange",
+    "worker.origin.h2.connection",
+    "worker.origin.h2.pool",
     "worker.origin.fetch",
     "worker.origin.group",
     "worker.origin.balance",
@@ -100,7 +103,7 @@ setup(
                 libraries=["pthread"],
             ),
             *(extension(module, ".pyx") for module in NATIVE),
-            extension(SESSION, ".pyx", "nghttp2"),
+            *(extension(module, ".pyx", "nghttp2") for module in SESSIONS),
             Extension(
                 "worker.networks",
                 ["worker/networks.pyx", "worker/network_table.c"],

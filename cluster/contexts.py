@@ -54,8 +54,8 @@ class Contexts:
         if not any(listener.scheme == "https" for listener in settings.worker.listeners):
             return None
         pairs = served_pairs(settings)
-        self.pairs = tuple(_read(pair) for pair in pairs)
         doubts = _doubts(settings.certificates)
+        self.pairs = tuple(_read(pair) for pair in pairs)
         digests = [_digest(pair) for pair in self.pairs]
         protocols = ("h2", "http/1.1") if settings.worker.http2 else ("http/1.1",)
         digests += [read_authorities(path) for path in demanded(settings.worker.sites)]

@@ -11,17 +11,20 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("cluster", "worker", "shmcache")
 
 # Every floor of the worker may import the floors below it, its own floor only where that is said.
-NOUNS = ("message", "errors", "reasons", "settings", "fields", "patterns", "networks", "identity")
+NOUNS = (
+    "message", "errors", "reasons", "settings", "fields", "patterns", "networks", "identity", "nghttp2",
+)  # fmt: skip
 STAGES = ("protocol", "security", "cache", "origin", "response", "observe")
 SHARED = (*NOUNS, "context", "pipeline", "tunnel", "upgrade")  # what a stage may know beside itself
 
 
 def modules() -> dict[str, Path]:
-    """Every module of the three packages by its dotted name; native ones by their Cython source."""
+    """Every module of the three packages by its dotted name; native ones by their Cython source, or by their
+    declarations where those are all there is."""
     found = {}
     for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py*")):
-            if path.suffix in (".py", ".pyx"):
+        for path in sorted((ROOT / package).rglob("*.p*")):
+            if path.suffix in (".pxd", ".py", ".pyx"):  # of two that share a name the last one counts
                 parts = path.relative_to(ROOT).with_suffix("").parts
                 found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
@@ -43,7 +46,7 @@ def imported(module: str, path: Path) -> set[str]:
     """What of ours a module imports, wherever in the file and under whatever condition."""
     text = path.read_text()
     names: set[str] = set()
-    if path.suffix == ".pyx":
+    if path.suffix != ".py":
         for match in re.finditer(
             r"^\s*(?:from\s+([\w.]+)\s+c?import|c?import\s+([\w.]+))", text, re.MULTILINE
         ):

@@ -26,8 +26,9 @@ from worker.observe.counters import LOG_LINES_LOST
 from worker.observe.metrics import Metrics
 from worker.observe.purges import Purges
 from worker.origin.directory import DirectoryFetch
-from worker.origin.fetch import OriginFetch
+from worker.origin.fetch import OriginFetch, open_pool
 from worker.origin.group import GroupFetch
+from worker.origin.h2.pool import H2Pool
 from worker.origin.health import GroupHealth
 from worker.origin.loop import LoopGate
 from worker.origin.pool import Pool
@@ -95,8 +96,8 @@ class Composed:
         self._fields = EdgeFields(settings.name)
         self._resolver = Resolver(settings.resolvers)
         self._origins: dict[Origin, OriginFetch | GroupFetch | DirectoryFetch] = {}
-        self._pools: dict[OriginSettings, Pool] = {}
-        self._sources: list[Pool | DirectoryFetch] = []  # what has connections or threads
+        self._pools: dict[OriginSettings, Pool | H2Pool] = {}
+        self._sources: list[Pool | H2Pool | DirectoryFetch] = []  # what has connections or threads
         self._fills: list[Fill] = []
         self._geo = geo
         self._country = None if geo is None else geo.country
@@ -259,7 +260,7 @@ class Composed:
         same = replace(server, weight=1, backup=False, retries=0)
         pool = self._pools.get(same)
         if pool is None:
-            pool = self._pools[same] = Pool(same, self._resolver)
+            pool = self._pools[same] = open_pool(same, self._resolver)
             self._sources.append(pool)
         return OriginFetch(server, self._settings.name, _own_id(self._settings), pool)
 

@@ -48,6 +48,7 @@ cdef class Section:
     cdef Pile lines, index, crumbs  # field lines, where each lies, the values of Cookie joined
     cdef uint32_t seen
     cdef int wrong, count, max_fields
+    cdef readonly int status  # of an answer; -1 in any other section
     cdef readonly size_t taken
     cdef size_t max_bytes
     cdef bint trailers
@@ -55,10 +56,13 @@ cdef class Section:
     cdef readonly bytes method, scheme, authority, path, protocol, host
 
     cdef void begin(self, bint trailers, size_t max_bytes, int max_fields) noexcept
+    cdef void begin_answer(self, size_t max_bytes, int max_fields) noexcept
     cdef int add(self, const unsigned char *name, size_t name_size, const unsigned char *value,
                  size_t value_size) except -1
     cdef int add_pseudo(self, const unsigned char *name, size_t name_size, const unsigned char *value,
                         size_t value_size) except? 0
+    cdef int add_status(self, const unsigned char *name, size_t name_size, const unsigned char *value,
+                        size_t value_size) noexcept
     cdef int put_line(self, const void *name, size_t name_size, const void *value, size_t value_size) except -1
     cpdef Fields fields(self)
     cpdef str why(self)

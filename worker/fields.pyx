@@ -918,9 +918,15 @@ cdef class Section:
         self.count = 0
         self.too_large = False
         self.trailers = trailers
+        self.status = -1
         self.max_bytes = max_bytes
         self.max_fields = max_fields
         self.method = self.scheme = self.authority = self.path = self.protocol = self.host = None
+
+    cdef void begin_answer(self, size_t max_bytes, int max_fields) noexcept:
+        """`begin` for the header section of an answer, whose only pseudo-field is :status."""
+        self.begin(False, max_bytes, max_fields)
+        self.status = 0
 
     def read(self, list pairs not None, bint trailers, size_t max_bytes, int max_fields):
         """`begin`, and `add` each of the (name, value) pairs."""
@@ -987,6 +993,8 @@ cdef class Section:
         if self.taken > self.max_bytes:
             self.too_large = True
             return 0
+        if self.status >= 0:
+            return self.add_status(name, name_size, value, value_size)
         if name_size == 7 and memcmp(name, b":method", 7) == 0:
             if self.method is not None:
                 return BAD_PSEUDOS
@@ -1014,6 +1022,21 @@ cdef class Section:
             self.protocol = word
         else:
             return BAD_PSEUDO
+        return 0
+
+    cdef int add_status(self, const unsigned char *name, size_t name_size, const unsigned char *value,
+                        size_t value_size) noexcept:
+        """Take :status; 0 or why not."""
+        if name_size != 7 or memcmp(name, b":status", 7) != 0:
+            return BAD_PSEUDO
+        if self.status:
+            return BAD_PSEUDOS
+        if value_size != 3 or value[0] == c"0":
+            return BAD_TARGET
+        for i in range(3):
+            if not c"0" <= value[i] <= c"9":
+                return BAD_TARGET
+            self.status = self.status * 10 + value[i] - c"0"
         return 0
 
     cdef int put_line(self, const void *name, size_t name_size, const void *value, size_t value_size) except -1:
@@ -1057,7 +1080,9 @@ cdef class Section:
     cpdef str why(self):
         """Which rule the section breaks; None if it breaks none."""
         cdef int wrong = self.wrong
-        if not wrong and not self.trailers and not self.too_large:
+        if not wrong and self.status >= 0:
+            wrong = 0 if self.status or self.too_large else BAD_MISSING
+        elif not wrong and not self.trailers and not self.too_large:
             if self.method is None or (
                 (self.method != b"CONNECT" or self.protocol is not None)
                 and (self.path is None or self.scheme is None)

@@ -70,6 +70,8 @@ class OriginSettings:
     queue_timeout_s: float = 5.0
     response_bytes: int = 0  # largest body of an answer, 0: any
     tunnel_idle_timeout_s: float = 3600.0  # no byte either way on an upgraded connection
+    protocol: str = "http/1.1"  # or "h2", or "auto": h2 where TLS finds that the origin has it
+    streams: int = 100  # requests at a time on one connection, of h2
     weight: int = 1  # share of the requests within its group
     backup: bool = False  # asked only when no other server of its group is available
 

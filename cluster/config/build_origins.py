@@ -68,6 +68,8 @@ def server_settings(server: Server | Origin, group: Origin, base: Path) -> Origi
         queue_timeout_s=option(server, group, "queue_timeout"),
         header_bytes=option(server, group, "header"),
         response_bytes=option(server, group, "max_response"),
+        protocol=option(server, group, "protocol"),
+        streams=option(server, group, "streams"),
         retries=0,
         weight=server.weight if isinstance(server, Server) else 1,
         backup=server.backup if isinstance(server, Server) else False,

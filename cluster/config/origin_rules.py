@@ -10,6 +10,7 @@ from cluster.config.build import route_name, site_name
 from cluster.config.document import Location
 from cluster.config.models import Config
 from cluster.config.origins import Origin, Server, ServerOptions, option
+from worker.settings import DirectorySettings
 
 Broken = Iterator[tuple[Location, str]]
 
@@ -33,6 +34,7 @@ def broken_origin_rules(config: Config) -> Broken:
         yield from keys_go_together(location, origin)
         yield from somebody_can_be_asked(location, origin)
         yield from client_certificates_can_be_shown(location, origin)
+        yield from the_protocol_can_be_found_out(location, origin)
     yield from group_names_differ(config)
 
 
@@ -100,6 +102,19 @@ def client_certificates_can_be_shown(location: Location, origin: Origin) -> Brok
             yield said("client_key"), "a key without its client_certificate"
         elif certificate is not None and server.url is not None and server.url.scheme != "https":
             yield said("client_certificate"), "a certificate is shown over https:// only"
+
+
+def the_protocol_can_be_found_out(location: Location, origin: Origin) -> Broken:
+    """Origins choose between versions in the TLS handshake."""
+    for place, server in _servers(location, origin):
+        if server.url is None or isinstance(server.url, DirectorySettings) or server.url.scheme == "https":
+            continue
+        if option(server, origin, "protocol") == "auto":
+            where = place if "protocol" in server.model_fields_set else location
+            yield (
+                (*where, "protocol"),
+                "'auto' asks the origin in the TLS handshake, and http:// has none: say h2 or http/1.1",
+            )
 
 
 def group_names_differ(config: Config) -> Broken:

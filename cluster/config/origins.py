@@ -96,6 +96,15 @@ class ServerOptions(Section):
         default=_origin.keepalive_connections, description="Idle connections kept per worker."
     )
     connections: Count = Field(default=_origin.connections, description="Connections at once per worker.")
+    protocol: Annotated[Literal["http/1.1", "h2", "auto"], Expects("http/1.1, h2 or auto")] = Field(
+        default="http/1.1",
+        description="Version of HTTP it is asked by: h2 over https by ALPN, over http by prior knowledge; "
+        "auto lets the origin choose in the TLS handshake.",
+    )
+    streams: Count = Field(
+        default=_origin.streams,
+        description="Requests at once on one HTTP/2 connection; fewer where the origin says so.",
+    )
     queue: CountOrZero = Field(
         default=_origin.queue, description="Requests per worker that may wait for one of them; 503 above."
     )

@@ -16,17 +16,17 @@ class Names(AbstractResolver):
     """By `servers`, as "address:port"; none: those that /etc/resolv.conf names."""
 
     def __init__(self, servers: Sequence[str]) -> None:
-        self._resolver = Resolver(servers)
+        self.resolver = Resolver(servers)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """As long as it takes: the check that waits has a time of its own. Raises OSError."""
-        addresses = await self._resolver.resolve(host, float("inf"))
+        addresses = await self.resolver.resolve(host, float("inf"))
         return [_result(host, address, port) for address in addresses]
 
     async def close(self) -> None:
-        await self._resolver.close()
+        await self.resolver.close()
 
 
 def _result(host: str, address: str, port: int) -> ResolveResult:

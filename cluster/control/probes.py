@@ -16,8 +16,11 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from cluster.control import h2_probes
 from cluster.control.names import Names
+from worker.errors import EdgeError
 from worker.origin.health import GroupHealth
+from worker.origin.resolve import Resolver
 from worker.origin.tls import client_context
 from worker.reasons import Fault
 from worker.settings import GroupSettings, OriginSettings, ProbeSettings
@@ -78,6 +81,7 @@ class Prober:
             await names.close()
 
     async def _run(self, names: Names) -> None:
+        resolver = names.resolver
         connector = aiohttp.TCPConnector(limit=0, force_close=True, use_dns_cache=False, resolver=names)
         async with (
             aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
@@ -86,11 +90,12 @@ class Prober:
             for settings, health in self._groups:
                 if settings.probe is not None:
                     for number in range(len(settings.servers)):
-                        tasks.create_task(_watch(session, settings, settings.probe, health, number))
+                        tasks.create_task(_watch(session, resolver, settings, settings.probe, health, number))
 
 
 async def _watch(
     session: aiohttp.ClientSession,
+    resolver: Resolver,
     group: GroupSettings,
     probe: ProbeSettings,
     health: GroupHealth,
@@ -102,7 +107,7 @@ async def _watch(
     while True:
         began_s = time.monotonic()
         try:
-            _note(health, group, number, await check(session, server, probe))
+            _note(health, group, number, await check(session, server, probe, resolver))
         except Exception:  # of ours: say so, and judge the server by the next check
             log.exception("the check of %s in group %r failed by itself", server.url, group.name)
         pause_s = probe.interval_s * random.uniform(1 - JITTER, 1 + JITTER)
@@ -120,8 +125,12 @@ def _note(health: GroupHealth, group: GroupSettings, number: int, result: Result
         log.warning("group %r: %s is unhealthy: %s", group.name, url, result.reason)
 
 
-async def check(session: aiohttp.ClientSession, server: OriginSettings, probe: ProbeSettings) -> Result:
-    """Ask once, on a new connection. Only the head of the answer counts."""
+async def check(
+    session: aiohttp.ClientSession, server: OriginSettings, probe: ProbeSettings, resolver: Resolver
+) -> Result:
+    """Ask once, on a new connection. Only the head of the answer counts, except gRPC's health service's."""
+    if server.protocol == "h2":
+        return await _check_h2(server, probe, resolver)
     host = probe.host or server.host_header
     headers = {"User-Agent": AGENT, **({"Host": host} if host else {})}
     try:
@@ -136,12 +145,29 @@ async def check(session: aiohttp.ClientSession, server: OriginSettings, probe: P
             ) as response,
         ):
             status = response.status
-            passed = any(first <= status <= last for first, last in probe.statuses)
-            return Result(passed, status=status)
+            return Result(_passes(status, probe), status=status)
     except TimeoutError:
         return Result(False, Fault.RESPONSE_TIMEOUT, detail=f"no answer within {probe.timeout_s:g} s")
     except (aiohttp.ClientError, OSError) as error:
         return Result(False, _fault_of(error), detail=str(error) or type(error).__name__)
+
+
+async def _check_h2(server: OriginSettings, probe: ProbeSettings, resolver: Resolver) -> Result:
+    host = probe.host or server.host_header or server.url.partition("://")[2]
+    try:
+        async with asyncio.timeout(probe.timeout_s):
+            status, against = await h2_probes.ask(server, probe.path, host, AGENT, resolver)
+    except TimeoutError:
+        return Result(False, Fault.RESPONSE_TIMEOUT, detail=f"no answer within {probe.timeout_s:g} s")
+    except EdgeError as error:
+        return Result(False, error.fault, detail=error.detail)
+    if against:
+        return Result(False, Fault.UNAVAILABLE, detail=against)
+    return Result(_passes(status, probe), status=status)
+
+
+def _passes(status: int, probe: ProbeSettings) -> bool:
+    return any(first <= status <= last for first, last in probe.statuses)
 
 
 def _fault_of(error: Exception) -> Fault:

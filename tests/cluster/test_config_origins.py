@@ -81,6 +81,8 @@ class TestMeaning:
                 host_header: backend.example
                 connect_timeout: 2s
                 connections: 5
+                protocol: h2
+                streams: 50
                 ca_file: ca.pem
                 balance: hash
                 slow_start: 30s
@@ -92,7 +94,8 @@ class TestMeaning:
             """,
         )
         options: dict[str, Any] = {
-            "host_header": "backend.example", "connect_timeout_s": 2, "connections": 5, "ca_file": str(tmp_path / "ca.pem"),
+            "host_header": "backend.example", "connect_timeout_s": 2, "connections": 5, "protocol": "h2", "streams": 50,
+            "ca_file": str(tmp_path / "ca.pem"),
         }  # fmt: skip
         assert origin == GroupSettings(
             "backend",
@@ -185,6 +188,11 @@ class TestErrors:
             ("{servers: [http://a], retries: 1, retry: {attempts: 2}}", "1:61: 'retries' is short for 'retry.attempts', which is given too"),
             ("{servers: [https://a, {url: https://b, client_key: k}]}", "1:81: a key without its client_certificate"),
             ("{servers: [https://a, http://b], client_certificate: c}", "1:83: a certificate is shown over https:// only"),
+            ("{url: http://a, protocol: auto}",
+             "1:56: 'auto' asks the origin in the TLS handshake, and http:// has none: say h2 or http/1.1"),
+            ("{servers: [https://a, http://b], protocol: auto}",
+             "1:73: 'auto' asks the origin in the TLS handshake, and http:// has none: say h2 or http/1.1"),
+            ("{url: http://a, protocol: h3}", "1:56: bad value 'h3' for 'sites[0].origin.protocol' (expects http/1.1, h2 or auto)"),
             ("[./public, http://a]", "1:31: bad value './public' for 'sites[0].origin[0]': must begin with http:// or https:// "
              "(expects the server's URL such as http://127.0.0.1:8000)"),
             ("{url: ./public, probe: /up}", "1:30: bad value (a mapping) for 'sites[0].origin': 'probe' is for a server, and the URL is that of a directory "

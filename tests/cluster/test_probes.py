@@ -21,6 +21,7 @@ from tests.support.regions import open_segment
 from tests.support.scripted_dns import NOTHING, NXDOMAIN, Records, ScriptedDns
 from tests.support.scripted_origin import Handler, Recorded, ScriptedOrigin, Step, answer, script
 from worker.origin.health import GroupHealth, ServerState
+from worker.origin.resolve import Resolver
 from worker.reasons import Fault
 from worker.settings import GroupSettings, OriginSettings, ProbeSettings
 
@@ -42,7 +43,7 @@ def server(origin: ScriptedOrigin, **settings: object) -> OriginSettings:
 def check_once(settings: OriginSettings, probe: ProbeSettings = PROBE) -> Result:
     async def main() -> Result:
         async with aiohttp.ClientSession() as session:
-            return await check(session, settings, probe)
+            return await check(session, settings, probe, Resolver())
 
     return asyncio.run(main())
 
@@ -214,7 +215,7 @@ def test_a_plain_server_where_tls_is_expected_does_not_pass() -> None:
             aiohttp.ClientSession() as session,
         ):
             port = plain.sockets[0].getsockname()[1]
-            return await check(session, OriginSettings("https", "127.0.0.1", port), PROBE)
+            return await check(session, OriginSettings("https", "127.0.0.1", port), PROBE, Resolver())
 
     result = asyncio.run(main())
     assert (result.passed, result.fault) == (False, Fault.TLS)

@@ -12,8 +12,7 @@ from worker.context import Client, Context
 from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.message import Body, Request, Stream
-from worker.origin.fetch import OriginFetch
-from worker.origin.pool import Pool
+from worker.origin.fetch import OriginFetch, open_pool
 from worker.origin.resolve import Resolver
 from worker.settings import OriginSettings
 
@@ -92,7 +91,7 @@ async def fetching(
     scheme, _, address = url.partition("://")
     host, _, port = address.rpartition(":")
     settings = OriginSettings(scheme, host.strip("[]"), int(port), **options)
-    fetch = OriginFetch(settings, "edge-test", pool=Pool(settings, resolver))
+    fetch = OriginFetch(settings, "edge-test", pool=open_pool(settings, resolver or Resolver()))
 
     async def sweep() -> None:
         while True:

@@ -9,13 +9,12 @@ import socket
 import ssl
 from collections.abc import Sequence
 from time import monotonic_ns
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import aiofastnet
 from aiohappyeyeballs import start_connection
 
 from worker.errors import EdgeError
-from worker.origin.connection import Connection
 from worker.origin.resolve import ResolveError, Resolver, is_numeric
 from worker.origin.tls import client_context
 from worker.reasons import Fault, Side
@@ -35,12 +34,23 @@ _OUR_WANT = frozenset(
 AddrInfo = tuple[int, int, int, str, tuple[Any, ...]]  # as getaddrinfo gives it
 
 
-class Dialer:
-    """Opens connections to one origin. Several addresses take turns, and race as RFC 8305 has it."""
+class Connection(Protocol):
+    """What is opened: a protocol of asyncio's."""
 
-    def __init__(self, settings: OriginSettings, resolver: Resolver) -> None:
+    address: str | None  # set when it is connected: numeric, of the other end
+
+
+class Dialer:
+    """Opens connections to one origin. Several addresses take turns, and race as RFC 8305 has it.
+
+    `protocols` are offered in the TLS handshake.
+    """
+
+    def __init__(
+        self, settings: OriginSettings, resolver: Resolver, protocols: tuple[str, ...] = ("http/1.1",)
+    ) -> None:
         self.settings = settings
-        self.tls = client_context(settings)
+        self.tls = client_context(settings, protocols)
         self.resolver = resolver
         self.name = None if is_numeric(settings.host) else settings.host
         self.turns = 0

@@ -11,8 +11,12 @@ from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.message import Response
 from worker.origin.connection import Connection
+from worker.origin.h2.exchange import Exchange
+from worker.origin.h2.pool import H2Pool
 from worker.origin.pool import Pool
+from worker.origin.repeat import Repeatable
 from worker.origin.request_head import RequestHead
+from worker.origin.resolve import Resolver
 from worker.reasons import Fault, Side
 from worker.settings import OriginSettings
 from worker.upgrade import let_through
@@ -39,11 +43,12 @@ class OriginFetch:
         settings: OriginSettings,
         name: str = "edgecluster",
         own_id: str | None = None,
-        pool: Pool | None = None,
+        pool: Pool | H2Pool | None = None,
     ) -> None:
         self.settings = settings
         self.url = settings.url
-        self.pool = pool or Pool(settings)
+        self.pool = pool or open_pool(settings, Resolver())
+        self.keeps_bodies = settings.protocol != "http/1.1"
         self.total_ns = int(settings.total_timeout_s * 1e9)
         self.request_head = RequestHead(settings, name, own_id or name)
 
@@ -66,31 +71,36 @@ class OriginFetch:
 
         Raises EdgeError. Repeats the request by itself when nothing of it was sent (at most `retries`
         times), and once when a reused connection had died under an idempotent request without a body
-        (RFC 9112 9.3.1).
+        (RFC 9112 9.3.1), or when the origin says that it has not begun with it (RFC 9113 8.7).
         """
         request = ctx.request
         method = method or request.method
         if method == b"CONNECT":
             raise EdgeError(501, Side.CLIENT, Fault.BAD_REQUEST, "CONNECT is for forward proxies")
         body = request.body if with_body else None
+        pool = self.pool
         upgrade = let_through(ctx) if request.upgrade else b""
         if upgrade:
             extra = _upgrading(upgrade, extra)
+            pool = pool.for_upgrade()
+        elif body is not None and self.keeps_bodies and not isinstance(body, Repeatable):
+            body = request.body = Repeatable(body)  # for another attempt, whoever makes it
         head = self.request_head.build(ctx, method, body, extra, drop)
         ctx.origin = self.url
         deadline_ns = monotonic_ns() + self.total_ns if self.total_ns else 0
         again = False
-        connection = None if upgrade else self.pool.take(ctx.now_ns)
+        connection = None if upgrade else pool.take(ctx.now_ns)
         while True:
             if connection is None:
-                connection = await self._connect(ctx, deadline_ns)
+                connection = await self._connect(ctx, pool, deadline_ns)
             answer = connection.ask(
                 head, body, to_head=method == b"HEAD", informed=ctx, upgrade=upgrade, deadline_ns=deadline_ns
             )
             try:
                 response = await answer
-            except EdgeError:
-                if again or not connection.is_stale or body is not None or method not in IDEMPOTENT:
+            except EdgeError as error:
+                repeatable = connection.is_stale and body is None and method in IDEMPOTENT
+                if again or not (repeatable or error.retryable):
                     raise
                 # Where one idle connection was dead, others likely are: the second attempt takes a new one.
                 connection = None
@@ -104,13 +114,13 @@ class OriginFetch:
                 ctx.forwarded_status = response.status
                 return response
 
-    async def _connect(self, ctx: Context, deadline_ns: int) -> Connection:
+    async def _connect(self, ctx: Context, pool: Pool | H2Pool, deadline_ns: int) -> Connection | Exchange:
         """A new connection, tried again as often as the settings allow."""
         left = self.settings.retries
         while True:
             started_ns = monotonic_ns()
             try:
-                connection = await self.pool.connect(deadline_ns)
+                connection = await pool.connect(deadline_ns)
             except EdgeError as error:
                 if left <= 0 or error.fault not in PASSING:
                     raise
@@ -123,8 +133,7 @@ class OriginFetch:
 
     def in_flight(self) -> int:
         """Requests that this worker has under way at the server, whoever asked."""
-        pool = self.pool
-        return len(pool.connections) - len(pool.idle) + len(pool.waiting)
+        return self.pool.in_flight()
 
     def sweep(self, now_ns: int) -> None:
         """Expire idle connections and enforce timeouts; `now_ns` monotonic. Call it about once a second."""
@@ -137,6 +146,11 @@ class OriginFetch:
     async def wait_closed(self) -> None:
         """Wait until every connection is gone."""
         await self.pool.wait_closed()
+
+
+def open_pool(settings: OriginSettings, resolver: Resolver) -> Pool | H2Pool:
+    """The connections of one worker to that server, none yet."""
+    return Pool(settings, resolver) if settings.protocol == "http/1.1" else H2Pool(settings, resolver)
 
 
 def _upgrading(protocols: bytes, extra: Fields | None) -> Fields:

@@ -64,7 +64,7 @@ class Pool:
         limit_s = self.settings.connect_timeout_s
         patience_s = 0.0
         try:
-            patience_s = self._patience_s(limit_s, deadline_ns)
+            patience_s = self.patience_s(limit_s, deadline_ns)
             await self.dialer.open(connection, patience_s)
         except BaseException as error:
             connection.abandon()  # cancelled, maybe when it had just come about
@@ -96,6 +96,20 @@ class Pool:
         if self.waiting:
             self._grant()
         self._tell_if_empty()
+
+    def adopt(self, connection: Connection) -> None:
+        """Keep a connection that somebody else has opened, if it is still there."""
+        if connection.state is _IDLE:
+            self.connections.add(connection)
+            self.give_back(connection)
+
+    def for_upgrade(self) -> "Pool":
+        """Where a connection comes from that is to be switched to another protocol."""
+        return self
+
+    def in_flight(self) -> int:
+        """Requests under way or waiting."""
+        return len(self.connections) - len(self.idle) + len(self.waiting)
 
     def sweep(self, now_ns: int) -> None:
         """Close idle connections whose time is over, fail exchanges the origin has stalled."""
@@ -148,7 +162,7 @@ class Pool:
         in_use = f"all {settings.connections} connections a worker may have are in use (`connections`)"
         if len(self.waiting) >= settings.queue:
             raise self._no_room(f"{in_use}, and {len(self.waiting)} requests wait for one (`queue`)")
-        patience_s = self._patience_s(settings.queue_timeout_s, deadline_ns)
+        patience_s = self.patience_s(settings.queue_timeout_s, deadline_ns)
         turn: Future[Connection] = asyncio.get_running_loop().create_future()
         self.waiting.append(turn)
         try:
@@ -190,7 +204,7 @@ class Pool:
                 return True
         return False
 
-    def _patience_s(self, limit_s: float, deadline_ns: int) -> float:
+    def patience_s(self, limit_s: float, deadline_ns: int) -> float:
         """`limit_s`, or what is left of the request's own time. Raises EdgeError when that is over."""
         if not deadline_ns:
             return limit_s

@@ -16,7 +16,7 @@ UNTIL_CLOSE = -2
 MAX_FIELDS = 1024
 
 # The last two every edge writes itself; the Proxy-* ones are for the next hop (RFC 9111 3.1).
-_REMOVED = (
+REMOVED = (
     *HOP_BY_HOP, b"proxy-authenticate", b"proxy-authentication-info", b"x-cache", b"x-request-id",
 )  # fmt: skip
 
@@ -77,10 +77,10 @@ def read_head(block: bytes, *, to_head: bool) -> Head:
         options = connection_options(fields)
         keep = b"keep-alive" in options if old else b"close" not in options
         idle_s = _idle_time(fields)
-        fields.remove(*_REMOVED, *options)
+        fields.remove(*REMOVED, *options)
     else:
         keep, idle_s = not old, None
-        fields.remove(*_REMOVED)
+        fields.remove(*REMOVED)
     if upgrade is not None:  # hop-by-hop, and the whole meaning of a 101
         fields.append(b"Upgrade", upgrade)
     return Head(status, fields, size, length, keep and size != UNTIL_CLOSE, idle_s)

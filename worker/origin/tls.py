@@ -6,20 +6,30 @@ from functools import cache
 
 from worker.settings import OriginSettings
 
+# What is offered in the TLS handshake, by `OriginSettings.protocol`: first to those that may speak HTTP/2.
+ALPN = {
+    "http/1.1": (("http/1.1",),),
+    "h2": (("h2",), ("http/1.1",)),
+    "auto": (("h2", "http/1.1"), ("http/1.1",)),
+}
+
 
 class TlsFileError(OSError):
     """A file that a context needs cannot be used; says which and why."""
 
 
-def client_context(settings: OriginSettings) -> ssl.SSLContext | None:
-    """The context for one origin, None for a plain one. Origins with equal settings share it.
+def client_context(
+    settings: OriginSettings, protocols: tuple[str, ...] = ("http/1.1",)
+) -> ssl.SSLContext | None:
+    """The context for one origin, None for a plain one; it offers `protocols` (ALPN).
 
-    Raises TlsFileError.
+    Origins with equal settings share it. Raises TlsFileError.
     """
     if settings.scheme != "https":
         return None
     certificate = settings.client_certificate
-    return _context(settings.verify, settings.ca_file, certificate, settings.client_key or certificate)
+    key = settings.client_key or certificate
+    return _context(settings.verify, settings.ca_file, certificate, key, protocols)
 
 
 def load_contexts(origins: Iterable[OriginSettings]) -> None:
@@ -30,13 +40,16 @@ def load_contexts(origins: Iterable[OriginSettings]) -> None:
     _context.cache_clear()
     for settings in origins:
         try:
-            client_context(settings)
+            for protocols in ALPN[settings.protocol]:
+                client_context(settings, protocols)
         except TlsFileError as error:
             raise TlsFileError(f"{settings.url}: {error}") from error
 
 
 @cache  # reading the system's authorities takes tens of milliseconds; there are few different settings
-def _context(verify: bool, ca_file: str | None, certificate: str | None, key: str | None) -> ssl.SSLContext:
+def _context(
+    verify: bool, ca_file: str | None, certificate: str | None, key: str | None, protocols: tuple[str, ...]
+) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
@@ -44,7 +57,7 @@ def _context(verify: bool, ca_file: str | None, certificate: str | None, key: st
             f"cannot load ca_file {ca_file}: {_reason(error, 'no certificate in it')}"
         ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(list(protocols))
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

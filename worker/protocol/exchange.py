@@ -151,6 +151,8 @@ class Exchange(Stream):
                     lending.break_off()
                 elif self.server.lends_too_much:
                     self.reset(CANCEL)
+        elif self._responding:
+            pass  # whoever is silent in an exchange of both sides: the origin's end looks after it
         elif self.body is not None and self.body.is_waited_for and waited_s > limits.body_timeout_s:
             self.body.fail(bad_request("body took too long", 408, Fault.REQUEST_TIMEOUT))
         return True

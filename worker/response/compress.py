@@ -34,7 +34,7 @@ _ABOUT_THE_BYTES = (b"content-md5", b"digest", b"content-digest", b"repr-digest"
 
 _TEXT = re.compile(
     rb"(?:text/(?!event-stream)[^;\s]+"  # an event stream lives from small pieces sent at once
-    rb"|application/(?:json|javascript|x-javascript|ecmascript|xml|wasm|rtf|graphql|toml|yaml|sql"
+    rb"|application/(?!grpc\+)(?:json|javascript|x-javascript|ecmascript|xml|wasm|rtf|graphql|toml|yaml|sql"
     rb"|x-ndjson|x-yaml|x-sh|vnd\.ms-fontobject|[^;\s]+\+(?:json|xml|text|yaml))"
     rb"|image/(?:svg\+xml|bmp|x-icon|vnd\.microsoft\.icon)"
     rb"|font/(?:ttf|otf|collection)|model/gltf\+json)\s*(?:;|\Z)",

@@ -1,4 +1,5 @@
 """The edge's own answers: errors and refusals, as HTML, JSON or plain text, whichever the client asked for.
+Clients of gRPC get a status of theirs.
 
 Each says what happened, who failed (client, edge or origin) and carries the request id, by which the
 operator finds the log line that says why. Nothing of the inside is shown: no address, no exception.
@@ -14,6 +15,7 @@ from worker.fields import Fields
 from worker.message import Response
 from worker.reasons import Block, Fault, Side
 from worker.response.fields import structured_name
+from worker.response.grpc import grpc_answer, is_grpc
 
 # What a visitor reads. The log has the details.
 _WHAT = {
@@ -108,7 +110,11 @@ class ErrorPage:
         return self._answer(ctx, status, Side.CLIENT, block, "")
 
     def _answer(self, ctx: Context, status: int, side: Side, reason: Fault | Block, extra: str) -> Response:
-        media = self._media(ctx.request.fields.joined(b"accept"))
+        fields = ctx.request.fields
+        if is_grpc(fields):
+            words = f"{_what(reason)} (request id {ctx.request_id.decode('ascii')})"
+            return grpc_answer(side, reason, words, extra)
+        media = self._media(fields.joined(b"accept"))
         key = (status, side, reason, media)
         made = self._memo.get(key)
         if made is None:
@@ -163,6 +169,10 @@ def _preferred(accept: bytes | None) -> str:
     return best
 
 
+def _what(reason: Fault | Block) -> str:
+    return _REFUSED[reason] if isinstance(reason, Block) else _WHAT[reason]
+
+
 def _title(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
@@ -172,10 +182,8 @@ def _title(status: int) -> str:
 
 def _render(media: str, status: int, side: Side, reason: Fault | Block) -> str:
     """One page with the mark `_ID` where the request id belongs, exactly once."""
-    if isinstance(reason, Block):
-        what, todo = _REFUSED[reason], _TODO_REFUSED[reason]
-    else:
-        what, todo = _WHAT[reason], _TODO[side]
+    what = _what(reason)
+    todo = _TODO_REFUSED[reason] if isinstance(reason, Block) else _TODO[side]
     title = _title(status)
     if media == HTML:
         return _html(status, title, what, todo, side)

@@ -24,7 +24,8 @@ class EdgeFields:
 
     def __init__(self, name: str) -> None:
         self._cache = structured_name(name)
-        # RFC 9110 7.6.3: we read origins as HTTP/1.1, whatever we speak to the client.
+        # RFC 9110 7.6.3: we read origins as HTTP/1.1, whatever we speak to the client. What was read by
+        # HTTP/2 is not told apart, as a stored response does not know.
         self._via = f"Via: 1.1 {name}\r\n"
         self._hit = f"\r\n{self._via}Cache-Status: {self._cache}; hit; ttl=".encode()
 

@@ -202,6 +202,7 @@ UNTOUCHED = {
     "an image": filtered((b"Content-Type", b"image/png")),
     "no type": filtered((b"Content-Type", b"")),
     "an event stream": filtered((b"Content-Type", b"text/event-stream")),
+    "messages of gRPC": filtered((b"Content-Type", b"application/grpc+json")),
     "already coded": filtered((b"Content-Encoding", b"br")),
     "no-transform": filtered((b"Cache-Control", b"max-age=5, No-Transform")),
     "partial": filtered((b"Content-Range", b"bytes 0-9/99"), status=206),

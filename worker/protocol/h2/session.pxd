@@ -2,7 +2,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 from worker.fields cimport Section
-from worker.protocol.h2.nghttp2 cimport nghttp2_session
+from worker.nghttp2 cimport nghttp2_session
 from worker.protocol.stream cimport Framing, Stream
 
 

@@ -12,34 +12,15 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_XDECREF
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport realloc
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memchr, memcpy
 
 from worker.fields cimport Fields, Section
-from worker.protocol.h2.nghttp2 cimport *
+from worker.nghttp2 cimport *
 from worker.protocol.stream cimport Framing, Stream
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
     PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
-
-cdef extern from *:
-    """
-    #include <string.h>
-
-    /* Does a lower- or mixed-case name say something about one HTTP/1 connection only (RFC 9113 8.2.2)? */
-    static int speaks_of_connection(const char *name, size_t size)
-    {
-        switch (size) {
-        case 7: return !strncasecmp(name, "upgrade", 7);
-        case 10: return !strncasecmp(name, "connection", 10) || !strncasecmp(name, "keep-alive", 10);
-        case 16: return !strncasecmp(name, "proxy-connection", 16);
-        case 17: return !strncasecmp(name, "transfer-encoding", 17);
-        }
-        return 0;
-    }
-    """
-    bint speaks_of_connection(const char *name, size_t size)
 
 cdef enum:
     BUDGET = 64 * 1024  # bytes per `take`, and the rest of a frame
@@ -54,8 +35,7 @@ PROTOCOL_ERROR = NGHTTP2_PROTOCOL_ERROR
 ENHANCE_YOUR_CALM = NGHTTP2_ENHANCE_YOUR_CALM
 
 # The fields of one message on their way into libnghttp2, which copies them. Under the GIL, never across a call.
-cdef nghttp2_nv *pairs = NULL
-cdef size_t pairs_room = 0
+cdef Pairs pairs
 
 cdef nghttp2_session_callbacks *callbacks = NULL
 cdef nghttp2_option *options = NULL
@@ -236,14 +216,14 @@ cdef class Session(Framing):
         cdef bint dated = False
         cdef size_t count
         snprintf(code, 4, b"%03d", status)
-        set_pair(0, b":status", 7, code, 3, NGHTTP2_NV_FLAG_NONE)
-        count = set_pairs(1, lines, &dated)
+        set_pair(&pairs, 0, b":status", 7, code, 3, NGHTTP2_NV_FLAG_NONE)
+        count = set_pairs(&pairs, 1, lines, 0, &dated)
         if not dated and date_line is not None:
-            set_pair(count, b"date", 4, PyBytes_AS_STRING(date_line) + 6, PyBytes_GET_SIZE(date_line) - 8,
+            set_pair(&pairs, count, b"date", 4, PyBytes_AS_STRING(date_line) + 6, PyBytes_GET_SIZE(date_line) - 8,
                      NGHTTP2_NV_FLAG_NONE)
             count += 1
         if length >= 0:
-            set_pair(count, b"content-length", 14, number, snprintf(number, 24, b"%zd", length), NGHTTP2_NV_FLAG_NONE)
+            set_pair(&pairs, count, b"content-length", 14, number, snprintf(number, 24, b"%zd", length), NGHTTP2_NV_FLAG_NONE)
             count += 1
         provider.source.ptr = <void *>stream
         provider.read_callback = read_body
@@ -254,7 +234,7 @@ cdef class Session(Framing):
             self.queued += stream.size + 9
         elif stream.last:
             body = NULL
-        if nghttp2_submit_response(self.session, stream.id, pairs, count, body):
+        if nghttp2_submit_response(self.session, stream.id, pairs.data, count, body):
             raise RuntimeError("libnghttp2 took no response")
         return 0
 
@@ -264,9 +244,9 @@ cdef class Session(Framing):
         cdef size_t count
         cdef bytes lines = fields.encode()
         snprintf(code, 4, b"%03d", status)
-        set_pair(0, b":status", 7, code, 3, NGHTTP2_NV_FLAG_NONE)
-        count = set_pairs(1, lines, &dated)
-        nghttp2_submit_headers(self.session, NGHTTP2_FLAG_NONE, stream.id, NULL, pairs, count, NULL)
+        set_pair(&pairs, 0, b":status", 7, code, 3, NGHTTP2_NV_FLAG_NONE)
+        count = set_pairs(&pairs, 1, lines, 0, &dated)
+        nghttp2_submit_headers(self.session, NGHTTP2_FLAG_NONE, stream.id, NULL, pairs.data, count, NULL)
         return 0
 
     cpdef int resume(self, Stream stream) except -1:
@@ -288,63 +268,6 @@ cdef class Session(Framing):
 
     cpdef bint has_ended(self, Stream stream) except -1:
         return nghttp2_session_get_stream_local_close(self.session, stream.id) == 1
-
-
-# A response's fields, from lines to the pairs libnghttp2 wants.
-
-cdef int set_pair(size_t at, const char *name, size_t name_size, const char *value, size_t value_size,
-                  uint8_t flags) except -1:
-    global pairs, pairs_room
-    cdef nghttp2_nv *pair
-    if at >= pairs_room:
-        pairs_room = pairs_room * 2 if pairs_room else 64
-        grown = <nghttp2_nv *>realloc(pairs, pairs_room * sizeof(nghttp2_nv))
-        if grown == NULL:
-            pairs_room //= 2
-            raise MemoryError
-        pairs = grown
-    pair = &pairs[at]
-    pair.name = <uint8_t *>name
-    pair.namelen = name_size
-    pair.value = <uint8_t *>value
-    pair.valuelen = value_size
-    pair.flags = flags
-    return 0
-
-
-cdef size_t set_pairs(size_t at, bytes lines, bint *dated) except? 0:
-    """Put lines behind the first `at` pairs; how many there are then. `dated`: a Date is among them."""
-    cdef const char *p = PyBytes_AS_STRING(lines)
-    cdef const char *end = p + PyBytes_GET_SIZE(lines)
-    cdef const char *colon
-    cdef const char *value
-    cdef const char *value_end
-    cdef const char *line_end
-    cdef size_t size
-    cdef uint8_t flags
-    while p < end:
-        colon = <const char *>memchr(p, c":", end - p)
-        if colon == NULL:
-            break
-        line_end = <const char *>memchr(colon, c"\n", end - colon)
-        if line_end == NULL:
-            break
-        value = colon + 1
-        value_end = line_end
-        while value < value_end and (value[0] == c" " or value[0] == c"\t"):
-            value += 1
-        while value_end > value and (value_end - 1)[0] in (c"\r", c" ", c"\t"):
-            value_end -= 1
-        size = colon - p
-        if not speaks_of_connection(p, size):
-            if size == 4 and (p[0] | 32) == c"d" and memcmp(p + 1, b"ate", 3) == 0:
-                dated[0] = True
-            # An id of one request would only push out of the table what comes again.
-            flags = NGHTTP2_NV_FLAG_NO_INDEX if size == 12 and memcmp(p + 1, b"-Request-Id", 11) == 0 else 0
-            set_pair(at, p, size, value, value_end - value, flags)
-            at += 1
-        p = line_end + 1
-    return at
 
 
 # libnghttp2's callbacks. Exceptions are kept for `receive` or `take` to raise.
@@ -498,8 +421,8 @@ cdef ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *_, 
             if stream.trailers is not None and len(stream.trailers):
                 flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
                 lines = stream.trailers.encode()
-                count = set_pairs(0, lines, &dated)
-                nghttp2_submit_trailer(session, stream_id, pairs, count)
+                count = set_pairs(&pairs, 0, lines, 0, &dated)
+                nghttp2_submit_trailer(session, stream_id, pairs.data, count)
         return min(left, size)
     except BaseException as error:
         self.error = error
