@@ -17,6 +17,7 @@ import pytest
 from tests.support.client import ask
 from tests.support.cluster import Cluster, settings, wait_until, with_worker
 from tests.support.h3_client import H3Client, open_client
+from tests.support.late_imports import SAID
 from tests.support.nat import Nat
 from tests.support.quic_client import QuicClient
 from tests.support.scripted_origin import Recorded, ScriptedOrigin, Step, Wire, answer
@@ -259,6 +260,23 @@ def test_sessions_are_resumed_by_other_workers_and_after_a_reload(running: Runni
         assert all(resumed)
 
     asyncio.run(go())
+
+
+def test_a_worker_imports_nothing_for_it_after_the_fork(tmp_path: Path) -> None:
+    """Its user may not be allowed to read Python's files."""
+    mains = ("tests.support.late_imports:main", "cluster.control:run")
+    with ScriptedOrigin(handler) as origin:
+        made = settings(tmp_path, origin=origin.url, schemes=("https",), workers=1)
+        with Cluster(made, mains=mains) as edge:
+            running = Running(edge, origin)
+
+            async def go() -> None:
+                async with await running.client() as client:
+                    await assert_serves(client, "/page")
+
+            asyncio.run(go())
+        (said,) = (line for line in edge.lines if line.startswith(SAID))
+    assert not said.removeprefix(SAID).split()
 
 
 @pytest.mark.parametrize("version", ["h1+TLS", "h2+TLS", "h1", "h3"])
