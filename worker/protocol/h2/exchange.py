@@ -35,6 +35,10 @@ class Carrier(Protocol):
     server: ConnectionServer
     wide_streams: int
 
+    def flush(self) -> None:
+        """Send the frames that wait, as far as the client takes them."""
+        ...
+
     def flush_soon(self) -> None:
         """Frames wait to be sent."""
         ...
@@ -333,10 +337,11 @@ class Exchange(H2Stream):
 
     def _cut(self, ctx: Context) -> None:
         """Reset the stream, so that nobody can take the part for the whole."""
+        self._ctx = self._task = None
+        self.connection.flush()  # a reset overtakes what waits, be it the head
         ctx.bytes_out = self.bytes_sent
         if self.body is not None:
             ctx.bytes_in = self.body.received
-        self._ctx = self._task = None
         self.reset(INTERNAL_ERROR)
         self.connection.flush_soon()
 
