@@ -15,7 +15,7 @@ from cluster.config import load
 from cluster.settings import ClusterSettings
 from tests.support.client import Answer
 from tests.support.cluster import Cluster
-from tests.support.versions import Ends, ask_over
+from tests.support.versions import NAME, Ends, ask_over
 
 _USUAL = {
     "listen": "[http://127.0.0.1:0, https://127.0.0.1:0]",
@@ -42,10 +42,10 @@ class ConfiguredEdge:
         other.over = version
         return other
 
-    def ask(self, path: str, *fields: str, method: str = "GET") -> Answer:
-        """One request with these field lines."""
+    def ask(self, path: str, *fields: str, method: str = "GET", name: str = NAME) -> Answer:
+        """One request with these field lines, for the site `name`."""
         lines = "".join(f"{line}\r\n" for line in fields)
-        return asyncio.run(ask_over(self.over, self.ends, path, fields=lines, method=method))
+        return asyncio.run(ask_over(self.over, self.ends, path, fields=lines, method=method, name=name))
 
     def purge(self) -> None:
         """Empty the cache."""
