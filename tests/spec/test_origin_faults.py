@@ -148,7 +148,7 @@ class Edge:
         ca.cert_pem.write_to_path(state_dir / "ca.pem")
         plain = OriginSettings(
             "http", "127.0.0.1", self.origin.port, connect_timeout_s=10, first_byte_timeout_s=0.6,
-            idle_timeout_s=0.6, header_bytes=8192,
+            idle_timeout_s=0.6, header_bytes=8192, keepalive_connections=0,  # a reused one is tried again
         )  # fmt: skip
         patient = replace(plain, first_byte_timeout_s=60, idle_timeout_s=60)
         tls = replace(plain, scheme="https", ca_file=str(state_dir / "ca.pem"))

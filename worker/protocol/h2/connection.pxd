@@ -6,6 +6,7 @@ from worker.protocol.server cimport ConnectionServer
 cdef class H2Protocol:
     cdef public ConnectionServer server
     cdef public int wide_streams
+    cdef public Py_ssize_t copied_bytes
     cdef public Client _client
     cdef public object _transport
     cdef public Session _session

@@ -17,6 +17,7 @@ from worker.message import Request
 from worker.protocol.h2.exchange import Exchange
 from worker.protocol.h2.session import NO_ERROR, PROTOCOL_ERROR, Session
 from worker.protocol.head import METHODS, bad_request, content_length
+from worker.protocol.lending import COPY_BYTES
 from worker.protocol.server import ConnectionServer
 from worker.protocol.websocket import WEBSOCKET
 from worker.reasons import Fault
@@ -35,12 +36,14 @@ class H2Protocol:
 
     __slots__ = (
         "_client", "_flushing", "_left", "_lingering", "_mark", "_noticed", "_paused", "_receiving",
-        "_requests", "_scheduled", "_session", "_since_ns", "_transport", "server", "wide_streams",
+        "_requests", "_scheduled", "_session", "_since_ns", "_transport", "copied_bytes", "server",
+        "wide_streams",
     )  # fmt: skip
 
     def __init__(self, server: ConnectionServer) -> None:
         self.server = server
         self.wide_streams = 0
+        self.copied_bytes = 0
         self._client = cast(Client, None)  # until connection_made
         self._transport: asyncio.Transport | None = None
         self._session = cast("Session[Exchange]", None)
@@ -269,6 +272,13 @@ class H2Protocol:
         if self.wide_streams >= WIDE_STREAMS:
             return False
         self.wide_streams += 1
+        return True
+
+    def may_copy(self, size: int) -> bool:
+        """May so much more of stored bodies be copied for this client?"""
+        if self.copied_bytes + size > COPY_BYTES:
+            return False
+        self.copied_bytes += size
         return True
 
     # The end.

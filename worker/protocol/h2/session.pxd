@@ -19,6 +19,11 @@ cdef class Session:
     cdef int max_resets, max_empty_frames, max_fields
     cdef size_t max_bytes
     cdef bint failed
+    # frames counted by their heads, and those of them that libnghttp2 tells us of
+    cdef long long frames, told, passed_over
+    cdef Py_ssize_t skip
+    cdef uint32_t head_length
+    cdef int head_at
 
     cpdef list receive(self, bytes data)
     cpdef bytes take(self)
@@ -26,6 +31,7 @@ cdef class Session:
     cpdef list take_drained(self)
     cdef int put(self, const void *data, Py_ssize_t size) except -1
     cpdef object terminate(self, uint32_t code)
+    cdef int count_frames(self, const uint8_t *data, Py_ssize_t size) noexcept
     cdef bint is_flooded(self) noexcept
     cdef int fail(self, uint32_t fault) noexcept
     cdef int head_end(self, H2Stream stream, bint ended) except -1
