@@ -1,4 +1,4 @@
-"""Chromium loads a page and all that belongs to it from a whole edge: over HTTP/2 and, once served, HTTP/3."""
+"""Chromium loads a page and all that belongs to it from a whole edge: over HTTP/2, and HTTP/3 once served."""
 
 import json
 import zlib
