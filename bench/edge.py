@@ -48,6 +48,7 @@ class Row:
     byte_range: tuple[int, int] | None = None  # first and last byte
     unchanged: bool = False  # the client has it already: If-None-Match with the right tag, answered by 304
     without: tuple[str, ...] = ()  # servers that cannot
+    handshake: tuple[str, str] | None = None  # no request, but handshakes: `measure.Load`
 
 
 ROWS = (
@@ -59,6 +60,10 @@ ROWS = (
     Row("h2 hit over TLS, 16 connections x 32 streams, bare fields", tls=True, h2=True),
     Row("h2 hit over TLS, 16 connections x 32 streams, 11 browser fields", tls=True, h2=True, browser=True),
     Row("h2 64 KiB hit over TLS, 16 connections x 32 streams", tls=True, h2=True, path="/64k.bin"),
+    Row("full TLS 1.3 handshake, P-256", tls=True, handshake=("1.3", "full")),
+    Row("resumed TLS 1.3 handshake, P-256", tls=True, handshake=("1.3", "resumed")),
+    Row("full TLS 1.2 handshake, P-256", tls=True, handshake=("1.2", "full")),
+    Row("resumed TLS 1.2 handshake, P-256", tls=True, handshake=("1.2", "resumed")),
     Row("64 KiB hit, bare fields", path="/64k.bin"),
     Row(
         "1 KiB range of a 64 KiB hit, bare fields", "/64k.bin", byte_range=(8192, 9215), without=("haproxy",)
@@ -140,6 +145,8 @@ def prove(peer: Peer, row: Row, expected: bytes, fields: dict[str, str]) -> None
 def load_of(row: Row, peer: Peer, work: Path, fields: dict[str, str]) -> Load:
     """What to ask a server for."""
     url = (peer.https if row.tls else peer.http) + row.path
+    if row.handshake:
+        return Load(url, handshake=row.handshake)
     if row.h2:
         lines = tuple(f"{name.lower()}: {value}" for name, value in fields.items())
         return Load(url, connections=16, streams=32, fields=lines)
