@@ -15,11 +15,11 @@ from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from tests.support import client
+from tests.support.aioquic_client import connect_h3
 from tests.support.client import Answer
 from tests.support.exchanges import Exchanges, Pairs
 from tests.support.h1_client import H1Client
 from tests.support.h2_client import H2Client
-from tests.support.h3_client import connect_h3
 
 HAS_H3 = find_spec("worker.protocol.h3.connection") is not None
 VERSIONS = ("h1", "h1+TLS", "h2", "h2+TLS", *(["h3"] if HAS_H3 else []))

@@ -1,4 +1,4 @@
-"""An HTTP/3 client on aioquic, over a real socket, with the face of `h2_client`.
+"""An HTTP/3 client on aioquic's own asyncio client, with the face of `h2_client`.
 
 async with connect_h3(port) as client:
     answer = await client.ask("/page")
@@ -21,7 +21,7 @@ from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamReset
 from tests.support.exchanges import Arriving, Exchanges, Pairs, joined
 
 
-class H3Client(Exchanges, QuicConnectionProtocol):
+class AioquicClient(Exchanges, QuicConnectionProtocol):
     """One connection. `terminated`: error code and reason of its end, once the edge has ended it."""
 
     def __init__(self, quic: QuicConnection, stream_handler: Any = None, *, authority: str = "a") -> None:
@@ -107,15 +107,15 @@ async def connect_h3(
     host: str = "127.0.0.1",
     authority: str = "a",
     configuration: QuicConfiguration | None = None,
-) -> AsyncIterator[H3Client]:
+) -> AsyncIterator[AioquicClient]:
     """A connection whose handshake is done. Without a configuration every certificate is believed."""
     if configuration is None:
         configuration = QuicConfiguration(
             is_client=True, alpn_protocols=H3_ALPN, verify_mode=ssl.CERT_NONE, server_name="localhost"
         )
-    made = partial(H3Client, authority=authority)
+    made = partial(AioquicClient, authority=authority)
     async with connect(host, port, configuration=configuration, create_protocol=made) as client:
-        assert isinstance(client, H3Client)
+        assert isinstance(client, AioquicClient)
         yield client
 
 

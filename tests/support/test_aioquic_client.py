@@ -12,7 +12,7 @@ from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ProtocolNegotiated, QuicEvent
 
-from tests.support.h3_client import H3Client, connect_h3
+from tests.support.aioquic_client import AioquicClient, connect_h3
 from tests.support.tls_pair import write_pair
 
 LARGE = 3_000_000
@@ -61,7 +61,7 @@ class Server(QuicConnectionProtocol):
             http.send_data(stream, body, end_stream=True)
 
 
-def run(directory: Path, test: Callable[[H3Client], Awaitable[None]]) -> None:
+def run(directory: Path, test: Callable[[AioquicClient], Awaitable[None]]) -> None:
     certificate, key = write_pair(trustme.CA(), directory)
     configuration = QuicConfiguration(is_client=False, alpn_protocols=H3_ALPN)
     configuration.load_cert_chain(certificate, key)
@@ -79,7 +79,7 @@ def run(directory: Path, test: Callable[[H3Client], Awaitable[None]]) -> None:
 
 
 def test_requests_and_answers_of_every_shape(tmp_path: Path) -> None:
-    async def test(client: H3Client) -> None:
+    async def test(client: AioquicClient) -> None:
         echoed = await client.ask("/echo", method="POST", body=b"hello")
         assert (echoed.status, echoed.body, echoed.ended) == (200, b"hello", True)
         assert echoed.fields == {"x-path": "/echo", "x-a": "1, 2"}
@@ -96,7 +96,7 @@ def test_requests_and_answers_of_every_shape(tmp_path: Path) -> None:
 
 
 def test_many_streams_at_once(tmp_path: Path) -> None:
-    async def test(client: H3Client) -> None:
+    async def test(client: AioquicClient) -> None:
         streams = [client.begin(f"/{number}", method="POST", body=b"%d" % number) for number in range(100)]
         for number, stream in enumerate(streams):
             assert (await client.answer(stream)).body == b"%d" % number
@@ -105,7 +105,7 @@ def test_many_streams_at_once(tmp_path: Path) -> None:
 
 
 def test_what_is_cut_is_not_taken_for_the_whole(tmp_path: Path) -> None:
-    async def test(client: H3Client) -> None:
+    async def test(client: AioquicClient) -> None:
         cut = await client.ask("/reset")
         assert (cut.ended, cut.reset) == (False, ErrorCode.H3_INTERNAL_ERROR)
         ended = await client.ask("/close")
