@@ -15,7 +15,7 @@ from cluster.settings import ClusterSettings
 from tests.support.client import Answer
 from tests.support.cluster import Cluster, settings, wait_until, with_worker
 from tests.support.scripted_origin import Recorded, ScriptedOrigin, Step, answer, script
-from tests.support.versions import Ends, ask_many_over, ask_over, is_secure
+from tests.support.versions import VERSIONS, Ends, ask_many_over, ask_over, is_secure
 from worker.settings import CacheSettings, KeySettings
 
 CROWD = 24  # connections; all but never do they all reach the same one of two workers
@@ -149,7 +149,9 @@ KINDS = {
 
 
 @pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "over"), [*((kind, "h1") for kind in KINDS), *(("url", version) for version in VERSIONS[1:])]
+)
 def test_every_kind_of_purge_is_seen_by_all_workers_at_once(site: Site, kind: str, soft: bool) -> None:
     page, other = f"{kind}-{soft}", f"/untagged/{kind}-{soft}"
     site.stored(f"/vary-swr/{page}", elsewhere=other)

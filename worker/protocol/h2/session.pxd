@@ -31,7 +31,7 @@ cdef class Session:
     cpdef list take_drained(self)
     cdef int put(self, const void *data, Py_ssize_t size) except -1
     cpdef object terminate(self, uint32_t code)
-    cdef int count_frames(self, const uint8_t *data, Py_ssize_t size) noexcept
+    cdef int count_frames(self, const unsigned char *data, Py_ssize_t size) noexcept
     cdef bint is_flooded(self) noexcept
     cdef int fail(self, uint32_t fault) noexcept
     cdef int head_end(self, H2Stream stream, bint ended) except -1

@@ -124,14 +124,14 @@ cdef class Session:
                 error, self.error = self.error, None
                 raise error
         else:
-            self.count_frames(<const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            self.count_frames(<const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             if self.is_flooded() and not self.failed:
                 self.terminate(NGHTTP2_ENHANCE_YOUR_CALM)
         ready = self.ready
         self.ready = []
         return ready
 
-    cdef int count_frames(self, const uint8_t *data, Py_ssize_t size) noexcept:
+    cdef int count_frames(self, const unsigned char *data, Py_ssize_t size) noexcept:
         """Count as empty the frames that libnghttp2 passes over without a word: those of types it does not
         know, and data for streams that have ended."""
         cdef Py_ssize_t step
