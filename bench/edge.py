@@ -1,4 +1,4 @@
-"""What does a request cost at the whole server, beside nginx and HAProxy in the same run?
+"""What does a request cost at the whole server, beside nginx, HAProxy and Caddy in the same run?
 
 For every row each server gets the same load in turn, several rounds, interleaved; the figure is the
 median of CPU microseconds per request. Before a row is measured the answer is fetched through every
@@ -48,6 +48,8 @@ class Row:
     byte_range: tuple[int, int] | None = None  # first and last byte
     unchanged: bool = False  # the client has it already: If-None-Match with the right tag, answered by 304
     without: tuple[str, ...] = ()  # servers that cannot
+    handshake: tuple[str, str] | None = None  # no request, but handshakes: `measure.Load`
+    quic: int = 0  # over HTTP/3, so many requests per connection
 
 
 ROWS = (
@@ -59,6 +61,12 @@ ROWS = (
     Row("h2 hit over TLS, 16 connections x 32 streams, bare fields", tls=True, h2=True),
     Row("h2 hit over TLS, 16 connections x 32 streams, 11 browser fields", tls=True, h2=True, browser=True),
     Row("h2 64 KiB hit over TLS, 16 connections x 32 streams", tls=True, h2=True, path="/64k.bin"),
+    Row("h3 hit, 8 connections, bare fields", tls=True, quic=1000),
+    Row("h3 1 MiB hit, 8 connections", tls=True, quic=20, path="/1m.bin"),
+    Row("full TLS 1.3 handshake, P-256", tls=True, handshake=("1.3", "full")),
+    Row("resumed TLS 1.3 handshake, P-256", tls=True, handshake=("1.3", "resumed")),
+    Row("full TLS 1.2 handshake, P-256", tls=True, handshake=("1.2", "full")),
+    Row("resumed TLS 1.2 handshake, P-256", tls=True, handshake=("1.2", "resumed")),
     Row("64 KiB hit, bare fields", path="/64k.bin"),
     Row(
         "1 KiB range of a 64 KiB hit, bare fields", "/64k.bin", byte_range=(8192, 9215), without=("haproxy",)
@@ -120,16 +128,18 @@ def certificate(work: Path) -> tuple[Path, Path]:
     return chain, key
 
 
-def prove(peer: Peer, row: Row, expected: bytes, fields: dict[str, str]) -> None:
+def prove(peer: Peer, row: Row, expected: bytes, fields: dict[str, str], work: Path) -> None:
     """The server answers as it should, with the origin's bytes; a hit row is a hit by the second request."""
     url = (peer.https if row.tls else peer.http) + row.path
     status = 304 if row.unchanged else 206 if row.byte_range is not None else 200
     if row.byte_range is not None:
         expected = expected[row.byte_range[0] : row.byte_range[1] + 1]
     for _ in range(2):
-        answer = peers.fetch(url, fields)
+        answer = peers.fetch_by_quic(url, work) if row.quic else peers.fetch(url, fields)
         if answer.status != status or answer.body != (b"" if row.unchanged else expected):
             raise RuntimeError(f"{peer.name}: {row.name}: wrong answer {answer.status} {answer.fields}")
+    if peer.name == "caddy":  # has no cache
+        return
     is_hit = "age" in answer.fields or answer.fields.get("x-cache", "").upper().startswith("HIT")
     if (
         is_hit != row.expect_hit and not row.unchanged
@@ -137,9 +147,16 @@ def prove(peer: Peer, row: Row, expected: bytes, fields: dict[str, str]) -> None
         raise RuntimeError(f"{peer.name}: {row.path}: hit expected {row.expect_hit}, got {answer.fields}")
 
 
+def can(peer: Peer, row: Row) -> bool:
+    """Caddy is here for HTTP/3, which the other peers do not speak as Debian has them."""
+    return peer.quic if row.quic else peer.name != "caddy"
+
+
 def load_of(row: Row, peer: Peer, work: Path, fields: dict[str, str]) -> Load:
     """What to ask a server for."""
     url = (peer.https if row.tls else peer.http) + row.path
+    if row.handshake or row.quic:
+        return Load(url, handshake=row.handshake, quic=row.quic)
     if row.h2:
         lines = tuple(f"{name.lower()}: {value}" for name, value in fields.items())
         return Load(url, connections=16, streams=32, fields=lines)
@@ -152,12 +169,12 @@ def measure_row(
     """All servers in turn, `rounds` times."""
     origin_answer = peers.fetch(origin_url + row.path)
     fields = fields_of(row, origin_answer.fields["etag"])
-    servers = [peer for peer in servers if peer.name not in row.without]
+    servers = [peer for peer in servers if peer.name not in row.without and can(peer, row)]
     samples: dict[str, list[float]] = {peer.name: [] for peer in servers}
     result = Result(row.name, errors={peer.name: 0 for peer in servers})
     loads = {peer.name: load_of(row, peer, work, fields) for peer in servers}
     for peer in servers:
-        prove(peer, row, origin_answer.body, fields)
+        prove(peer, row, origin_answer.body, fields, work)
         sample(peer.pids, loads[peer.name], 5 if row.zipf else 1)  # warm: fills the cache
     for _ in range(rounds):
         for peer in servers:
@@ -187,7 +204,8 @@ def run(rounds: int, seconds: int, only: str, out: Path | None) -> list[Result]:
     """Start everything, measure every row whose name contains `only`, print the table."""
     if missing := peers.missing_programs():
         raise SystemExit(
-            f"bench: {', '.join(missing)} not found; apt-get install nginx haproxy wrk nghttp2-client openssl"
+            f"bench: {', '.join(missing)} not found; "
+            "apt-get install nginx haproxy caddy wrk nghttp2-client ngtcp2-client openssl"
         )
     results: list[Result] = []
     with (
@@ -204,9 +222,11 @@ def run(rounds: int, seconds: int, only: str, out: Path | None) -> list[Result]:
             stack.enter_context(peers.nginx(work, origin_port, chain, key, full=False)),
             stack.enter_context(peers.nginx(work, origin_port, chain, key, full=True)),
             stack.enter_context(peers.haproxy(work, origin_port, chain, key)),
+            stack.enter_context(peers.caddy(work, chain, key)),
         ]
-        names = [peer.name for peer in servers]
-        for row in (row for row in ROWS if only in row.name):
+        rows = [row for row in ROWS if only in row.name]
+        names = [peer.name for peer in servers if any(can(peer, row) for row in rows)]
+        for row in rows:
             result = measure_row(row, servers, f"http://127.0.0.1:{origin_port}", work, rounds, seconds)
             print(table([result], names).splitlines()[-1], flush=True)
             if any(result.errors.values()):

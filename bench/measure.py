@@ -5,16 +5,23 @@ divided by the requests it answered in between. The server runs on one core, the
 the origin on another; wall-clock rates are not used, because they measure the machine's other tenants.
 """
 
+import atexit
 import re
+import shutil
 import subprocess
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
 
 SERVER_CORE = 0
 LOAD_CORE = 1
+QUIC_CONNECTIONS = 8
+QUIC_PATIENCE_S = 60
 
 
 def cpu_ns(pids: Sequence[int]) -> int:
@@ -33,13 +40,19 @@ def cpu_ns(pids: Sequence[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one run of wrk asks for; with `streams` at a time per connection, of h2load."""
+    """What one run of wrk asks for; with `streams` at a time per connection, of h2load.
+
+    `handshake`: version of TLS and "full" or "resumed", to make handshakes and ask for nothing.
+    `quic`: so many requests on each of QUIC_CONNECTIONS connections of HTTP/3, again and again.
+    """
 
     url: str
     script: Path | None = None
     connections: int = 64
     streams: int = 0
     fields: tuple[str, ...] = ()  # lines, for h2load
+    handshake: tuple[str, str] | None = None
+    quic: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +93,49 @@ def h2load(load: Load, seconds: int) -> tuple[int, int]:
     return succeeded, sum(errors)
 
 
+def gtlsclient(load: Load, seconds: int) -> tuple[int, int]:
+    """`wrk`, by ngtcp2's client: a process per connection, with as many streams as the server allows."""
+    port = load.url.split(":")[2].partition("/")[0]
+    command = ["taskset", "-c", str(LOAD_CORE), "gtlsclient", "-q", "--exit-on-all-streams-close"]
+    command += ["-n", str(load.quic), "127.0.0.1", port, load.url]
+    done = failed = 0
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        clients = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(QUIC_CONNECTIONS)]
+        for client in clients:
+            if client.wait(QUIC_PATIENCE_S):
+                failed += load.quic
+            else:
+                done += load.quic
+    return done, failed
+
+
+def handshakes(load: Load, seconds: int) -> tuple[int, int]:
+    """`wrk`, by handshakes: how many were made, and how many failed."""
+    assert load.handshake is not None
+    port = load.url.split(":")[2].partition("/")[0]
+    command = ["taskset", "-c", str(LOAD_CORE), str(native("handshakes")), port, str(seconds)]
+    done = subprocess.run([*command, *load.handshake], check=True, capture_output=True, text=True)
+    made, failed = re.findall(r"\d+", done.stdout)
+    return int(made), int(failed)
+
+
+@cache
+def native(name: str) -> Path:
+    """A program of `native/`, compiled now; in a directory that goes when we do."""
+    directory = Path(tempfile.mkdtemp(prefix="edgecluster-bench-"))
+    atexit.register(shutil.rmtree, directory)
+    source = Path(__file__).with_name("native") / f"{name}.c"
+    flags = ["-O2", "-std=gnu11", "-Wall", "-Wextra"]
+    libraries = ["-lssl", "-lcrypto", "-lpthread"]
+    subprocess.run(["cc", *flags, str(source), "-o", str(directory / name), *libraries], check=True)
+    return directory / name
+
+
 def sample(pids: Sequence[int], load: Load, seconds: int) -> Sample:
     """Run the load once and charge the servers' CPU time to its requests."""
+    run = handshakes if load.handshake else gtlsclient if load.quic else h2load if load.streams else wrk
     before = cpu_ns(pids)
-    requests, errors = (h2load if load.streams else wrk)(load, seconds)
+    requests, errors = run(load, seconds)
     spent = cpu_ns(pids) - before
     return Sample(requests, spent / 1000 / max(requests, 1), errors)

@@ -7,6 +7,7 @@ Each starts on free loopback ports, pinned to its core, in a directory of its ow
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench.measure import LOAD_CORE, SERVER_CORE
@@ -38,6 +40,7 @@ class Peer:
     http: str
     https: str
     pids: tuple[int, ...]
+    quic: bool = False  # speaks HTTP/3 at the port of https
 
 
 def free_port() -> int:
@@ -79,11 +82,13 @@ def running(command: list[str], core: int, port: int, log: Path) -> Iterator[sub
 
 
 def make_tree(root: Path, objects: int) -> None:
-    """The origin's files: `objects` bodies of 1 KiB under /o/, one of 64 KiB, all incompressible."""
+    """The origin's files: `objects` bodies of 1 KiB under /o/, one of 64 KiB and one of 1 MiB, all
+    incompressible."""
     (root / "o").mkdir(parents=True)
     for number in range(objects):
         (root / "o" / f"{number}.bin").write_bytes(os.urandom(1024))
     (root / "64k.bin").write_bytes(os.urandom(64 * 1024))
+    (root / "1m.bin").write_bytes(os.urandom(1024 * 1024))
 
 
 @contextlib.contextmanager
@@ -186,6 +191,28 @@ backend pass
 
 
 @contextlib.contextmanager
+def caddy(work: Path, certificate: Path, key: Path) -> Iterator[Peer]:
+    """Caddy with the origin's files, which it has no cache for but the kernel's; one thread runs Go."""
+    port = free_port()
+    config = work / "Caddyfile"
+    config.write_text(f"""
+{{
+  admin off
+  auto_https off
+}}
+https://localhost:{port}, https://127.0.0.1:{port} {{
+  bind 127.0.0.1
+  tls {certificate} {key}
+  root * {work}/tree
+  file_server
+}}
+""")
+    command = ["env", f"HOME={work}", "GOMAXPROCS=1", "caddy", "run", "--adapter", "caddyfile", "--config"]
+    with running([*command, str(config)], SERVER_CORE, port, work / "caddy.out") as process:
+        yield Peer("caddy", "", f"https://127.0.0.1:{port}", (process.pid,), quic=True)
+
+
+@contextlib.contextmanager
 def edgecluster(work: Path, origin_port: int, certificate: Path, key: Path) -> Iterator[Peer]:
     """edgecluster with one worker and everything on: access log, metrics, an address list, a rate limit."""
     port, tls_port = free_port(), free_port()
@@ -208,7 +235,13 @@ sites:
     state = work / "edgecluster-state"
     command = [sys.executable, "-m", "cluster", "start", "--config", str(config), "--state-dir", str(state)]
     with running(command, SERVER_CORE, port, work / "edgecluster.out") as process:
-        yield Peer("edgecluster", f"http://127.0.0.1:{port}", f"https://127.0.0.1:{tls_port}", (process.pid,))
+        yield Peer(
+            "edgecluster",
+            f"http://127.0.0.1:{port}",
+            f"https://127.0.0.1:{tls_port}",
+            (process.pid,),
+            quic=find_spec("worker.protocol.h3.connection") is not None,
+        )
 
 
 def first_line(*command: str) -> str:
@@ -237,6 +270,7 @@ def versions() -> dict[str, str]:
         **machine(),
         "nginx": first_line("nginx", "-v"),
         "haproxy": first_line("haproxy", "-v").split(" - ")[0],
+        "caddy": first_line("caddy", "version"),
         "openssl": ssl.OPENSSL_VERSION,
     }
 
@@ -245,7 +279,7 @@ def missing_programs() -> list[str]:
     """Programs the benchmark needs that are not installed."""
     return [
         name
-        for name in ("nginx", "haproxy", "wrk", "h2load", "taskset", "openssl")
+        for name in ("nginx", "haproxy", "caddy", "wrk", "h2load", "gtlsclient", "taskset", "openssl")
         if shutil.which(name) is None
     ]
 
@@ -272,6 +306,19 @@ def fetch(url: str, fields: dict[str, str] | None = None) -> Answer:
         return Answer(
             answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read()
         )
+
+
+def fetch_by_quic(url: str, work: Path) -> Answer:
+    """One GET over HTTP/3, by ngtcp2's client."""
+    directory = work / "quic"
+    directory.mkdir(exist_ok=True)
+    port, _, path = url.split(":")[2].partition("/")
+    command = ["gtlsclient", "--exit-on-all-streams-close", "--no-http-dump", f"--download={directory}"]
+    done = subprocess.run(
+        [*command, "127.0.0.1", port, url], check=True, capture_output=True, text=True, timeout=20
+    )
+    fields = dict(re.findall(r"\[([a-z:][a-z0-9-]*): (.*)\]$", done.stdout + done.stderr, re.MULTILINE))
+    return Answer(int(fields[":status"]), fields, (directory / Path(path).name).read_bytes())
 
 
 def dump(path: Path, record: object) -> None:

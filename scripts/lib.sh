@@ -39,7 +39,7 @@ install_packages() {
     # Debian starts the servers it installs; we only want their programs.
     for name in "$@"; do
         case $name in
-        nginx | haproxy | varnish | trafficserver)
+        nginx | haproxy | varnish | trafficserver | caddy)
             if [ -d /run/systemd/system ]; then
                 $as_root systemctl disable --now "$name" >/dev/null 2>&1 || :
             else

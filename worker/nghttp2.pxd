@@ -21,6 +21,9 @@ cdef extern from "nghttp2/nghttp2.h":
         int32_t stream_id
         uint8_t type, flags
 
+    ctypedef struct nghttp2_data:
+        size_t padlen
+
     ctypedef struct nghttp2_headers:
         int cat
 
@@ -35,6 +38,7 @@ cdef extern from "nghttp2/nghttp2.h":
 
     ctypedef union nghttp2_frame:
         nghttp2_frame_hd hd
+        nghttp2_data data
         nghttp2_headers headers
         nghttp2_rst_stream rst_stream
         nghttp2_goaway goaway

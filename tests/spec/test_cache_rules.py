@@ -18,16 +18,16 @@ RULES = CacheSettings(
 
 
 @pytest.fixture(scope="module")
-def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CachingEdge]:
+def caching_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CachingEdge]:
     with CachingEdge(tmp_path_factory.mktemp("ruled"), RULES) as running:
         yield running
 
 
 @pytest.mark.parametrize("field", ["Cache-Control: no-cache", "Cache-Control: max-age=0", "Pragma: no-cache"])
-def test_clients_cannot_bypass_the_cache(ruled: CachingEdge, field: str) -> None:
-    path = ruled.serve("Cache-Control: max-age=60")
-    ruled.ask(path)
-    assert is_hit(ruled.ask(path, field))
+def test_clients_cannot_bypass_the_cache(edge: CachingEdge, field: str) -> None:
+    path = edge.serve("Cache-Control: max-age=60")
+    edge.ask(path)
+    assert is_hit(edge.ask(path, field))
 
 
 LIFETIMES = [  # status, response -> Cache-Status of the fetch
@@ -40,27 +40,27 @@ LIFETIMES = [  # status, response -> Cache-Status of the fetch
 
 
 @pytest.mark.parametrize(("status", "response", "told"), LIFETIMES)
-def test_lifetimes(ruled: CachingEdge, status: str, response: list[str], told: str) -> None:
-    path = ruled.serve(*response, status=status)
-    assert {"stored", told} <= set(cache_status(ruled.ask(path)))
-    assert is_hit(ruled.ask(path))
+def test_lifetimes(edge: CachingEdge, status: str, response: list[str], told: str) -> None:
+    path = edge.serve(*response, status=status)
+    assert {"stored", told} <= set(cache_status(edge.ask(path)))
+    assert is_hit(edge.ask(path))
 
 
-def test_browsers_are_told_a_lifetime_of_their_own(ruled: CachingEdge) -> None:
-    path = ruled.serve("Cache-Control: public, max-age=60", "Expires: 0", "Age: 20")
-    ruled.ask(path)
-    hit = ruled.ask(path)
+def test_browsers_are_told_a_lifetime_of_their_own(edge: CachingEdge) -> None:
+    path = edge.serve("Cache-Control: public, max-age=60", "Expires: 0", "Age: 20")
+    edge.ask(path)
+    hit = edge.ask(path)
     assert hit.fields["cache-control"] == f"public, max-age={int(hit.fields['age']) + 5}"
     assert "expires" not in hit.fields
 
 
-def test_what_nobody_may_store_keeps_the_words_of_the_origin(ruled: CachingEdge) -> None:
-    path = ruled.serve("Cache-Control: private, max-age=60")
-    assert ruled.ask(path).fields["cache-control"] == "private, max-age=60"
-    assert not is_hit(ruled.ask(path))
+def test_what_nobody_may_store_keeps_the_words_of_the_origin(edge: CachingEdge) -> None:
+    path = edge.serve("Cache-Control: private, max-age=60")
+    assert edge.ask(path).fields["cache-control"] == "private, max-age=60"
+    assert not is_hit(edge.ask(path))
 
 
-def test_a_stale_response_is_served_while_the_origin_is_asked(ruled: CachingEdge) -> None:
-    path = ruled.serve("Cache-Control: max-age=60", "Age: 90")
-    ruled.ask(path)
-    assert cache_status(ruled.ask(path))[0] == "hit"
+def test_a_stale_response_is_served_while_the_origin_is_asked(edge: CachingEdge) -> None:
+    path = edge.serve("Cache-Control: max-age=60", "Age: 90")
+    edge.ask(path)
+    assert cache_status(edge.ask(path))[0] == "hit"

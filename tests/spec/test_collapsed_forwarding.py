@@ -1,86 +1,91 @@
 """Many requests, one fetch, in however many workers they arrive."""
 
 import asyncio
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
-from tests.spec.test_shared_hits import port_of
-from tests.support.client import ask, ask_many
-from tests.support.cluster import Cluster, settings
-from tests.support.scripted_origin import ScriptedOrigin, answer, script
+import pytest
+
+from tests.support.caching_edge import CachingEdge
+from tests.support.scripted_origin import Recorded, Step, Wire, answer, script
 
 CLIENTS = 200
 
 
-def test_a_slow_origin_asked_by_200_clients_through_4_workers_gets_one_request(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def caching_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CachingEdge]:
+    with CachingEdge(tmp_path_factory.mktemp("edge"), workers=4) as running:
+        yield running
+
+
+def test_a_slow_origin_asked_by_200_clients_through_4_workers_gets_one_request(edge: CachingEdge) -> None:
     page = answer(b"slow" * 500, headers="Cache-Control: max-age=60")
-    with (
-        ScriptedOrigin([script(1.0, page)]) as origin,
-        Cluster(settings(tmp_path / "s", origin=origin.url, workers=4)) as edge,
-    ):
-        replies = asyncio.run(ask_many(port_of(edge), "/cold", CLIENTS))
-    assert len(origin.requests) == 1
+    path = edge.script(lambda request: script(1.0, page))
+    replies = edge.ask_many(path, CLIENTS)
+    assert len(edge.asked(path)) == 1
     assert [reply.status for reply in replies] == [200] * CLIENTS
     assert {reply.body for reply in replies} == {b"slow" * 500}
 
 
-def test_when_the_origin_dies_amid_the_fetch_nobody_takes_the_part_for_the_whole(tmp_path: Path) -> None:
+def test_when_the_origin_dies_amid_the_fetch_nobody_takes_the_part_for_the_whole(edge: CachingEdge) -> None:
     size = 400_000
     head = f"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {size}\r\n\r\n".encode()
     page = answer(b"z" * size, headers="Cache-Control: max-age=60")
-    first = script(head + b"z" * 100_000, 1.0, "reset")
-    with (
-        ScriptedOrigin([first, page]) as origin,
-        Cluster(settings(tmp_path / "s", origin=origin.url, workers=4)) as edge,
-    ):
-        port = port_of(edge)
-        replies = asyncio.run(ask_many(port, "/dies", CLIENTS))
-        asked = len(origin.requests)
-        again = asyncio.run(ask(port, "/dies"))
+    steps = iter([script(head + b"z" * 100_000, 1.0, "reset"), page])
+    path = edge.script(lambda request: next(steps))
+    replies = edge.ask_many(path, CLIENTS)
+    asked = len(edge.asked(path))
+    again = edge.ask(path)
     for reply in replies:
         assert (reply.status == 502 and reply.whole) or (reply.status == 200 and not reply.whole), (
             reply.fields
         )
     assert asked == 1
-    assert len(origin.requests) == 2
+    assert len(edge.asked(path)) == 2
     assert (again.status, again.whole, again.body) == (200, True, b"z" * size)
 
 
-def test_waiters_go_alone_when_the_response_is_not_storable(tmp_path: Path) -> None:
+def test_waiters_go_alone_when_the_response_is_not_storable(edge: CachingEdge) -> None:
     page = answer(b"mine", headers="Cache-Control: private")
-    with (
-        ScriptedOrigin([script(0.5, page), page]) as origin,
-        Cluster(settings(tmp_path / "s", origin=origin.url, workers=2)) as edge,
-    ):
-        replies = asyncio.run(ask_many(port_of(edge), "/private", 20))
+    asked: list[Recorded] = []
+
+    def first_slowly(request: Recorded) -> Step:
+        asked.append(request)
+        return script(0.5, page) if len(asked) == 1 else page
+
+    path = edge.script(first_slowly)
+    replies = edge.ask_many(path, 20)
     assert {reply.body for reply in replies} == {b"mine"}
-    assert len(origin.requests) == 20
+    assert len(asked) == 20
 
 
 def test_waiters_in_every_worker_get_the_first_byte_before_the_origin_has_sent_the_last(
-    tmp_path: Path,
+    edge: CachingEdge,
 ) -> None:
     """The origin sends the second half only when all clients have some of the first."""
     half = 100_000
     head = f"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {2 * half}\r\n\r\n".encode()
-    slow = script(head + b"a" * half, "stall", b"b" * half)
+    had: list[bool] = []
 
-    async def main(port: int) -> list[bytes]:
-        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
-        for _, writer in opened:
-            writer.write(b"GET /slow HTTP/1.1\r\nHost: edge.test\r\nConnection: close\r\n\r\n")
-        for reader, _ in opened:
-            await reader.readuntil(b"\r\n\r\n")
-            assert await reader.readexactly(1000) == b"a" * 1000
-        origin.release()
-        rests = [await reader.readexactly(2 * half - 1000) for reader, _ in opened]
-        for _, writer in opened:
-            writer.close()
-        return rests
+    async def slowly(wire: Wire) -> None:
+        await wire.write(head + b"a" * half)
+        while not had:
+            await wire.pause(0.01)
+        await wire.write(b"b" * half)
 
-    with (
-        ScriptedOrigin([slow]) as origin,
-        Cluster(settings(tmp_path / "s", origin=origin.url, workers=2)) as edge,
-    ):
-        rests = asyncio.run(asyncio.wait_for(main(port_of(edge)), 60))
+    path = edge.script(lambda request: slowly)
+
+    async def main() -> list[bytes]:
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(edge.connect()) for _ in range(20)]
+            streams = [client.begin(path) for client in clients]
+            for client, stream in zip(clients, streams, strict=True):
+                assert await client.body(stream, 1000) == b"a" * 1000
+            had.append(True)
+            return [
+                await client.body(stream, 2 * half) for client, stream in zip(clients, streams, strict=True)
+            ]
+
+    rests = asyncio.run(main())
     assert set(rests) == {b"a" * (half - 1000) + b"b" * half}
-    assert len(origin.requests) == 1
+    assert len(edge.asked(path)) == 1

@@ -47,9 +47,19 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def edge(root: Path) -> Iterator[ConfiguredEdge]:
+def running(root: Path) -> Iterator[ConfiguredEdge]:
     with configured_edge(root.parent, CONFIG) as running:
         yield running
+
+
+@pytest.fixture
+def edge(running: ConfiguredEdge, root: Path, over: str) -> ConfiguredEdge:
+    """Each version begins with an empty cache, and with the files as they were."""
+    running.purge()
+    (root / "docs" / "page.html").write_bytes(TEXT)
+    for made in ("timed/missing", "docs/fresh.bin"):
+        (root / made).unlink(missing_ok=True)
+    return running.by(over)
 
 
 def test_a_file_is_stored_and_asked_about_by_every_request(edge: ConfiguredEdge, root: Path) -> None:

@@ -1,16 +1,17 @@
 """Rewriting, redirects and field rules, through a whole edge by its configuration file."""
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.caching_edge import is_hit
 from tests.support.configured_edge import ConfiguredEdge, configured_edge
 from tests.support.scripted_origin import Recorded, ScriptedOrigin, answer
+from tests.support.versions import VERSIONS, is_secure
 
 CONFIG = """
 listen: [http://127.0.0.1:0, https://127.0.0.1:0]
+http2: {{plain: true}}
 purge: {{allow: 127.0.0.1}}
 sites:
   - origin: {url}
@@ -56,10 +57,17 @@ def origin() -> Iterator[ScriptedOrigin]:
 
 
 @pytest.fixture(scope="module")
-def edge(origin: ScriptedOrigin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConfiguredEdge]:
+def running(origin: ScriptedOrigin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConfiguredEdge]:
     directory = tmp_path_factory.mktemp("rewriting")
     with configured_edge(directory, CONFIG.format(url=origin.url, version=1)) as running:
         yield running
+
+
+@pytest.fixture
+def edge(running: ConfiguredEdge, over: str) -> ConfiguredEdge:
+    """Its paths are known beforehand, so that each version begins with an empty cache."""
+    running.purge()
+    return running.by(over)
 
 
 def test_the_origin_is_asked_for_what_the_rule_says_and_the_cache_keeps_the_clients_url(
@@ -136,15 +144,22 @@ def test_redirects(
     assert len(origin.requests) == before
 
 
+@pytest.mark.parametrize("over", [version for version in VERSIONS if not is_secure(version)])
 def test_http_leads_to_the_port_that_speaks_https(edge: ConfiguredEdge) -> None:
-    port = urlsplit(edge.cluster.urls[1]).port
+    port = edge.ends.tls
     redirect = edge.ask("/secure/a?x")
     assert (redirect.status, redirect.fields["location"]) == (301, f"https://edge.test:{port}/secure/a?x")
     assert "strict-transport-security" not in redirect.fields
 
 
 def test_another_host_leads_to_the_canonical_one(edge: ConfiguredEdge) -> None:
-    assert edge.ask("/www/a").fields["location"] == "http://www.edge.test/www/a"
+    scheme = "https" if is_secure(edge.over) else "http"
+    assert edge.ask("/www/a").fields["location"] == f"{scheme}://www.edge.test/www/a"
+
+
+def test_only_https_asks_for_https_from_now_on(edge: ConfiguredEdge) -> None:
+    told = edge.ask("/a").fields.get("strict-transport-security")
+    assert told == ("max-age=31536000; includeSubDomains" if is_secure(edge.over) else None)
 
 
 def test_fields_are_changed_towards_origin_and_client(edge: ConfiguredEdge, origin: ScriptedOrigin) -> None:

@@ -40,12 +40,17 @@ def test_matching(edge: CachingEdge, vary: str, first: list[str], second: list[s
 
 
 @pytest.fixture(scope="module")
-def speaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CachingEdge]:
+def with_languages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CachingEdge]:
     """An edge whose route names its languages."""
     with CachingEdge(
         tmp_path_factory.mktemp("edge"), CacheSettings(languages=("en", "de", "pt-BR"))
     ) as running:
         yield running
+
+
+@pytest.fixture
+def speaking(with_languages: CachingEdge, over: str) -> CachingEdge:
+    return with_languages.by(over)
 
 
 LANGUAGES = [  # first request, second request -> a hit? what the origin was asked for at last

@@ -1,12 +1,11 @@
 """RFC 9211: what Cache-Status says of every way a request can go, through a whole edge."""
 
-import asyncio
 import re
 
 import pytest
 
 from tests.support.caching_edge import CachingEdge, cache_status
-from tests.support.client import Answer, ask_many
+from tests.support.client import Answer
 from tests.support.scripted_origin import answer, script
 
 FRESH = "Cache-Control: max-age=600"
@@ -106,7 +105,7 @@ def crowd(edge: CachingEdge, *headers: str) -> list[str]:
     """What each of several is told whose requests come while the first one is being answered."""
     page = answer(b"x", headers=headers)
     path = edge.script(lambda request: script(0.5, page))
-    return [told(one) for one in asyncio.run(ask_many(edge.port, path, 10))]
+    return [told(one) for one in edge.ask_many(path, 10)]
 
 
 def test_who_waited_for_another_request_says_so(edge: CachingEdge) -> None:

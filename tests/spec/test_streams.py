@@ -1,61 +1,29 @@
 """What must not wait: event streams, long polls, interim answers (RFC 9110 15.2); and trailers (6.5)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import BinaryIO
 
 import pytest
 
 from tests.support.caching_edge import BODY, CachingEdge, is_hit
 from tests.support.cluster import wait_until
+from tests.support.exchanges import Arriving, Exchanges
 from tests.support.scripted_origin import Wire, answer, chunked
 
 PATIENCE_S = 30.0
-HINT = "103 Early Hints"
-HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+LINK = "</style.css>; rel=preload"
+HINTS = f"HTTP/1.1 103 Early Hints\r\nLink: {LINK}\r\n\r\n".encode()
+HINTED = [(103, {"link": LINK})]
 
 
-class Reader:
-    """A client that reads an answer as it comes."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    def ask(
-        self, path: str, *fields: str, method: str = "GET", version: str = "1.1", body: bytes = b""
-    ) -> None:
-        lines = "".join(f"{field}\r\n" for field in ("Host: edge.test", *fields))
-        self.writer.write(f"{method} {path} HTTP/{version}\r\n{lines}\r\n".encode() + body)
-
-    async def head(self) -> tuple[str, dict[str, str]]:
-        """Status and reason, and the fields, of the next answer."""
-        lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
-        named = (line.partition(":") for line in lines[1:])
-        return lines[0].partition(" ")[2], {name.lower(): value.strip() for name, _, value in named}
-
-    async def chunk(self) -> bytes:
-        size = int(await self.reader.readuntil(b"\r\n"), 16)
-        data = await self.reader.readexactly(size)
-        if size:
-            await self.reader.readexactly(2)
-        return data
-
-    async def body(self, fields: dict[str, str]) -> bytes:
-        return await self.reader.readexactly(int(fields["content-length"]))
-
-
-def run(edge: CachingEdge, test: Callable[..., Awaitable[None]], count: int = 1) -> None:
-    """Run `test` with `count` connections to the edge."""
+def run(edge: CachingEdge, test: Callable[[Exchanges], Awaitable[None]]) -> None:
+    """Run `test` with a client of the edge."""
 
     async def main() -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            clients = [Reader(*await asyncio.open_connection("127.0.0.1", edge.port)) for _ in range(count)]
-            try:
-                await test(*clients)
-            finally:
-                for client in clients:
-                    client.writer.transport.abort()
+        async with asyncio.timeout(PATIENCE_S), edge.connect() as client:
+            await test(client)
 
     asyncio.run(main())
 
@@ -106,17 +74,19 @@ def test_an_event_arrives_before_the_next_one_is_sent(edge: CachingEdge, fields:
     events = Events(*fields)
     path = edge.script(lambda request: events)
 
-    async def test(client: Reader) -> None:
-        client.ask(path, "Accept: text/event-stream", "Accept-Encoding: gzip, br, zstd")
-        status, answered = await client.head()  # there before the first event
-        assert (status, answered["content-type"]) == ("200 OK", "text/event-stream")
-        assert "content-encoding" not in answered
+    async def test(client: Exchanges) -> None:
+        asked = [("accept", "text/event-stream"), ("accept-encoding", "gzip, br, zstd")]
+        stream = client.begin(path, asked)
+        answered = await client.head(stream)  # there before the first event
+        assert (answered.status, answered.fields["content-type"]) == (200, "text/event-stream")
+        assert "content-encoding" not in answered.fields
         for number in range(50):
             event = b"data: %d\n\n" % number
             await events.send(event)
-            assert await client.chunk() == event
+            assert await client.body(stream, len(event)) == event
         await events.send(b"")
-        assert await client.chunk() == b""
+        assert (await client.answer(stream)).ended
+        assert answered.body == b""
 
     run(edge, test)
 
@@ -125,14 +95,14 @@ def test_two_readers_of_an_event_stream_do_not_wait_for_each_other(edge: Caching
     events = Events("Cache-Control: no-cache")
     path = edge.script(lambda request: events)
 
-    async def test(first: Reader, second: Reader) -> None:
-        for number, client in enumerate((first, second)):
-            client.ask(path)
-            assert (await client.head())[0] == "200 OK"
+    async def test(client: Exchanges) -> None:
+        for number in range(2):
+            stream = client.begin(path)
+            assert (await client.head(stream)).status == 200
             await events.send(b"data: 1\n\n", number)
-            assert await client.chunk() == b"data: 1\n\n"
+            assert await client.body(stream, 9) == b"data: 1\n\n"
 
-    run(edge, test, 2)
+    run(edge, test)
 
 
 def test_a_long_poll_is_answered_when_the_origin_answers(edge: CachingEdge) -> None:
@@ -142,14 +112,11 @@ def test_a_long_poll_is_answered_when_the_origin_answers(edge: CachingEdge) -> N
 
     path = edge.script(lambda request: poll)
 
-    async def test(*clients: Reader) -> None:
-        for client in clients:
-            client.ask(path)
-        for client in clients:
-            _, fields = await client.head()
-            assert await client.body(fields) == b"news"
+    async def test(client: Exchanges) -> None:
+        streams = [client.begin(path) for _ in range(3)]
+        assert [(await client.answer(stream)).body for stream in streams] == [b"news"] * 3
 
-    run(edge, test, 3)
+    run(edge, test)
     assert len(edge.asked(path)) == 3
 
 
@@ -160,7 +127,7 @@ def test_a_long_poll_is_answered_when_the_origin_answers(edge: CachingEdge) -> N
 @pytest.mark.parametrize("large", [False, True], ids=["whole", "streamed"])
 def test_early_hints_come_before_the_answer(edge: CachingEdge, storing: str, large: bool) -> None:
     body = BODY * (200 if large else 1)
-    hinted: list[str] = []
+    hinted: list[bool] = []
 
     async def hint(wire: Wire) -> None:
         await wire.write(HINTS)
@@ -170,14 +137,12 @@ def test_early_hints_come_before_the_answer(edge: CachingEdge, storing: str, lar
 
     path = edge.script(lambda request: hint)
 
-    async def test(client: Reader) -> None:
-        client.ask(path)
-        status, fields = await client.head()
-        assert (status, fields) == (HINT, {"link": "</style.css>; rel=preload"})
-        hinted.append(status)
-        status, fields = await client.head()
-        assert status == "200 OK"
-        assert await client.body(fields) == body
+    async def test(client: Exchanges) -> None:
+        stream = client.begin(path)
+        await client.until(lambda: client.answers[stream].interim)
+        hinted.append(True)
+        came = await client.answer(stream)
+        assert (came.interim, came.status, came.body) == (HINTED, 200, body)
 
     run(edge, test)
     if storing == "max-age=60":  # a stored answer was never hinted at
@@ -192,58 +157,35 @@ def test_only_the_client_whose_request_was_sent_gets_the_hints(edge: CachingEdge
 
     path = edge.script(lambda request: hint)
 
-    async def test(*clients: Reader) -> None:
-        for client in clients:
-            client.ask(path)
-        assert sorted([(await client.head())[0] for client in clients]) == [HINT] + ["200 OK"] * 4
+    async def test(client: Exchanges) -> None:
+        came = [await client.answer(stream) for stream in [client.begin(path) for _ in range(5)]]
+        assert sorted(one.interim for one in came) == [[]] * 4 + [HINTED]
+        assert {bytes(one.body) for one in came} == {BODY}
 
-    run(edge, test, 5)
+    run(edge, test)
     assert len(edge.asked(path)) == 1
-
-
-def test_http_1_0_gets_no_hints(edge: CachingEdge) -> None:
-    path = edge.script(lambda request: HINTS + answer(BODY))
-
-    async def test(client: Reader) -> None:
-        client.ask(path, version="1.0")
-        assert (await client.head())[0] == "200 OK"
-
-    run(edge, test)
-
-
-def test_the_next_request_on_a_connection_gets_no_hint_of_the_one_before(edge: CachingEdge) -> None:
-    path = edge.script(lambda request: HINTS + answer(BODY, headers="Cache-Control: max-age=60"))
-
-    async def test(client: Reader) -> None:
-        client.ask(path)
-        assert (await client.head())[0] == HINT
-        _, fields = await client.head()
-        await client.body(fields)
-        client.ask(path)
-        status, fields = await client.head()
-        assert (status, await client.body(fields)) == ("200 OK", BODY)
-
-    run(edge, test)
 
 
 def test_a_client_that_expects_100_is_asked_for_its_body(edge: CachingEdge) -> None:
     path = edge.script(lambda request: answer(request.body))
 
-    async def test(client: Reader) -> None:
-        client.ask(path, "Expect: 100-continue", "Content-Length: 4", method="POST")
-        assert (await client.head())[0] == "100 Continue"
-        client.writer.write(b"body")
-        status, fields = await client.head()
-        assert (status, await client.body(fields)) == ("200 OK", b"body")
+    async def test(client: Exchanges) -> None:
+        expecting = [("expect", "100-continue"), ("content-length", "4")]
+        stream = client.begin(path, expecting, method="POST", end=False)
+        await client.until(lambda: client.answers[stream].interim)
+        await client.upload(stream, [b"body"])
+        came = await client.answer(stream)
+        assert (came.interim, came.status, came.body) == ([(100, {})], 200, b"body")
 
     run(edge, test)
     assert "expect" not in edge.asked(path)[0].headers
 
 
 def test_a_client_that_expects_100_is_not_asked_when_it_is_refused(edge: CachingEdge) -> None:
-    async def test(client: Reader) -> None:
-        client.ask("/x", "Expect: 100-continue", "Content-Length: 99999999999999", method="POST")
-        assert (await client.head())[0].startswith("413")
+    async def test(client: Exchanges) -> None:
+        expecting = [("expect", "100-continue"), ("content-length", "99999999999999")]
+        came = await client.head(client.begin("/x", expecting, method="POST", end=False))
+        assert (came.interim, came.status) == ([], 413)
 
     run(edge, test)
 
@@ -254,10 +196,10 @@ def test_a_client_that_expects_100_is_not_asked_when_it_is_refused(edge: Caching
 def test_trailers_of_a_request_reach_the_origin(edge: CachingEdge) -> None:
     path = edge.script(lambda request: answer(b"ok"))
 
-    async def test(client: Reader) -> None:
-        body = b"4\r\nbody\r\n0\r\nX-Checksum: abc\r\nAuthorization: no\r\n\r\n"
-        client.ask(path, "Transfer-Encoding: chunked", method="POST", body=body)
-        assert (await client.head())[0] == "200 OK"
+    async def test(client: Exchanges) -> None:
+        stream = client.begin(path, method="POST", end=False)
+        await client.upload(stream, [b"bo", b"dy"], [("x-checksum", "abc"), ("authorization", "no")])
+        assert (await client.answer(stream)).status == 200
 
     run(edge, test)
     (request,) = edge.asked(path)
@@ -277,19 +219,57 @@ def test_trailers_of_an_answer_reach_a_client_that_wants_them(
         )
     )
 
-    async def read(client: Reader, *fields: str) -> tuple[Any, bytes]:
-        client.ask(path, *fields, "Connection: close")
-        _, answered = await client.head()
-        return answered, await client.reader.read()
+    async def test(client: Exchanges) -> None:
+        async def ask(*fields: tuple[str, str]) -> Arriving:
+            came = await client.ask(path, fields)
+            assert (came.ended, came.body) == (True, b"x" * size)
+            return came
 
-    async def test(first: Reader, second: Reader) -> None:
-        answered, rest = await read(first, "TE: trailers")
-        assert rest.endswith(b"\r\n0\r\nServer-Timing: x\r\n\r\n")
-        answered, rest = await read(second, "TE: trailers" if storing == "max-age=60" else "X-No: TE")
+        assert (await ask(("te", "trailers"))).trailers == {"server-timing": "x"}
         if storing == "max-age=60":  # what is stored is stored without them (RFC 9110 6.5, RFC 9111 3.1)
-            assert "; hit" in answered["cache-status"]
-            assert int(answered["content-length"]) == size == len(rest)
+            second = await ask(("te", "trailers"))
+            assert "; hit" in second.fields["cache-status"]
+            assert int(second.fields["content-length"]) == size
         else:
-            assert rest.endswith(b"\r\n0\r\n\r\n")
+            second = await ask(("x-no", "te"))
+        assert second.trailers == {}
 
-    run(edge, test, 2)
+    run(edge, test)
+
+
+# Of HTTP/1 alone
+
+
+def read_head(reader: BinaryIO) -> tuple[bytes, dict[bytes, bytes]]:
+    """Status and reason, and the fields, of the next answer."""
+    status = reader.readline().partition(b" ")[2].strip()
+    lines = iter(reader.readline, b"\r\n")
+    return status, {
+        name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)
+    }
+
+
+@pytest.fixture
+def http1(caching_edge: CachingEdge) -> Iterator[socket.socket]:
+    """A connection of HTTP/1."""
+    with socket.create_connection(("127.0.0.1", caching_edge.ends.plain), PATIENCE_S) as connection:
+        yield connection
+
+
+def test_http_1_0_gets_no_hints(caching_edge: CachingEdge, http1: socket.socket) -> None:
+    path = caching_edge.script(lambda request: HINTS + answer(BODY))
+    http1.sendall(f"GET {path} HTTP/1.0\r\nHost: edge.test\r\n\r\n".encode())
+    with http1.makefile("rb") as reader:
+        assert read_head(reader)[0] == b"200 OK"
+
+
+def test_the_next_request_on_a_connection_gets_no_hint_of_the_one_before(
+    caching_edge: CachingEdge, http1: socket.socket
+) -> None:
+    path = caching_edge.script(lambda request: HINTS + answer(BODY, headers="Cache-Control: max-age=60"))
+    with http1.makefile("rb") as reader:
+        for hints in ([b"103 Early Hints"], []):
+            http1.sendall(f"GET {path} HTTP/1.1\r\nHost: edge.test\r\n\r\n".encode())
+            assert [read_head(reader)[0] for _ in hints] == hints
+            status, fields = read_head(reader)
+            assert (status, reader.read(int(fields[b"content-length"]))) == (b"200 OK", BODY)

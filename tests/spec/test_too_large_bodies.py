@@ -1,12 +1,11 @@
 """Bodies of unknown length that prove too large for the cache: all who read along get them whole."""
 
-import asyncio
-from pathlib import Path
+from collections.abc import Iterator
 
-from tests.spec.test_shared_hits import port_of
-from tests.support.client import ask_many
-from tests.support.cluster import Cluster, settings
-from tests.support.scripted_origin import Recorded, ScriptedOrigin, Step, Wire
+import pytest
+
+from tests.support.caching_edge import CachingEdge
+from tests.support.scripted_origin import Recorded, Step, Wire
 from worker.settings import CacheSettings
 
 CLIENTS = 12
@@ -37,14 +36,17 @@ def page(request: Recorded) -> Step:
     return slowly
 
 
-def test_all_who_read_along_in_any_worker_get_it_whole(tmp_path: Path) -> None:
-    cache = CacheSettings(max_object_bytes=HALF + 1000)
-    with (
-        ScriptedOrigin(page) as origin,
-        Cluster(settings(tmp_path / "s", origin=origin.url, workers=2, cache=cache)) as edge,
-    ):
-        replies = asyncio.run(ask_many(port_of(edge), "/large", CLIENTS))
+@pytest.fixture(scope="module")
+def caching_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CachingEdge]:
+    rules = CacheSettings(max_object_bytes=HALF + 1000)
+    with CachingEdge(tmp_path_factory.mktemp("edge"), rules) as running:
+        yield running
+
+
+def test_all_who_read_along_in_any_worker_get_it_whole(edge: CachingEdge) -> None:
+    path = edge.script(page)
+    replies = edge.ask_many(path, CLIENTS)
     assert [(reply.status, reply.whole) for reply in replies] == [(200, True)] * CLIENTS
     assert all(reply.body == BODY for reply in replies)
-    assert origin.errors == []
-    assert any("if-range" in request.headers for request in origin.requests)
+    assert edge.origin.errors == []
+    assert any("if-range" in request.headers for request in edge.asked(path))

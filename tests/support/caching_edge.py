@@ -7,41 +7,45 @@ with CachingEdge(tmp_path) as edge:
 """
 
 import asyncio
+import copy
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
-from tests.support.client import Answer, ask
+from tests.support.client import Answer
 from tests.support.cluster import Cluster, settings, with_worker
+from tests.support.exchanges import Exchanges
 from tests.support.scripted_origin import Recorded, ScriptedOrigin, Step, answer
-from tests.support.versions import ask_over
+from tests.support.versions import Ends, ask_many_over, ask_over, connect
 from worker.settings import CacheSettings
 
 BODY = b"0123456789" * 100
 
 
 class CachingEdge:
-    """Two workers, one route. Every request comes on a connection of its own, so either worker may get it."""
+    """One route. Every request comes on a connection of its own, so any worker may get it."""
 
-    def __init__(self, state_dir: Path, cache: CacheSettings | None = None, over: str = "h1") -> None:
-        """`over`: which of `versions.VERSIONS` the requests come by."""
+    def __init__(self, state_dir: Path, cache: CacheSettings | None = None, workers: int = 2) -> None:
         self._state_dir = state_dir
-        self._over = over
         self._cache = cache
+        self._workers = workers
         self._answers: dict[str, Callable[[Recorded], Step]] = {}
         self._stack = ExitStack()
+        self.over = "h1"
 
     def __enter__(self) -> Self:
-        origin = self._stack.enter_context(ScriptedOrigin(self._answer))
-        scheme = "https" if self._over.endswith("+TLS") else "http"
-        made = settings(self._state_dir, origin=origin.url, workers=2, cache=self._cache, schemes=(scheme,))
-        made = with_worker(made, http2_plain=True)
-        port = urlsplit(self._stack.enter_context(Cluster(made)).url).port
-        assert port is not None
-        self.origin, self.port = origin, port
+        self.origin = self._stack.enter_context(ScriptedOrigin(self._answer))
+        made = settings(
+            self._state_dir,
+            origin=self.origin.url,
+            workers=self._workers,
+            cache=self._cache,
+            schemes=("http", "https"),
+        )
+        self.cluster = self._stack.enter_context(Cluster(with_worker(made, http2_plain=True)))
+        self.ends = Ends.of(self.cluster.urls)
         return self
 
     def __exit__(
@@ -59,12 +63,23 @@ class CachingEdge:
         self._answers[path] = handler
         return path
 
+    def by(self, version: str) -> "CachingEdge":
+        """The same edge, asked over another one of `versions.VERSIONS`."""
+        other = copy.copy(self)
+        other.over = version
+        return other
+
     def ask(self, path: str, *fields: str, method: str = "GET") -> Answer:
         """One request with these field lines."""
-        lines = "".join(f"{line}\r\n" for line in fields)
-        if self._over != "h1":
-            return asyncio.run(ask_over(self._over, self.port, path, fields=lines, method=method))
-        return asyncio.run(ask(self.port, path, fields=lines, method=method))
+        return asyncio.run(ask_over(self.over, self.ends, path, fields=_lines(fields), method=method))
+
+    def ask_many(self, path: str, count: int, *fields: str) -> list[Answer]:
+        """`count` requests at the same time."""
+        return asyncio.run(ask_many_over(self.over, self.ends, path, count, fields=_lines(fields)))
+
+    def connect(self) -> AbstractAsyncContextManager[Exchanges]:
+        """A client whose answers may be read as they come."""
+        return connect(self.over, self.ends)
 
     def asked(self, path: str) -> list[Recorded]:
         """The requests for `path` that reached the origin."""
@@ -72,6 +87,10 @@ class CachingEdge:
 
     def _answer(self, request: Recorded) -> Step:
         return self._answers[request.target](request)
+
+
+def _lines(fields: tuple[str, ...]) -> str:
+    return "".join(f"{line}\r\n" for line in fields)
 
 
 def cache_status(answer: Answer) -> list[str]:

@@ -5,18 +5,21 @@ with configured_edge(tmp_path, "sites: [{origin: ./public}]") as edge:
 """
 
 import asyncio
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from cluster.cli.admin import ask_admin
 from cluster.config import load
 from cluster.settings import ClusterSettings
-from tests.support.client import Answer, ask
+from tests.support.client import Answer
 from tests.support.cluster import Cluster
+from tests.support.versions import NAME, Ends, ask_over
 
 _USUAL = {
-    "listen": "[http://127.0.0.1:0]",
+    "listen": "[http://127.0.0.1:0, https://127.0.0.1:0]",
+    "http2": "{plain: true}",
     "workers": "2",
     "cache": "{memory: 64MiB}",
     "log": "{path: ''}",
@@ -30,13 +33,23 @@ class ConfiguredEdge:
     def __init__(self, cluster: Cluster, directory: Path) -> None:
         self.cluster = cluster
         self.directory = directory
+        self.ends = Ends.of(cluster.urls)
+        self.over = "h1"
 
-    def ask(self, path: str, *fields: str, method: str = "GET") -> Answer:
-        """One request with these field lines."""
-        port = urlsplit(self.cluster.url).port
-        assert port is not None
+    def by(self, version: str) -> "ConfiguredEdge":
+        """The same edge, asked over another one of `versions.VERSIONS`."""
+        other = copy.copy(self)
+        other.over = version
+        return other
+
+    def ask(self, path: str, *fields: str, method: str = "GET", name: str = NAME) -> Answer:
+        """One request with these field lines, for the site `name`."""
         lines = "".join(f"{line}\r\n" for line in fields)
-        return asyncio.run(ask(port, path, fields=lines, method=method))
+        return asyncio.run(ask_over(self.over, self.ends, path, fields=lines, method=method, name=name))
+
+    def purge(self) -> None:
+        """Empty the cache."""
+        ask_admin(self.cluster.settings.state_dir, "POST", "/purge", {"all": True})
 
     def reload(self, text: str) -> None:
         """Serve by another configuration."""

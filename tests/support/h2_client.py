@@ -7,8 +7,7 @@ async with edge.client() as client:
 import asyncio
 import contextlib
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -27,25 +26,10 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
-PATIENCE_S = 20.0
-
-Pairs = Sequence[tuple[str, str]]
+from tests.support.exchanges import Arriving, Exchanges, Pairs, joined
 
 
-@dataclass(slots=True)
-class H2Answer:
-    """What came on one stream."""
-
-    status: int = 0
-    fields: dict[str, str] = field(default_factory=dict)
-    body: bytearray = field(default_factory=bytearray)
-    trailers: dict[str, str] = field(default_factory=dict)
-    interim: list[tuple[int, dict[str, str]]] = field(default_factory=list)
-    ended: bool = False  # by END_STREAM
-    reset: int | None = None  # the error code of RST_STREAM
-
-
-class H2Client:
+class H2Client(Exchanges):
     """One connection. `answers` by stream id; `goaways` are (error code, last stream id) in order."""
 
     def __init__(
@@ -60,16 +44,14 @@ class H2Client:
         checks: bool = True,
     ) -> None:
         """`reading`: give the edge its window back as data comes. `checks`: send only what is right."""
+        super().__init__()
         self.reader = reader
         self.writer = writer
         self.scheme = scheme
         self.authority = authority
         self.reading = reading
-        self.answers: dict[int, H2Answer] = {}
         self.goaways: list[tuple[int, int]] = []
-        self.closed = False
         self._frames = _Frames()
-        self._news = asyncio.Event()
         self.h2 = H2Connection(
             H2Configuration(
                 client_side=True,
@@ -124,7 +106,7 @@ class H2Client:
                 (":authority", self.authority),
                 (":path", path),
             ]
-        self.answers[stream] = H2Answer()
+        self.answers[stream] = Arriving()
         self.h2.send_headers(stream, [*pseudo, *fields], end_stream=end and body is None)
         if body is not None:
             for at in range(0, len(body), 16384):
@@ -154,27 +136,6 @@ class H2Client:
             self.h2.end_stream(stream)
         self.flush()
 
-    async def answer(self, stream: int) -> H2Answer:
-        """The answer, once its stream has ended somehow."""
-        answer = self.answers[stream]
-        await self.until(lambda: answer.ended or answer.reset is not None or self.closed)
-        return answer
-
-    async def ask(
-        self, path: str = "/", fields: Pairs = (), *, method: str = "GET", body: bytes | None = None
-    ) -> H2Answer:
-        return await self.answer(self.begin(path, fields, method=method, body=body))
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for something that news from the edge make true."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():
-                self._news.clear()
-                await self._news.wait()
-
-    async def until_closed(self) -> None:
-        await self.until(lambda: self.closed)
-
     async def _read(self) -> None:
         try:
             while data := await self.reader.read(65536):
@@ -199,17 +160,17 @@ class H2Client:
         if answer is None:
             return
         if isinstance(event, ResponseReceived):
-            answer.fields = dict(event.headers)
+            answer.fields = joined(event.headers)
             answer.status = int(answer.fields.pop(":status"))
         elif isinstance(event, InformationalResponseReceived):
-            fields = dict(event.headers)
+            fields = joined(event.headers)
             answer.interim.append((int(fields.pop(":status")), fields))
         elif isinstance(event, DataReceived):
             answer.body += event.data
             if self.reading and event.flow_controlled_length:
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, TrailersReceived):
-            answer.trailers = dict(event.headers)
+            answer.trailers = joined(event.headers)
         elif isinstance(event, StreamEnded):
             answer.ended = True
         elif isinstance(event, StreamReset):

@@ -11,8 +11,11 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
     range(10)
 )
-END_STREAM, ACK, END_HEADERS = 1, 1, 4
-GET = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")]
+PRIORITY_UPDATE = 16
+END_STREAM, ACK, END_HEADERS, PADDED = 1, 1, 4, 8
+
+Head = list[tuple[str, str]]
+GET: Head = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")]
 
 
 def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
@@ -23,13 +26,13 @@ def settings(*pairs: tuple[int, int]) -> bytes:
     return frame(SETTINGS, payload=b"".join(struct.pack(">HI", *pair) for pair in pairs))
 
 
-def head(fields: list[tuple[str, str]] = GET) -> bytes:
+def head(fields: Head = GET) -> bytes:
     """A header block that leaves nothing in the dynamic table."""
     return Encoder().encode([(name, value, True) for name, value in fields])
 
 
-def get(stream: int, *, end: bool = True) -> bytes:
-    return frame(HEADERS, END_HEADERS | (END_STREAM if end else 0), stream, head())
+def get(stream: int, *, end: bool = True, fields: Head = GET) -> bytes:
+    return frame(HEADERS, END_HEADERS | (END_STREAM if end else 0), stream, head(fields))
 
 
 def reset(stream: int, code: int = 8) -> bytes:

@@ -3,7 +3,8 @@
 import base64
 import hashlib
 
-from tests.support.h2_client import H2Answer, H2Client
+from tests.support.exchanges import Arriving
+from tests.support.h2_client import H2Client
 from tests.support.scripted_origin import Wire
 
 
@@ -30,7 +31,7 @@ def connect(client: H2Client, path: str) -> int:
     return client.begin(fields=fields, pseudo=pseudo, end=False)
 
 
-async def tunnel(client: H2Client, path: str) -> tuple[int, H2Answer]:
+async def tunnel(client: H2Client, path: str) -> tuple[int, Arriving]:
     """A WebSocket that stands."""
     stream = connect(client, path)
     answer = client.answers[stream]

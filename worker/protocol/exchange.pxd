@@ -10,6 +10,7 @@ cdef class Exchange(Stream):
     cdef public bytes _websocket_key
     cdef public bint expecting, _bodiless, _responding, _wide
     cdef public long long _since_ns
+    cdef public Py_ssize_t _copied
     cpdef object begin(self, Context ctx)
     cpdef object settle(self)
     cpdef object send(self, Context ctx, Response response, object finish)

@@ -35,6 +35,11 @@ class Carrier(Protocol):
 
     server: ConnectionServer
     wide_streams: int
+    copied_bytes: int
+
+    def flush(self) -> None:
+        """Send the frames that wait, as far as the client takes them."""
+        ...
 
     def flush_soon(self) -> None:
         """Frames wait to be sent."""
@@ -44,13 +49,17 @@ class Carrier(Protocol):
         """May one more stream have a wide window? Counts it, if so."""
         ...
 
+    def may_copy(self, size: int) -> bool:
+        """May so much more of stored bodies be copied for this client? Counts it, if so."""
+        ...
+
 
 class Exchange(Stream):
     """One request of a connection with streams."""
 
     __slots__ = (
-        "_bodiless", "_ctx", "_finish", "_lending", "_responding", "_since_ns", "_task", "_tunnel", "_waiter",
-        "_websocket_key", "_wide", "body", "connection", "expecting", "server",
+        "_bodiless", "_copied", "_ctx", "_finish", "_lending", "_responding", "_since_ns", "_task", "_tunnel",
+        "_waiter", "_websocket_key", "_wide", "body", "connection", "expecting", "server",
     )  # fmt: skip
 
     def __init__(self, connection: Carrier) -> None:
@@ -64,6 +73,7 @@ class Exchange(Stream):
         self._responding = False  # the final status is written
         self._finish: Finish | None = None
         self._lending: Lending | None = None
+        self._copied = 0  # bytes of it that are in memory of our own
         self._waiter: Future[None] | None = None
         self._wide = False
         self._tunnel: StreamEnd | None = None  # of an extended CONNECT, once it has data or an answer
@@ -107,6 +117,7 @@ class Exchange(Stream):
             body.fail(client_gone("while its body was awaited"))
         if lending is not None:
             lending.end()
+            self.connection.copied_bytes -= self._copied
         if ctx is None:
             return
         ctx.bytes_out = self.bytes_sent
@@ -133,6 +144,9 @@ class Exchange(Stream):
     def sweep(self, now_ns: int) -> bool:
         """End what has lasted too long; False if it is the whole connection's fault: half a head."""
         limits = self.server.limits
+        lending = self._lending
+        if lending is not None and lending.is_lent and now_ns - lending.since_ns >= PATIENCE_NS:
+            self._hasten(lending)
         if self.moved:
             self.moved = False
             self._since_ns = now_ns
@@ -142,20 +156,23 @@ class Exchange(Stream):
             return waited_s <= limits.header_timeout_s
         if self._tunnel is not None and self._tunnel.is_open and not self._tunnel.is_closing:
             return True  # the origin's end looks after it
-        lending = self._lending
         if self.has_output:
             if waited_s > limits.send_timeout_s:
                 self.reset(CANCEL)
-            elif lending is not None and lending.is_lent and now_ns - lending.since_ns >= PATIENCE_NS:
-                if lending.left <= COPY_BYTES:
-                    lending.break_off()
-                elif self.server.lends_too_much:
-                    self.reset(CANCEL)
         elif self._responding:
             pass  # whoever is silent in an exchange of both sides: the origin's end looks after it
         elif self.body is not None and self.body.is_waited_for and waited_s > limits.body_timeout_s:
             self.body.fail(bad_request("body took too long", 408, Fault.REQUEST_TIMEOUT))
         return True
+
+    def _hasten(self, lending: Lending) -> None:
+        """A stored body that a slow client holds for too long is copied, or cut off where memory is short."""
+        size = lending.left
+        if size <= COPY_BYTES and self.connection.may_copy(size):
+            self._copied = size
+            lending.break_off()
+        elif self.server.lends_too_much:
+            self.reset(CANCEL)
 
     def cut_off(self) -> None:
         """The connection is about to be cut."""
@@ -337,10 +354,11 @@ class Exchange(Stream):
 
     def _cut(self, ctx: Context) -> None:
         """Reset the stream, so that nobody can take the part for the whole."""
+        self._ctx = self._task = None
+        self.connection.flush()  # a reset overtakes what waits, be it the head
         ctx.bytes_out = self.bytes_sent
         if self.body is not None:
             ctx.bytes_in = self.body.received
-        self._ctx = self._task = None
         self.reset(INTERNAL_ERROR)
         self.connection.flush_soon()
 

@@ -7,6 +7,7 @@ cdef class StreamConnection:
     cdef public ConnectionServer server
     cdef public bytes version
     cdef public int wide_streams
+    cdef public Py_ssize_t copied_bytes
     cdef public Client _client
     cdef public Framing _framing
     cdef public long long _since_ns

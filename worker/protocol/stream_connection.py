@@ -12,6 +12,7 @@ from worker.fields import CONTENT_LENGTH, EXPECT, Fields
 from worker.message import Request
 from worker.protocol.exchange import Exchange
 from worker.protocol.head import METHODS, bad_request, content_length
+from worker.protocol.lending import COPY_BYTES
 from worker.protocol.server import ConnectionServer
 from worker.protocol.stream import Framing
 from worker.protocol.websocket import WEBSOCKET
@@ -26,13 +27,14 @@ class StreamConnection:
 
     __slots__ = (
         "_client", "_flushing", "_framing", "_left", "_noticed", "_receiving", "_requests", "_scheduled",
-        "_since_ns", "server", "version", "wide_streams",
+        "_since_ns", "copied_bytes", "server", "version", "wide_streams",
     )  # fmt: skip
 
     def __init__(self, server: ConnectionServer, version: bytes) -> None:
         self.server = server
         self.version = version
         self.wide_streams = 0
+        self.copied_bytes = 0  # of stored bodies, in memory of our own
         self._client = cast(Client, None)  # until it is open
         self._framing = cast("Framing[Exchange]", None)
         self._since_ns = server.now_ns  # when it last had a stream
@@ -174,6 +176,13 @@ class StreamConnection:
         if self.wide_streams >= WIDE_STREAMS:
             return False
         self.wide_streams += 1
+        return True
+
+    def may_copy(self, size: int) -> bool:
+        """May so much more of stored bodies be copied for this client?"""
+        if self.copied_bytes + size > COPY_BYTES:
+            return False
+        self.copied_bytes += size
         return True
 
     # The end.

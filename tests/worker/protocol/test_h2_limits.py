@@ -1,12 +1,13 @@
 """What a hostile client of HTTP/2 can do: little, and not for long. Frames byte by byte over real sockets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 
+from tests.support import h2_attacks as attacks
 from tests.support import h2_raw as raw
 from tests.support.h1_edge import Lent, Pieces, run, text
 from tests.support.h2_edge import H2Edge
@@ -14,10 +15,11 @@ from tests.support.h2_raw import Raw, frame, get, reset, settings, window_update
 from worker.context import Context
 from worker.fields import Fields
 from worker.message import Response
+from worker.protocol.lending import COPY_BYTES
 from worker.settings import Limits
 
-NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL, CALM, COMPRESSION, REFUSED = 0, 1, 3, 11, 9, 7
-MANY = 3000  # more than any limit
+NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL, STREAM_CLOSED, FRAME_SIZE, REFUSED = 0, 1, 3, 5, 6, 7
+CANCEL, COMPRESSION, CALM = 8, 9, 11
 HELLO = raw.PREFACE + settings()
 
 
@@ -31,69 +33,19 @@ async def attacking(edge: H2Edge, hello: bytes = HELLO) -> AsyncIterator[Raw]:
         await client.end()
 
 
-def rapid_reset() -> Iterator[bytes]:
-    for number in range(MANY):
-        yield get(2 * number + 1) + reset(2 * number + 1)
+# What libnghttp2 itself takes for an error of the whole connection.
+OTHER_CODES = {
+    attacks.made_to_reset_by_empty_window_update: PROTOCOL_ERROR,
+    attacks.made_to_reset_by_data_after_the_end: STREAM_CLOSED,
+    attacks.made_to_reset_by_head_after_the_end: STREAM_CLOSED,
+    attacks.made_to_reset_by_priority_of_a_wrong_size: FRAME_SIZE,
+    attacks.settings_answers: PROTOCOL_ERROR,
+}
 
 
-def made_you_reset() -> Iterator[bytes]:
-    for number in range(MANY):  # a window that overflows is an error of its stream: we do the resetting
-        yield get(2 * number + 1) + window_update(2 * number + 1, 2**31 - 1)
-
-
-def malformed_heads() -> Iterator[bytes]:
-    block = raw.head([*raw.GET, ("connection", "close")])
-    for number in range(MANY):
-        yield frame(raw.HEADERS, raw.END_HEADERS | raw.END_STREAM, 2 * number + 1, block)
-
-
-def continuations() -> Iterator[bytes]:
-    yield frame(raw.HEADERS, raw.END_STREAM, 1, raw.head())
-    for _ in range(MANY):
-        yield frame(raw.CONTINUATION, 0, 1, raw.head([("x", "a" * 100)]))
-
-
-def empty_continuations() -> Iterator[bytes]:
-    yield frame(raw.HEADERS, raw.END_STREAM, 1, raw.head())
-    for _ in range(MANY):
-        yield frame(raw.CONTINUATION, 0, 1)
-
-
-def pings() -> Iterator[bytes]:
-    for _ in range(MANY):
-        yield frame(raw.PING, payload=b"12345678")
-
-
-def settings_frames() -> Iterator[bytes]:
-    for _ in range(MANY):
-        yield settings()
-
-
-def empty_data() -> Iterator[bytes]:
-    yield get(1, end=False)
-    for _ in range(MANY):
-        yield frame(raw.DATA, 0, 1)
-
-
-def window_updates() -> Iterator[bytes]:
-    for _ in range(MANY):
-        yield window_update(0, 1)
-
-
-def priorities() -> Iterator[bytes]:
-    for number in range(MANY):
-        yield frame(raw.PRIORITY, 0, 2 * number + 1, b"\0\0\0\0\x10")
-
-
-FLOODS = [
-    rapid_reset, made_you_reset, malformed_heads, continuations, empty_continuations, pings, settings_frames,
-    empty_data, window_updates, priorities,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("flood", FLOODS, ids=lambda flood: flood.__name__)
+@pytest.mark.parametrize("flood", attacks.FLOODS, ids=lambda flood: flood.__name__)
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_flood_ends_its_connection_with_enhance_your_calm(flood: object, at_once: bool) -> None:
+def test_a_flood_ends_its_connection_with_the_right_code(flood: attacks.Flood, at_once: bool) -> None:
     async def fetch(ctx: Context) -> Response:
         if ctx.request.body is not None:
             await ctx.request.body.read()
@@ -102,7 +54,7 @@ def test_a_flood_ends_its_connection_with_enhance_your_calm(flood: object, at_on
 
     async def test() -> None:
         async with H2Edge(lambda ctx: None, fetch) as edge, attacking(edge) as client:
-            parts = list(flood())  # type: ignore[operator]
+            parts = list(flood(raw.GET))
             if at_once:
                 await client.send(b"".join(parts))
             else:
@@ -112,7 +64,7 @@ def test_a_flood_ends_its_connection_with_enhance_your_calm(flood: object, at_on
                     await client.send(b"".join(parts[start : start + 20]))
                     await asyncio.sleep(0)
             await edge.until(lambda: client.goaway is not None)
-            assert client.goaway == CALM
+            assert client.goaway == OTHER_CODES.get(flood, CALM)
             assert len(edge.tasks) <= 400
             edge.after(3)
             edge.after(6)
@@ -259,6 +211,54 @@ def test_a_stored_body_is_copied_for_a_client_that_is_slow_for_long() -> None:
             client.h2.increment_flow_control_window(600_000, stream)
             client.flush()
             assert len((await client.answer(stream)).body) == 500_000
+
+    run(test())
+
+
+def test_a_slow_client_has_no_more_copied_with_many_streams_than_with_one() -> None:
+    bodies = [Lent(b"x" * 500_000) for _ in range(10)]
+
+    async def test() -> None:
+        edge = H2Edge(
+            lambda ctx: Response(200, Fields.of(), body := bodies[int(ctx.request.path[1:])], len(body))
+        )
+        async with edge, await edge.client(reading=False, window=1000) as client:
+            streams = [client.begin(f"/{number}") for number in range(10)]
+            await client.until(lambda: all(len(client.answers[one].body) == 1000 for one in streams))
+            edge.after(0)
+            edge.after(31)
+            copied = sum(body.copied for body in bodies)
+            assert 1 <= copied == sum(body.released for body in bodies) <= 4
+            held = edge.h2_connection.copied_bytes
+            assert 0 < held <= COPY_BYTES
+            client.h2.reset_stream(streams[0])
+            client.flush()
+            await edge.until(lambda: edge.h2_connection.copied_bytes < held)
+            edge.after(1)
+            assert sum(body.copied for body in bodies) == copied + 1
+
+    run(test())
+
+
+def test_a_client_that_takes_a_byte_now_and_then_may_not_keep_a_stored_body() -> None:
+    lent = Lent(b"x" * 2_000_000)
+
+    async def test() -> None:
+        edge = H2Edge(lambda ctx: Response(200, Fields.of(), lent, len(lent)))
+        async with edge, await edge.client(reading=False, window=1) as client:
+            stream = client.begin()
+            for second in range(35):
+                await client.until(lambda: len(client.answers[stream].body) > second)  # noqa: B023
+                edge.server.lends_too_much = True
+                edge.after(1)
+                if second < 28:
+                    assert lent.released == 0
+                client.h2.increment_flow_control_window(1, stream)
+                client.flush()
+                if lent.released:
+                    break
+            assert (await client.answer(stream)).reset == CANCEL
+            assert lent.released == 1
 
     run(test())
 

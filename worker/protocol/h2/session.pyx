@@ -24,7 +24,9 @@ cdef extern from "Python.h":
 
 cdef enum:
     BUDGET = 64 * 1024  # bytes per `take`, and the rest of a frame
-    FRAME = 16 * 1024 + 9
+    HEAD = 9  # of a frame
+    FRAME = 16 * 1024 + HEAD
+    PREFACE = 24
     CONTINUATIONS = 8  # frames of one header section behind its first; 64 KiB need three
     WINDOW = 16 * 1024 * 1024  # of the connection, so that only the streams' own windows hold a client back
     TOO_LARGE_FACTOR = 8  # a header section so many times the limit is an attack, and ends the connection
@@ -57,6 +59,7 @@ cdef class Session(Framing):
         self.max_fields = header_count
         self.max_resets = resets
         self.max_empty_frames = empty_frames
+        self.skip = PREFACE
         if nghttp2_session_server_new2(&self.session, callbacks, <void *>self, options):
             raise MemoryError
         settings[0].settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
@@ -95,9 +98,37 @@ cdef class Session(Framing):
             if self.error is not None:
                 error, self.error = self.error, None
                 raise error
+        else:
+            self.count_frames(<const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            if self.is_flooded() and not self.failed:
+                self.terminate(NGHTTP2_ENHANCE_YOUR_CALM)
         ready = self.ready
         self.ready = []
         return ready
+
+    cdef int count_frames(self, const unsigned char *data, Py_ssize_t size) noexcept:
+        """Count as empty the frames that libnghttp2 passes over without a word: those of types it does not
+        know, and data for streams that have ended."""
+        cdef Py_ssize_t step
+        while size:
+            if self.skip:
+                step = min(self.skip, size)
+                self.skip -= step
+            else:
+                if self.head_at < 3:
+                    self.head_length = self.head_length << 8 | data[0]
+                self.head_at += 1
+                if self.head_at == HEAD:
+                    self.frames += 1
+                    self.skip = self.head_length
+                    self.head_at = self.head_length = 0
+                step = 1
+            data += step
+            size -= step
+        if self.frames - self.told > self.passed_over:
+            self.empty_frames += self.frames - self.told - self.passed_over
+            self.passed_over = self.frames - self.told
+        return 0
 
     cpdef bytes take(self):
         """What is to be sent, about 64 KiB at most; b"" when nothing is, or may be."""
@@ -274,6 +305,7 @@ cdef class Session(Framing):
 
 cdef int on_begin_frame(nghttp2_session *_, const nghttp2_frame_hd *hd, void *user) noexcept:
     cdef Session self = <Session>user
+    self.told += 1
     if hd.type == NGHTTP2_HEADERS:
         self.continuations = 0
     elif hd.type == NGHTTP2_CONTINUATION:
@@ -323,6 +355,11 @@ cdef int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, voi
     if frame.hd.type == NGHTTP2_RST_STREAM:
         self.resets += 1
         return 0
+    if frame.hd.type == NGHTTP2_DATA and frame.hd.length and frame.hd.length == frame.data.padlen and not (
+        frame.hd.flags & NGHTTP2_FLAG_END_STREAM
+    ):
+        self.empty_frames += 1  # it is all padding
+        return self.fail(NGHTTP2_ENHANCE_YOUR_CALM) if self.is_flooded() else 0
     if frame.hd.type != NGHTTP2_HEADERS and not (
         frame.hd.type == NGHTTP2_DATA and frame.hd.flags & NGHTTP2_FLAG_END_STREAM
     ):
