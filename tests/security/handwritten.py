@@ -4,12 +4,14 @@ from worker.security.waf.transaction import HttpRequest
 
 Field = tuple[bytes, bytes]
 
+AGENT = (
+    b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"
+)
 BROWSER: tuple[Field, ...] = (
     (b"Host", b"www.example.org"),
     (
         b"User-Agent",
-        b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
-        b"Chrome/130.0.0.0 Safari/537.36",
+        AGENT,
     ),
     (b"Accept", b"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"),
     (b"Accept-Language", b"en-GB,en;q=0.9,de;q=0.8"),

@@ -131,8 +131,9 @@ class Multipart:
                 in_head = self._head_line(part, line)
             else:
                 value.append(line)
-        if body and not is_complete:
-            raise MultipartError("no last boundary" if part is not None else "no boundary in the body")
+        if body and not is_complete:  # for ModSecurity an error, but no "strict" one
+            self.error = "no last boundary" if part is not None else "no boundary in the body"
+            self.parts = []
 
     def _note_line_end(self, line: bytes) -> None:
         if line.endswith(b"\r\n"):

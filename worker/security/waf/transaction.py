@@ -12,7 +12,7 @@ from worker.security.waf.json_body import JsonError
 from worker.security.waf.json_body import arguments as json_arguments
 from worker.security.waf.multipart import Multipart
 from worker.security.waf.words import WRITABLE
-from worker.security.waf.xml_body import XmlError, XmlText
+from worker.security.waf.xml_body import XmlText
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -215,11 +215,9 @@ class Transaction:
                 return
 
     def _read_xml(self, body: bytes) -> None:
-        try:
-            document = XmlText(body, max_depth=self.limits.depth)
-        except XmlError as error:
-            self._body_error(f"XML parsing error: {error}")
-            return
+        document = XmlText(body, max_depth=self.limits.depth)
+        if document.error is not None:
+            self._body_error(f"XML parsing error: {document.error}")
         self.collections["XML"] = [
             (b"/*", document.text),
             *((b"//@*", value) for value in document.attributes),

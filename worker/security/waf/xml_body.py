@@ -7,26 +7,29 @@ from xml.parsers import expat
 
 
 class XmlError(ValueError):
-    """The body is no XML, or nested deeper than is looked at; the message says why."""
+    """Nested deeper than is looked at."""
 
 
 class XmlText:
-    """What a document holds for rules: `text` for XML:/*, `attributes` for XML://@*."""
+    """What a document holds for rules: `text` for XML:/*, `attributes` for XML://@*.
+
+    `error` says why the body is no XML, or not to its end; what was read up to there is there all the same.
+    """
 
     def __init__(self, body: bytes, *, max_depth: int) -> None:
         self.attributes: list[bytes] = []
         self._pieces: list[str] = []
         self._left = max_depth
+        self.error: str | None = None
         parser = expat.ParserCreate()
         parser.ordered_attributes = True
-        parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._pieces.append
         try:
             parser.Parse(body, True)
-        except expat.ExpatError as error:
-            raise XmlError(str(error)) from None
+        except (expat.ExpatError, XmlError) as error:
+            self.error = str(error)
         self.text = "".join(self._pieces).encode()
 
     def _start(self, name: str, attributes: list[str]) -> None:
