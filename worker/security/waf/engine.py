@@ -5,12 +5,12 @@ logs nothing.
 """
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from worker.security.waf.operators import Match, number_of, prepare
 from worker.security.waf.pcre import Groups
+from worker.security.waf.program import program
 from worker.security.waf.ruleset import Control, Link, Rule, RuleSet, SetVar, id_ranges
 from worker.security.waf.state import Intervention, Matched, State
 from worker.security.waf.transaction import HttpRequest, HttpResponse, Limits, Transaction
@@ -24,7 +24,7 @@ class Engine:
     """One set of rules. `enforces`: the first rule that denies ends the pass; otherwise it is only noted."""
 
     def __init__(self, rules: RuleSet, *, enforces: bool = False, limits: Limits | None = None) -> None:
-        self.rules = rules
+        self.program = program(rules)
         self._enforces = enforces
         self._limits = limits or Limits()
 
@@ -66,12 +66,16 @@ class Engine:
 
     def run(self, state: State, phase: int) -> None:
         """Every rule of the phase, as far as rules let it run."""
-        entries = self.rules.phases[phase]
+        entries = self.program.phases[phase]
         place = 0
         while place < len(entries):
             rule = entries[place]
             place += 1
-            if rule is None or is_removed(state, rule):
+            if not isinstance(rule, Rule):
+                if rule is not None:
+                    state.transaction.tx.update(rule.values)
+                continue
+            if is_removed(state, rule):
                 continue
             if not matches(state, rule):
                 continue
@@ -80,16 +84,6 @@ class Engine:
                 return
             if rule.jump >= 0:
                 place = rule.jump
-            elif rule.skip:
-                place = _skipped(entries, place, rule.skip)
-
-
-def _skipped(entries: Sequence[Rule | None], place: int, count: int) -> int:
-    """Where to go on after skipping `count` rules; markers do not count."""
-    while count and place < len(entries):
-        count -= entries[place] is not None
-        place += 1
-    return place
 
 
 def is_removed(state: State, rule: Rule) -> bool:

@@ -70,7 +70,7 @@ class Rule:
     skip: int
     skip_after: str
     index: int = -1  # among all rules of the set
-    jump: int = -1  # where `skip_after` leads, an index into its phase
+    jump: int = -1  # where `skip` or `skip_after` leads, an index into its phase
 
 
 @dataclass(slots=True)
@@ -162,6 +162,8 @@ class _Builder:
             if rule is not None and rule.skip_after:
                 later = (mark for mark in markers.get(rule.skip_after, ()) if mark > place)
                 rule.jump = next(later, len(entries))
+            elif rule is not None and rule.skip:
+                rule.jump = _behind(entries, place + 1, rule.skip)
         found.phases[phase] = entries
 
     # Rules
@@ -205,6 +207,14 @@ class _Builder:
         if rule is None:
             raise SecLangError(update.position, f"there is no rule {update.id} to update so far")
         _apply_metadata(rule, update.actions, update.position)
+
+
+def _behind(entries: list[Rule | None], place: int, count: int) -> int:
+    """The place behind the next `count` rules; markers do not count."""
+    while count and place < len(entries):
+        count -= entries[place] is not None
+        place += 1
+    return place
 
 
 def _removes(removal: seclang.RemoveRules, rule: Rule) -> bool:

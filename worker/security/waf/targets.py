@@ -136,6 +136,16 @@ class Macro:
         """The variables named, with what is picked from them in lower case."""
         return [piece for piece in self._pieces if isinstance(piece, tuple)]
 
+    @property
+    def beginning(self) -> bytes:
+        """What the text begins with, whatever the values are."""
+        first = self._pieces[0]
+        return first if isinstance(first, bytes) else b""
+
+    def replaced(self, value: Callable[[bytes], bytes]) -> bytes:
+        """The text with `value(name)` for every %{tx.name}; there is no other variable in it."""
+        return b"".join(value(piece[1]) if isinstance(piece, tuple) else piece for piece in self._pieces)
+
     def expand(self, state: State) -> bytes:
         """The text with values in it; a variable that is not there is empty."""
         if self.constant is not None:
