@@ -10,9 +10,11 @@ from pathlib import Path
 
 from worker.security.waf.operators import Match, number_of, prepare
 from worker.security.waf.pcre import Groups
+from worker.security.waf.plan import Effect
+from worker.security.waf.probes import REMEMBERED, Probes
 from worker.security.waf.program import program
 from worker.security.waf.ruleset import Control, Link, Rule, RuleSet, SetVar, id_ranges
-from worker.security.waf.state import Intervention, Matched, State
+from worker.security.waf.state import CLEAN, Intervention, Matched, State, Verdict
 from worker.security.waf.transaction import HttpRequest, HttpResponse, Limits, Transaction
 from worker.security.waf.transformations import TRANSFORMATIONS
 
@@ -23,28 +25,72 @@ _INTERRUPTS = frozenset({"deny", "drop", "redirect"})
 class Engine:
     """One set of rules. `enforces`: the first rule that denies ends the pass; otherwise it is only noted."""
 
-    def __init__(self, rules: RuleSet, *, enforces: bool = False, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        rules: RuleSet,
+        *,
+        enforces: bool = False,
+        limits: Limits | None = None,
+        cache: Path | None = None,
+    ) -> None:
         self.program = program(rules)
         self._enforces = enforces
         self._limits = limits or Limits()
+        self._probes = Probes(self.program, self._limits, cache)
+        self._clean: set[tuple[int, tuple[Effect, ...]]] = set()  # findings of which nothing came
+
+    def judge(self, request: HttpRequest) -> Verdict:
+        """What phases 1 and 2 come to, for who wants no more: a request like others before costs little."""
+        if not self._is_bare(request):
+            return _verdict(self.inspect(request))
+        found = self._probes.of_head(request)
+        hits = self._probes.hits(found)
+        key = (hits, found.effects)
+        if key in self._clean:
+            return CLEAN
+        state = self._run_bare(request, hits)
+        if state.matched or state.intervention is not None or hits & self._probes.unforeseen:
+            return _verdict(state)
+        if len(self._clean) >= REMEMBERED:
+            self._clean.clear()
+        self._clean.add(key)
+        return CLEAN
 
     def inspect(self, request: HttpRequest) -> State:
-        """Phases 1 and 2: a whole request."""
-        state = self.begin(request)
-        self.request_body(state)
+        """Phases 1 and 2 of a whole request, with all that later phases need."""
+        found = self._probes.of_head(request)
+        hits = self._probes.hits(found)
+        if self._is_bare(request):
+            return self._run_bare(request, hits)
+        state = State(Transaction(request, self._limits), self._enforces)
+        self.run(state, 1, hits)
+        if self._goes_on(state):
+            state.transaction.read_body()
+            self.run(state, 2, self._probes.hits(self._probes.of_transaction(state)))
         return state
 
-    def begin(self, request: HttpRequest) -> State:
-        """Phase 1: the head."""
+    def inspect_all(self, request: HttpRequest) -> State:
+        """The same as `inspect`, every rule asked: the slow way, to check the other by."""
         state = State(Transaction(request, self._limits), self._enforces)
         self.run(state, 1)
-        return state
-
-    def request_body(self, state: State) -> None:
-        """Phase 2: the body, which `state.transaction.request` holds."""
         if self._goes_on(state):
             state.transaction.read_body()
             self.run(state, 2)
+        return state
+
+    def _is_bare(self, request: HttpRequest) -> bool:
+        """Whether the head is all there is, within all limits."""
+        if request.body or request.target.count(b"&") >= self._limits.arguments:
+            return False
+        return not any(len(name) == 12 and name.lower() == b"content-type" for name, _ in request.fields)
+
+    def _run_bare(self, request: HttpRequest, hits: int) -> State:
+        state = State(Transaction(request, self._limits), self._enforces)
+        self.run(state, 1, hits)
+        if self._goes_on(state):
+            state.transaction.read_body()
+            self.run(state, 2, hits)
+        return state
 
     def response(self, state: State, response: HttpResponse) -> None:
         """Phases 3 and 4."""
@@ -64,8 +110,8 @@ class Engine:
 
     # One phase
 
-    def run(self, state: State, phase: int) -> None:
-        """Every rule of the phase, as far as rules let it run."""
+    def run(self, state: State, phase: int, hits: int = -1) -> None:
+        """Every rule of the phase among `hits` (bits by index), as far as rules let it run."""
         entries = self.program.phases[phase]
         place = 0
         while place < len(entries):
@@ -74,6 +120,9 @@ class Engine:
             if not isinstance(rule, Rule):
                 if rule is not None:
                     state.transaction.tx.update(rule.values)
+                continue
+            if not hits >> rule.index & 1:
+                state.matched_vars = []  # as when it had been asked
                 continue
             if is_removed(state, rule):
                 continue
@@ -84,6 +133,10 @@ class Engine:
                 return
             if rule.jump >= 0:
                 place = rule.jump
+
+
+def _verdict(state: State) -> Verdict:
+    return Verdict(tuple(state.matched), state.intervention)
 
 
 def is_removed(state: State, rule: Rule) -> bool:

@@ -1,7 +1,8 @@
 """The operators of SecLang: does this value match, and what of it?
 
 An operator is prepared once per argument and then called per value. It gives None for "no", else the groups
-it captured (the whole match first; nothing for operators that only compare). Negation is the rule's business.
+it captured (the whole match first; nothing for operators that only compare). Negation is the rule's
+business.
 """
 
 import re
@@ -41,11 +42,12 @@ def prepare(name: str, argument: bytes, folder: Path) -> Match:
     Raises OperatorError.
     """
     if name in _FROM_FILES:
-        return _FROM_FILES[name](_file_lines(folder / argument.decode("latin-1").strip()))
+        return _FROM_FILES[name](file_lines(folder / argument.decode("latin-1").strip()))
     return _PREPARED[name](argument)
 
 
-def _file_lines(path: Path) -> list[bytes]:
+def file_lines(path: Path) -> list[bytes]:
+    """The entries of a list file: neither empty lines nor comments. Raises OperatorError."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:

@@ -1,9 +1,9 @@
 """A rule set made ready to run: what is the same for every request is done once, here.
 
-Rule sets configure themselves with rules: variables are set, and whole files are jumped over because a switch
-is off. Such rules look at nothing but variables of the rules themselves, so their outcome can be known
-beforehand. Where it is, the rule is replaced by what it sets; rules that can never be reached, and those that
-can have no effect, go.
+Rule sets configure themselves with rules: variables are set, and whole files are jumped over because a
+switch is off. Such rules look at nothing but variables of the rules themselves, so their outcome can be
+known beforehand. Where it is, the rule is replaced by what it sets; rules that can never be reached, and
+those that can have no effect, go.
 """
 
 from collections.abc import Iterable
@@ -72,7 +72,7 @@ class _Specializer:
         self._unknown: set[bytes] = set()
         self._unknown_beginnings: set[bytes] = set()
         self._removable_ids, self._removable_tags = _removable(reached)
-        self._read, self._patterns = reads(rules.rules)
+        self._read, self._patterns = reads(reached)
 
     def run(self) -> Program:
         made = Program()
@@ -104,12 +104,12 @@ class _Specializer:
                     kept.append((place - 1, Assign(values)))
                 place = jump
                 continue
+            reduced = self._with_constants(self._without_unread(rule))
             self._forget(rule)
             if rule.jump >= 0:
                 landings.setdefault(jump, set()).update(_written(entries[place:jump]))
-            rule = self._without_unread(rule)
-            if not _is_inert(rule):
-                kept.append((place - 1, rule))
+            if not _is_inert(reduced):
+                kept.append((place - 1, reduced))
         return _relocated(kept)
 
     # What a rule comes to
@@ -225,6 +225,19 @@ class _Specializer:
                 rule = replace(rule, links=[*rule.links])
                 rule.links[index] = replace(link, setvars=read)
         return rule
+
+    def _with_constants(self, rule: Rule) -> Rule:
+        """With the values of known variables in the arguments of operators."""
+        changed: list[tuple[bytes, bool]] = []
+        links = []
+        for link in rule.links:
+            argument = None if self._reads_any(link, changed) else self._expanded(link.argument)
+            changed += _writes(link)
+            if link.match is None and link.operator and argument is not None:
+                text = Macro(argument.decode("latin-1"))
+                link = replace(link, argument=text, match=prepare(link.operator, argument, link.folder))
+            links.append(link)
+        return replace(rule, links=links)
 
     def _is_read(self, setvar: SetVar) -> bool:
         name = setvar.name.constant

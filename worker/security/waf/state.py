@@ -32,6 +32,17 @@ class Intervention:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of a request."""
+
+    matched: tuple[Matched, ...] = ()
+    intervention: Intervention | None = None
+
+
+CLEAN = Verdict()
+
+
 @dataclass(slots=True)
 class State:
     """A pass over one transaction, from its first phase to its last."""

@@ -1,6 +1,7 @@
 """Targets and macros of rules, made ready to be asked for their values again and again.
 
-Knows how a selector picks from a collection (names are compared without case), not what rules do with values.
+Knows how a selector picks from a collection (names are compared without case), not what rules do with
+values.
 """
 
 import re

@@ -1,0 +1,171 @@
+"""Questions about single values: does this link of this rule match here? Answers are remembered by value.
+
+hyperscan names the patterns that may be in a value after each chain of transformations, the exact operator
+confirms; operators that are no searches are asked one by one. Knows links and values, not where values come
+from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from worker.security.waf.operators import file_lines, phrases_of
+from worker.security.waf.pcre import Groups
+from worker.security.waf.prefilter import Pattern, Prefilter
+from worker.security.waf.ruleset import Link
+from worker.security.waf.transformations import TRANSFORMATIONS
+from worker.security.waf.triggers import effective, traits
+
+REMEMBERED = 1024  # values per plan; a full memory begins anew
+REMEMBERED_BYTES = 2048  # a longer value comes too seldom to be remembered
+
+_SEARCHES = frozenset({"pm", "pmf", "pmfromfile", "rx"})
+
+Origin = tuple[str, bytes, bytes]  # variable, name and value of a member
+Effect = tuple[int, Groups | None, Origin | None]  # the link, and what its rule's outcome hangs on besides
+
+
+@dataclass(slots=True)
+class Finding:
+    """Links that match (as bits), and of rules whose outcome hangs on more than that, what it hangs on."""
+
+    bits: int = 0
+    effects: tuple[Effect, ...] = ()
+
+    def add(self, other: "Finding") -> None:
+        self.bits |= other.bits
+        if other.effects:
+            self.effects += other.effects
+
+
+NOTHING = Finding()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One link of one rule, asked about single values."""
+
+    bit: int
+    link: Link
+    keeps_groups: bool
+    keeps_value: bool
+    is_keyed: bool  # its rule's outcome hangs on more than whether this matches
+
+
+@dataclass(slots=True)
+class _Group:
+    """Questions about values after the same transformations."""
+
+    transformations: tuple[str, ...]
+    scanned: tuple[str, ...]  # those before hyperscan looks, which does so without case
+    searched: int = 0  # patterns of the prefilter
+    by_pattern: dict[int, list[Question]] = field(default_factory=dict)
+    direct: list[Question] = field(default_factory=list)  # what hyperscan is not asked
+
+
+class Plan:
+    """The questions about the values of one kind, say of all arguments; remembers answers."""
+
+    def __init__(
+        self, questions: Sequence[Question], patterns: dict[Pattern, int], search: Prefilter
+    ) -> None:
+        self._candidates = search.candidates
+        self._needs_origin = any(question.keeps_value for question in questions)
+        self._memory: dict[object, Finding] = {}
+        self._groups: dict[int, list[_Group]] = {}  # by a value's traits
+        self._asked: list[tuple[tuple[str, ...], Question, int | None]] = []
+        for question in questions:
+            pattern = pattern_of(question.link)
+            number = None if pattern is None else patterns[pattern]
+            names = question.link.transformations
+            for count in range(len(names) + 1) if question.link.multi_match else (len(names),):
+                self._asked.append((names[:count], question, number))
+
+    def __call__(self, variable: str, name: bytes, value: bytes) -> Finding:
+        """What is found in a value; `variable` and `name` are what it is a value of."""
+        key = (variable, name, value) if self._needs_origin else value
+        known = self._memory.get(key)
+        if known is not None:
+            return known
+        found = self._look((variable, name, value), value)
+        if len(value) <= REMEMBERED_BYTES:
+            if len(self._memory) >= REMEMBERED:
+                self._memory.clear()
+            self._memory[key] = found
+        return found
+
+    def _look(self, origin: Origin, value: bytes) -> Finding:
+        held = traits(value)
+        groups = self._groups.get(held)
+        if groups is None:
+            groups = self._groups[held] = self._grouped(held)
+        forms: dict[tuple[str, ...], bytes] = {(): value}
+        seen: dict[bytes, int] = {}
+        found = Finding()
+        for group in groups:
+            if group.searched:
+                scanned = forms.get(group.scanned)
+                if scanned is None:
+                    scanned = _transformed(forms, group.scanned)
+                candidates = seen.get(scanned)
+                if candidates is None:
+                    candidates = seen[scanned] = self._candidates(scanned)
+                candidates &= group.searched
+                while candidates:
+                    lowest = candidates & -candidates
+                    candidates ^= lowest
+                    form = _transformed(forms, group.transformations)
+                    for question in group.by_pattern[lowest.bit_length() - 1]:
+                        answer(question, origin, form, found)
+            if group.direct:
+                form = _transformed(forms, group.transformations)
+                for question in group.direct:
+                    answer(question, origin, form, found)
+        return found if found.bits else NOTHING
+
+    def _grouped(self, held: int) -> list[_Group]:
+        """The questions by what must be done to a value with these traits."""
+        groups: dict[tuple[str, ...], _Group] = {}
+        for names, question, number in self._asked:
+            names = effective(names, held)
+            group = groups.get(names)
+            if group is None:
+                scanned = names[:-1] if names[-1:] == ("lowercase",) else names
+                group = groups[names] = _Group(names, scanned)
+            if number is None:
+                group.direct.append(question)
+            else:
+                group.searched |= 1 << number
+                group.by_pattern.setdefault(number, []).append(question)
+        return list(groups.values())
+
+
+def _transformed(forms: dict[tuple[str, ...], bytes], names: tuple[str, ...]) -> bytes:
+    form = forms.get(names)
+    if form is None:
+        form = forms[names] = TRANSFORMATIONS[names[-1]](_transformed(forms, names[:-1]))
+    return form
+
+
+def answer(question: Question, origin: Origin, value: bytes, found: Finding) -> None:
+    """Ask the exact operator about a transformed value, and write the answer down."""
+    link = question.link
+    assert link.match is not None  # only links whose argument is known are asked
+    groups = link.match(value)
+    if (groups is None) is not link.negated:
+        return
+    found.bits |= question.bit
+    if question.is_keyed:
+        kept = groups if question.keeps_groups else None
+        what = origin if question.keeps_value else None
+        found.effects += ((question.bit, kept, what),)
+
+
+def pattern_of(link: Link) -> Pattern | None:
+    """What hyperscan is to look for; None for what it is not asked."""
+    if link.negated or link.operator not in _SEARCHES:
+        return None
+    text = link.argument.text.encode("latin-1")
+    if link.operator == "rx":
+        return Pattern(expression=text)
+    listed = phrases_of(text) if link.operator == "pm" else file_lines(link.folder / text.decode().strip())
+    return Pattern(phrases=tuple(listed)) if listed else None
