@@ -5,7 +5,7 @@ logs nothing.
 """
 
 import re
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from worker.security.waf.operators import Match, number_of, prepare
@@ -36,8 +36,16 @@ class Engine:
         self.program = program(rules)
         self._enforces = enforces
         self._limits = limits or Limits()
-        self._probes = Probes(self.program, self._limits, cache)
+        self._cache = cache
         self._clean: set[tuple[int, tuple[Effect, ...]]] = set()  # findings of which nothing came
+
+    @cached_property
+    def _probes(self) -> Probes:
+        return Probes(self.program, self._limits, self._cache)
+
+    def prepare(self) -> None:
+        """Compile the patterns now (seconds) or load them from the cache; else the first request does."""
+        self._probes  # noqa: B018
 
     def judge(self, request: HttpRequest) -> Verdict:
         """What phases 1 and 2 come to, for who wants no more: a request like others before costs little."""

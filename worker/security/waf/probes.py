@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from worker.security.waf import prefilter, words
 from worker.security.waf.plan import NOTHING, Finding, Plan, Question, answer, pattern_of
-from worker.security.waf.program import TX_CAPTURES, Program
+from worker.security.waf.program import MATCHED, TX_CAPTURES, Program
 from worker.security.waf.ruleset import Link, Rule
 from worker.security.waf.state import State
 from worker.security.waf.targets import Watch
@@ -247,9 +247,6 @@ def _asked_links(rule: Rule) -> set[int]:
     return asked
 
 
-_MATCHED = ("MATCHED_VAR", "MATCHED_VAR_NAME", "MATCHED_VARS", "MATCHED_VARS_NAMES")
-
-
 def _is_askable(rule: Rule, link: Link) -> bool:
     """Whether its answer depends on values of the request, each by itself, or on how many there are."""
     if not link.operator or link.match is None:
@@ -274,12 +271,12 @@ def _nature(rule: Rule) -> tuple[bool, bool, bool]:
             references += [*setvar.name.references, *setvar.value.references]
             is_keyed = is_keyed or setvar.op in ("+", "-")
         for watch in link.watches:
-            if watch.variable in _MATCHED:
+            if watch.variable in MATCHED:
                 keeps_value = True
             elif watch.variable == "TX" and (watch.exact is None or watch.exact in TX_CAPTURES):
                 is_keyed = True
         for variable, name in references:
-            if variable in _MATCHED:
+            if variable in MATCHED:
                 keeps_value = True
             elif variable != "TX":
                 is_foreseen = False

@@ -15,6 +15,7 @@ from worker.security.waf.ruleset import PHASES, Link, Rule, RuleSet, SetVar, id_
 from worker.security.waf.targets import Macro
 from worker.security.waf.transformations import TRANSFORMATIONS
 
+MATCHED = frozenset({"MATCHED_VAR", "MATCHED_VAR_NAME", "MATCHED_VARS", "MATCHED_VARS_NAMES"})
 TX_CAPTURES = frozenset(b"%d" % digit for digit in range(10))
 
 
@@ -37,7 +38,13 @@ class Program:
 
 
 def program(rules: RuleSet) -> Program:
-    """The same outcome as the rules have, in fewer steps."""
+    """The same outcome as the rules have, in fewer steps.
+
+    Rules that go leave nothing in MATCHED_VARS, where a later chain could find it; where a rule asks for that
+    before it has matched anything itself, all stay.
+    """
+    if any(watch.variable in MATCHED for rule in rules.rules for watch in rule.links[0].watches):
+        return _as_is(rules)
     first = _Specializer(rules, rules.rules).run()
     return _Specializer(rules, first.rules).run()  # now that it is known which rules can switch others off
 
@@ -63,6 +70,21 @@ def reads(rules: Iterable[Rule], *, reports: bool = True) -> tuple[set[bytes], l
     return names, patterns
 
 
+def _as_is(rules: RuleSet) -> Program:
+    made = Program()
+    for phase in PHASES:
+        made.phases[phase] = [entry and replace(entry) for entry in rules.phases[phase]]
+        _number(made, phase)
+    return made
+
+
+def _number(made: Program, phase: int) -> None:
+    for entry in made.phases[phase]:
+        if isinstance(entry, Rule):
+            entry.index = len(made.rules)
+            made.rules.append(entry)
+
+
 class _Specializer:
     """Runs the rules once with what is known of TX: a value, absence, or nothing."""
 
@@ -78,10 +100,7 @@ class _Specializer:
         made = Program()
         for phase in PHASES:
             made.phases[phase] = self._phase(self._rules.phases[phase])
-            for entry in made.phases[phase]:
-                if isinstance(entry, Rule):
-                    entry.index = len(made.rules)
-                    made.rules.append(entry)
+            _number(made, phase)
         return made
 
     def _phase(self, entries: list[Rule | None]) -> list[Entry]:

@@ -9,7 +9,8 @@ from worker.security.waf.seclang import SecLangError
 from worker.security.waf.state import State
 from worker.security.waf.transaction import HttpRequest, HttpResponse
 
-FORM = (b"Content-Type", b"application/x-www-form-urlencoded")
+# Variables nobody reads are not kept; this one reads them all.
+READER = '\nSecRule TX:/./ "@unconditionalMatch" "id:99999,phase:5,log"'
 
 
 def inspected(
@@ -19,9 +20,10 @@ def inspected(
     body: bytes = b"",
     enforces: bool = False,
 ) -> State:
-    engine = Engine(build(seclang.parse(rules)), enforces=enforces)
+    engine = Engine(build(seclang.parse(rules + READER)), enforces=enforces)
     state = engine.inspect(HttpRequest(b"GET", target, b"1.1", fields, body, "192.0.2.1"))
     engine.finish(state)
+    state.matched = [matched for matched in state.matched if matched.id != 99999]
     return state
 
 

@@ -1,7 +1,5 @@
 """Patterns written for PCRE: each engine finds what PCRE would."""
 
-import time
-
 import pytest
 
 from worker.security.waf.pcre import OVERLAP, PIECE, PatternError, compiled
@@ -55,7 +53,5 @@ def test_what_needs_backtracking_looks_at_long_values_in_pieces() -> None:
 
 
 def test_a_pattern_that_explodes_in_pcre_is_linear() -> None:
-    before = time.thread_time()
     assert compiled(r"(a+)+$")(b"a" * 65536 + b"b") is None
     assert compiled(r"^(([a-z])+.)+[A-Z]([a-z])+$")(b"a" * 65536) is None
-    assert time.thread_time() - before < 30  # exponential would outlast the universe

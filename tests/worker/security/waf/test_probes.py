@@ -120,10 +120,12 @@ def test_transformations_that_cannot_change_a_value_are_left_out() -> None:
 
 def test_compiled_patterns_are_kept_and_used_again(tmp_path: Path) -> None:
     first = Engine(build(seclang.parse(RULES)), cache=tmp_path)
+    first.prepare()
     kept = sorted(tmp_path.iterdir())
     assert kept
     times = [path.stat().st_mtime_ns for path in kept]
     second = Engine(build(seclang.parse(RULES)), cache=tmp_path)
+    second.prepare()
     assert [path.stat().st_mtime_ns for path in sorted(tmp_path.iterdir())] == times
     assert second.inspect(REQUESTS[6]).matched == first.inspect(REQUESTS[6]).matched
     for path in kept:
@@ -138,16 +140,14 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not (is_installed() and CRS.is_file()), reason="modsecurity-crs is not installed")
-@pytest.mark.parametrize("level", [1, 3])
-def test_on_the_core_rule_set_nothing_is_missed(level: int, tmp_path: Path) -> None:
+def test_on_the_core_rule_set_nothing_is_missed(tmp_path: Path) -> None:
     use_detectors(*libinjection())
     (tmp_path / "main.conf").write_text(
         f"{BODY_RULES}\nInclude {CRS}\nInclude /usr/share/modsecurity-crs/rules/*.conf\n"
     )
-    setting = f'SecAction "id:900000,phase:1,nolog,pass,setvar:tx.paranoia_level={level}"'
-    engine = Engine(load(tmp_path / "main.conf", setting))
-    generator = Generator(level)
-    generated = [generator.request() for _ in range(200)]
+    engine = Engine(load(tmp_path / "main.conf"))
+    generator = Generator(1)
+    generated = [generator.request() for _ in range(120)]
     for one in [*handwritten.HARMLESS, *handwritten.ATTACKS, *generated, *handwritten.HARMLESS]:
         expected = engine.inspect_all(one)
         assert engine.inspect(one).matched == expected.matched, one
