@@ -1,4 +1,4 @@
-"""What is done once: rules whose outcome is known are replaced by what they set, and what cannot happen goes."""
+"""What is done once: rules whose outcome is known become what they set, and what cannot happen goes."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from worker.security.waf import seclang
 from worker.security.waf.program import Assign, Program, program
 from worker.security.waf.ruleset import Rule, build
 
-READS = 'SecRule TX:a|TX:b "@streq x" "id:90,phase:2,log"\n'
+READS = 'SecRule ARGS "@streq %{tx.a}%{tx.b}" "id:90,phase:2,log"\n'
 
 
 def made(rules: str) -> Program:
