@@ -75,7 +75,7 @@ class Plan:
         self._asked: list[tuple[tuple[str, ...], Question, int | None]] = []
         for question in questions:
             pattern = pattern_of(question.link)
-            number = None if pattern is None else patterns[pattern]
+            number = None if pattern is None else patterns.get(pattern)
             names = question.link.transformations
             for count in range(len(names) + 1) if question.link.multi_match else (len(names),):
                 self._asked.append((names[:count], question, number))

@@ -13,12 +13,14 @@ from typing import TypeVar
 
 from worker.security.waf import prefilter, words
 from worker.security.waf.plan import NOTHING, Finding, Plan, Question, answer, pattern_of
+from worker.security.waf.prefilter import Pattern
 from worker.security.waf.program import MATCHED, TX_CAPTURES, Program
 from worker.security.waf.ruleset import Link, Rule
 from worker.security.waf.state import State
 from worker.security.waf.targets import Watch
 from worker.security.waf.transaction import HttpRequest, Limits, Transaction, cookies
 
+MANY = 4  # patterns from which on one look for all of them is cheaper than a look for each
 REMEMBERED = 1024  # heads, lines and the like; a full memory begins anew
 
 LINE = frozenset(
@@ -71,13 +73,7 @@ class Probes:
         self.unforeseen = 0  # rules whose outcome hangs on what no finding holds
         for rule in rules:
             self._add(rule)
-        listed = dict.fromkeys(
-            pattern
-            for asked in self._asked.values()
-            for question, _ in asked
-            if (pattern := pattern_of(question.link)) is not None
-        )
-        self._patterns = {pattern: number for number, pattern in enumerate(listed)}
+        self._patterns = {pattern: number for number, pattern in enumerate(self._worth_searching())}
         self._narrow = self._numbers(_RARELY_ASKED)
         self._wide_filter = prefilter.compiled(self._patterns, cache)
         narrow = {pattern: number for pattern, number in self._patterns.items() if self._narrow >> number & 1}
@@ -197,6 +193,21 @@ class Probes:
             _remember(self._plans, (variable, name), plan)
         return plan
 
+    def _worth_searching(self) -> dict[Pattern, None]:
+        """The patterns for hyperscan: many for one kind of value. Where they are few, each is asked."""
+        kinds: dict[tuple[str, bytes | None], dict[Pattern, None]] = {}
+        for variable, asked in self._asked.items():
+            for question, watch in asked:
+                pattern = pattern_of(question.link)
+                if pattern is not None:
+                    kinds.setdefault((variable, watch.exact), {})[pattern] = None
+        many = [
+            patterns
+            for patterns in kinds.values()
+            if len(patterns) >= MANY or any(p.phrases for p in patterns)
+        ]
+        return dict.fromkeys(pattern for patterns in many for pattern in patterns)
+
     def _new_plan(self, questions: list[Question]) -> Plan:
         """With the smaller prefilter if that holds all that is asked."""
         is_narrow = not self._mask(questions) & ~self._narrow
@@ -204,7 +215,7 @@ class Probes:
 
     def _mask(self, questions: Iterable[Question]) -> int:
         found = [pattern_of(question.link) for question in questions]
-        return sum({1 << self._patterns[pattern] for pattern in found if pattern is not None})
+        return sum({1 << self._patterns[pattern] for pattern in found if pattern in self._patterns})
 
     def _numbers(self, variables: frozenset[str]) -> int:
         """The patterns asked about the whole of these variables."""

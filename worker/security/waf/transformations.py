@@ -383,6 +383,21 @@ def utf8_to_unicode(value: bytes) -> bytes:
     """UTF-8 sequences become %uHHHH; broken ones lose their first byte, NULs go."""
     if value.isascii():
         return remove_nulls(value)
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return _broken_utf8(value)
+    return remove_nulls(_BEYOND_ASCII.sub(_code_points, text).encode("ascii"))
+
+
+_BEYOND_ASCII = re.compile("[^\\x00-\\x7f]+")
+
+
+def _code_points(found: re.Match[str]) -> str:
+    return "".join([f"%u{ord(char):04x}" for char in found[0]])
+
+
+def _broken_utf8(value: bytes) -> bytes:
     out = bytearray()
     index = 0
     while index < len(value):

@@ -6,7 +6,7 @@ value as it is. Knows the transformations by name only.
 
 import re
 
-PERCENT, AMPERSAND, BACKSLASH, HIGH, NUL, SPACE, UPPER, COMMENT, PATH, SHELL = (1 << bit for bit in range(10))
+PERCENT, AMPERSAND, BACKSLASH, HIGH, NUL, SPACE, UPPER, SHELL, COMMENT, PATH = (1 << bit for bit in range(10))
 ALWAYS = -1  # changes anything, or nobody has thought about when it does not
 
 _TRIGGERS = {
