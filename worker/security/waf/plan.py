@@ -7,6 +7,8 @@ from.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 
 from worker.security.waf.operators import file_lines, phrases_of
 from worker.security.waf.pcre import Groups
@@ -164,8 +166,13 @@ def pattern_of(link: Link) -> Pattern | None:
     """What hyperscan is to look for; None for what it is not asked."""
     if link.negated or link.operator not in _SEARCHES:
         return None
-    text = link.argument.text.encode("latin-1")
-    if link.operator == "rx":
+    return _pattern(link.operator, link.argument.text, link.folder)
+
+
+@lru_cache(4096)
+def _pattern(operator: str, argument: str, folder: Path) -> Pattern | None:
+    text = argument.encode("latin-1")
+    if operator == "rx":
         return Pattern(expression=text)
-    listed = phrases_of(text) if link.operator == "pm" else file_lines(link.folder / text.decode().strip())
+    listed = phrases_of(text) if operator == "pm" else file_lines(folder / argument.strip())
     return Pattern(phrases=tuple(listed)) if listed else None

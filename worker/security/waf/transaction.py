@@ -11,6 +11,7 @@ from worker.security.waf.arguments import pairs
 from worker.security.waf.json_body import JsonError
 from worker.security.waf.json_body import arguments as json_arguments
 from worker.security.waf.multipart import Multipart
+from worker.security.waf.percent import decoded
 from worker.security.waf.words import WRITABLE
 from worker.security.waf.xml_body import XmlText
 
@@ -87,15 +88,15 @@ class Transaction:
     def _read_line(self) -> None:
         request, scalars = self.request, self.scalars
         target = request.target
-        decoded = _percent_decoded(target)
-        path = decoded.partition(b"?")[0]
+        whole = decoded(target)
+        path = whole.partition(b"?")[0]
         query = target.partition(b"?")[2]
         protocol = b"HTTP/" + request.version
         scalars.update(
             REQUEST_METHOD=request.method,
             REQUEST_PROTOCOL=protocol,
             REQUEST_LINE=b"%b %b %b" % (request.method, target, protocol),
-            REQUEST_URI=_without_origin(decoded),
+            REQUEST_URI=_without_origin(whole),
             REQUEST_URI_RAW=target,
             REQUEST_FILENAME=path,
             PATH_INFO=path,
@@ -304,20 +305,6 @@ def cookies(value: bytes) -> Pairs:
         if name:
             found.append((name, content))
     return found
-
-
-def _percent_decoded(text: bytes) -> bytes:
-    if b"%" not in text:
-        return text
-    first, *rest = text.split(b"%")
-    return first + b"".join(_escape(piece) for piece in rest)
-
-
-def _escape(piece: bytes) -> bytes:
-    try:
-        return bytes.fromhex(piece[:2].decode("ascii")) + piece[2:] if piece[1:2].isalnum() else b"%" + piece
-    except ValueError:
-        return b"%" + piece
 
 
 def _without_origin(target: bytes) -> bytes:

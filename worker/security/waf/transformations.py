@@ -9,6 +9,8 @@ import hashlib
 import re
 from collections.abc import Callable
 
+from worker.security.waf.percent import decoded, decoded_uni, narrowed
+
 Transformation = Callable[[bytes], bytes]
 
 _SPACES = b"\t\n\v\f\r "
@@ -152,7 +154,11 @@ def _resolved(path: bytearray, *, windows: bool) -> bytes:
         byte = path[index]
         ends = index == last
         if not ends and path[index + 1] != 0x2F:
-            pass  # within a segment
+            if byte != 0x2F:  # within a segment: up to its last byte
+                slash = _next_slash(path, index + 1, slashes)
+                out += path[index : slash - 1]
+                index = slash - 1
+                continue
         elif byte == 0x2E:
             if out and out[-1] == 0x2E:
                 if relative and (at_root or len(out) <= 2):
@@ -183,6 +189,18 @@ def _resolved(path: bytearray, *, windows: bool) -> bytes:
     return bytes(out)
 
 
+def _next_slash(path: bytearray, start: int, slashes: bytes) -> int:
+    """Where the segment ends: the next slash, or the end."""
+    found = path.find(b"/", start)
+    if found < 0:
+        found = len(path)
+    if len(slashes) > 1:
+        backslash = path.find(b"\\", start, found)
+        if backslash >= 0:
+            return backslash
+    return found
+
+
 def _drop_segment(out: bytearray, *, keep_root: bool) -> bool:
     """Take the `.` of a `..` and the segment before it off; whether the root was reached."""
     end = len(out) - 3
@@ -198,42 +216,14 @@ def _drop_segment(out: bytearray, *, keep_root: bool) -> bool:
 # Decoders
 
 
-_URL_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})|\+")
-_URL_ESCAPE_UNI = re.compile(rb"%(?:[uU]([0-9A-Fa-f]{4})|([0-9A-Fa-f]{2}))|\+")
-
-
 def url_decode(value: bytes) -> bytes:
     """%XX and +; a % that begins no escape stays."""
-    if b"%" not in value:
-        return value.replace(b"+", b" ")
-    return _URL_ESCAPE.sub(_url_byte, value)
-
-
-def _url_byte(found: re.Match[bytes]) -> bytes:
-    digits = found[1]
-    return b" " if digits is None else bytes((int(digits, 16),))
+    return decoded(value.replace(b"+", b" "))
 
 
 def url_decode_uni(value: bytes) -> bytes:
     """The same with %uXXXX, of which the low byte counts; full-width ASCII (FF01 to FF5E) becomes ASCII."""
-    if b"%" not in value:
-        return value.replace(b"+", b" ")
-    return _URL_ESCAPE_UNI.sub(_url_character, value)
-
-
-def _url_character(found: re.Match[bytes]) -> bytes:
-    if found[2] is not None:
-        return bytes((int(found[2], 16),))
-    return b" " if found[1] is None else _narrowed(found[1])
-
-
-def _narrowed(digits: bytes) -> bytes:
-    """The low byte of a code point of four digits, full-width ASCII folded to ASCII."""
-    code = int(digits, 16)
-    low = code & 0xFF
-    if code >> 8 == 0xFF and 0 < low < 0x5F:
-        low += 0x20
-    return bytes((low,))
+    return decoded_uni(value.replace(b"+", b" "))
 
 
 _HTML_ENTITY = re.compile(
@@ -272,7 +262,7 @@ def js_decode(value: bytes) -> bytes:
 
 def _js_character(found: re.Match[bytes]) -> bytes:
     if found[1] is not None:
-        return _narrowed(found[1])
+        return narrowed(found[1])
     if found[2] is not None:
         return bytes((int(found[2], 16),))
     if found[3] is not None:
@@ -296,7 +286,7 @@ def _css_character(found: re.Match[bytes]) -> bytes:
         return found[2] or b""
     if len(digits) < 4 or digits[:-4].strip(b"0"):
         return bytes((int(digits[-2:], 16),))
-    return _narrowed(digits[-4:])
+    return narrowed(digits[-4:])
 
 
 _C_ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|([0-7]{1,3})|(.))", re.DOTALL)
