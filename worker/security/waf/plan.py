@@ -6,7 +6,6 @@ from.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from worker.security.waf.pcre import Groups
 from worker.security.waf.prefilter import Pattern, Prefilter
 from worker.security.waf.ruleset import Link
 from worker.security.waf.transformations import TRANSFORMATIONS
-from worker.security.waf.triggers import effective, traits
+from worker.security.waf.triggers import ALWAYS, effective, traits
 
+FEW = 3  # so many questions are asked outright: looking at traits and searching would cost more
 REMEMBERED = 1024  # values per plan; a full memory begins anew
 REMEMBERED_BYTES = 2048  # a longer value comes too seldom to be remembered
 
@@ -26,12 +26,14 @@ Origin = tuple[str, bytes, bytes]  # variable, name and value of a member
 Effect = tuple[int, Groups | None, Origin | None]  # the link, and what its rule's outcome hangs on besides
 
 
-@dataclass(slots=True)
 class Finding:
     """Links that match (as bits), and of rules whose outcome hangs on more than that, what it hangs on."""
 
-    bits: int = 0
-    effects: tuple[Effect, ...] = ()
+    __slots__ = ("bits", "effects")
+
+    def __init__(self, bits: int = 0, effects: tuple[Effect, ...] = ()) -> None:
+        self.bits = bits
+        self.effects = effects
 
     def add(self, other: "Finding") -> None:
         self.bits |= other.bits
@@ -42,26 +44,44 @@ class Finding:
 NOTHING = Finding()
 
 
-@dataclass(frozen=True, slots=True)
 class Question:
     """One link of one rule, asked about single values."""
 
-    bit: int
-    link: Link
-    keeps_groups: bool
-    keeps_value: bool
-    is_keyed: bool  # its rule's outcome hangs on more than whether this matches
+    __slots__ = ("bit", "is_keyed", "is_negated", "keeps_groups", "keeps_value", "link", "match")
+
+    def __init__(self, bit: int, link: Link, *, keeps_value: bool, is_keyed: bool) -> None:
+        assert link.match is not None  # only links whose argument is known are asked
+        self.bit = bit
+        self.link = link
+        self.match = link.match
+        self.is_negated = link.negated
+        self.is_keyed = is_keyed  # its rule's outcome hangs on more than whether this matches:
+        self.keeps_groups = link.captures
+        self.keeps_value = keeps_value
+
+    def ask(self, origin: Origin, value: bytes, found: Finding) -> None:
+        """Ask the exact operator about a transformed value, and write the answer down."""
+        groups = self.match(value)
+        if (groups is None) is not self.is_negated:
+            return
+        found.bits |= self.bit
+        if self.is_keyed:
+            kept = groups if self.keeps_groups else None
+            found.effects += ((self.bit, kept, origin if self.keeps_value else None),)
 
 
-@dataclass(slots=True)
-class _Group:
+class Group:
     """Questions about values after the same transformations."""
 
-    transformations: tuple[str, ...]
-    scanned: tuple[str, ...]  # those before hyperscan looks, which does so without case
-    searched: int = 0  # patterns of the prefilter
-    by_pattern: dict[int, list[Question]] = field(default_factory=dict)
-    direct: list[Question] = field(default_factory=list)  # what hyperscan is not asked
+    __slots__ = ("by_pattern", "direct", "scanned", "searched", "transformations")
+
+    def __init__(self, transformations: tuple[str, ...]) -> None:
+        self.transformations = transformations
+        # hyperscan looks without case
+        self.scanned = transformations[:-1] if transformations[-1:] == ("lowercase",) else transformations
+        self.searched = 0  # patterns of the prefilter
+        self.by_pattern: dict[int, list[Question]] = {}
+        self.direct: list[Question] = []  # what hyperscan is not asked
 
 
 class Plan:
@@ -73,10 +93,11 @@ class Plan:
         self._candidates = search.candidates
         self._needs_origin = any(question.keeps_value for question in questions)
         self._memory: dict[object, Finding] = {}
-        self._groups: dict[int, list[_Group]] = {}  # by a value's traits
+        self._groups: dict[int, list[Group]] = {}  # by a value's traits
         self._asked: list[tuple[tuple[str, ...], Question, int | None]] = []
+        self._is_large = len(questions) > FEW
         for question in questions:
-            pattern = pattern_of(question.link)
+            pattern = pattern_of(question.link) if self._is_large else None
             number = None if pattern is None else patterns.get(pattern)
             names = question.link.transformations
             for count in range(len(names) + 1) if question.link.multi_match else (len(names),):
@@ -96,7 +117,7 @@ class Plan:
         return found
 
     def _look(self, origin: Origin, value: bytes) -> Finding:
-        held = traits(value)
+        held = traits(value) if self._is_large else ALWAYS
         groups = self._groups.get(held)
         if groups is None:
             groups = self._groups[held] = self._grouped(held)
@@ -105,34 +126,38 @@ class Plan:
         found = Finding()
         for group in groups:
             if group.searched:
-                scanned = forms.get(group.scanned)
-                if scanned is None:
-                    scanned = _transformed(forms, group.scanned)
+                scanned = _transformed(forms, group.scanned)
                 candidates = seen.get(scanned)
                 if candidates is None:
                     candidates = seen[scanned] = self._candidates(scanned)
                 candidates &= group.searched
-                while candidates:
-                    lowest = candidates & -candidates
-                    candidates ^= lowest
-                    form = _transformed(forms, group.transformations)
-                    for question in group.by_pattern[lowest.bit_length() - 1]:
-                        answer(question, origin, form, found)
+                if candidates:
+                    self._confirm(group, candidates, forms, origin, found)
             if group.direct:
                 form = _transformed(forms, group.transformations)
                 for question in group.direct:
-                    answer(question, origin, form, found)
+                    question.ask(origin, form, found)
         return found if found.bits else NOTHING
 
-    def _grouped(self, held: int) -> list[_Group]:
+    @staticmethod
+    def _confirm(
+        group: Group, candidates: int, forms: dict[tuple[str, ...], bytes], origin: Origin, found: Finding
+    ) -> None:
+        form = _transformed(forms, group.transformations)
+        while candidates:
+            lowest = candidates & -candidates
+            candidates ^= lowest
+            for question in group.by_pattern[lowest.bit_length() - 1]:
+                question.ask(origin, form, found)
+
+    def _grouped(self, held: int) -> list[Group]:
         """The questions by what must be done to a value with these traits."""
-        groups: dict[tuple[str, ...], _Group] = {}
+        groups: dict[tuple[str, ...], Group] = {}
         for names, question, number in self._asked:
-            names = effective(names, held)
-            group = groups.get(names)
+            left = effective(names, held)
+            group = groups.get(left)
             if group is None:
-                scanned = names[:-1] if names[-1:] == ("lowercase",) else names
-                group = groups[names] = _Group(names, scanned)
+                group = groups[left] = Group(left)
             if number is None:
                 group.direct.append(question)
             else:
@@ -146,20 +171,6 @@ def _transformed(forms: dict[tuple[str, ...], bytes], names: tuple[str, ...]) ->
     if form is None:
         form = forms[names] = TRANSFORMATIONS[names[-1]](_transformed(forms, names[:-1]))
     return form
-
-
-def answer(question: Question, origin: Origin, value: bytes, found: Finding) -> None:
-    """Ask the exact operator about a transformed value, and write the answer down."""
-    link = question.link
-    assert link.match is not None  # only links whose argument is known are asked
-    groups = link.match(value)
-    if (groups is None) is not link.negated:
-        return
-    found.bits |= question.bit
-    if question.is_keyed:
-        kept = groups if question.keeps_groups else None
-        what = origin if question.keeps_value else None
-        found.effects += ((question.bit, kept, what),)
 
 
 def pattern_of(link: Link) -> Pattern | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from worker.security.waf import prefilter, words
-from worker.security.waf.plan import NOTHING, Finding, Plan, Question, answer, pattern_of
+from worker.security.waf.plan import NOTHING, Finding, Plan, Question, pattern_of
 from worker.security.waf.prefilter import Pattern
 from worker.security.waf.program import MATCHED, TX_CAPTURES, Program
 from worker.security.waf.ruleset import Link, Rule
@@ -178,7 +178,7 @@ class Probes:
     def _count(self, variable: str, names: Sequence[bytes], found: Finding) -> None:
         for count in self._counted.get(variable, ()):
             number = b"%d" % sum(count.watch.covers(name) for name in names)
-            answer(count.question, (variable, b"", number), number, found)
+            count.question.ask((variable, b"", number), number, found)
 
     def _plan(self, variable: str, name: bytes) -> Plan:
         plan = self._plans.get((variable, name))
@@ -218,9 +218,14 @@ class Probes:
         return sum({1 << self._patterns[pattern] for pattern in found if pattern in self._patterns})
 
     def _numbers(self, variables: frozenset[str]) -> int:
-        """The patterns asked about the whole of these variables."""
+        """The patterns asked about these variables; of single members only those not asked about arguments."""
+        often = {pattern_of(question.link) for question, _ in self._asked.get("ARGS", ())}
         asked = [pair for variable in variables for pair in self._asked.get(variable, ())]
-        return self._mask(question for question, watch in asked if watch.exact is None)
+        return self._mask(
+            question
+            for question, watch in asked
+            if watch.exact is None or pattern_of(question.link) not in often
+        )
 
     # What is asked about
 
@@ -235,7 +240,7 @@ class Probes:
                 self._unasked |= bit
                 is_foreseen = is_foreseen and all(watch.dynamic for watch in link.watches)
                 continue
-            question = Question(bit, link, link.captures, keeps_value, is_keyed)
+            question = Question(bit, link, keeps_value=keeps_value, is_keyed=is_keyed)
             for watch in link.watches:
                 if watch.counts:
                     self._counted.setdefault(watch.variable, []).append(_Count(question, watch))

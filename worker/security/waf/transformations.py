@@ -117,16 +117,14 @@ def remove_comments(value: bytes) -> bytes:
 _COMMAND_TABLE = bytes(
     0x20 if code in b",;\t\r\n" else code | 0x20 if 0x41 <= code <= 0x5A else code for code in range(256)
 )
-_RUN_OF_BLANKS = re.compile(rb" +")
-_BLANK_BEFORE = re.compile(rb" ([/(])")
 
 
 def cmd_line(value: bytes) -> bytes:
     """As a shell might read it: no quotes, carets and backslashes, single spaces, none before / and (."""
     value = value.translate(_COMMAND_TABLE, b"\"'\\^")
-    if b" " not in value:
-        return value
-    return _BLANK_BEFORE.sub(rb"\1", _RUN_OF_BLANKS.sub(b" ", value))
+    while b"  " in value:
+        value = value.replace(b"  ", b" ")
+    return value.replace(b" /", b"/").replace(b" (", b"(")
 
 
 def normalize_path(value: bytes) -> bytes:

@@ -4,8 +4,6 @@ A value's traits are found once, cheaply; a transformation none of whose trigger
 value as it is. Knows the transformations by name only.
 """
 
-import re
-
 PERCENT, AMPERSAND, BACKSLASH, HIGH, NUL, SPACE, UPPER, SHELL, COMMENT, PATH = (1 << bit for bit in range(10))
 ALWAYS = -1  # changes anything, or nobody has thought about when it does not
 
@@ -33,34 +31,35 @@ _TRIGGERS = {
     "utf8tounicode": HIGH | NUL,
 }
 
-_SPACES = re.compile(rb"[\t\n\v\f\r ]")
-_UPPERS = re.compile(rb"[A-Z]")
-_SHELL = re.compile(rb"[\"'^,;/(]")
+
+def _trait(code: int) -> int:
+    """Of a single byte."""
+    held = {
+        PERCENT: code in b"%+",
+        AMPERSAND: code == 0x26,
+        BACKSLASH: code == 0x5C,
+        HIGH: code > 0x7F,
+        NUL: code == 0,
+        SPACE: code in b"\t\n\v\f\r ",
+        UPPER: 0x41 <= code <= 0x5A,
+        SHELL: code in b"\"'^,;/(",
+    }
+    return sum(trait for trait, is_held in held.items() if is_held)
+
+
+_TRAITS = bytes(map(_trait, range(256)))
+_PLAIN = bytes(code for code in range(256) if not _TRAITS[code])
 
 
 def traits(value: bytes) -> int:
     """What of the triggers a value holds."""
     found = 0
-    if b"%" in value or b"+" in value:
-        found = PERCENT
-    if b"&" in value:
-        found |= AMPERSAND
-    if b"\\" in value:
-        found |= BACKSLASH
-    if not value.isascii():
-        found |= HIGH
-    if b"\0" in value:
-        found |= NUL
+    for trait in set(value.translate(_TRAITS, _PLAIN)):
+        found |= trait
     if b"/*" in value:
         found |= COMMENT
     if b"." in value or b"//" in value:
         found |= PATH
-    if _SPACES.search(value) is not None:
-        found |= SPACE
-    if _UPPERS.search(value) is not None:
-        found |= UPPER
-    if _SHELL.search(value) is not None:
-        found |= SHELL
     return found
 
 
