@@ -35,8 +35,8 @@ def all_new(number: int) -> HttpRequest:
 def document(size: int, number: int) -> bytes:
     """A JSON document of about `size` bytes: records with a text each."""
     records = [
-        {"id": number + index, "title": f"Item {index}", "text": TEXT, "price": 1.25, "tags": ["a", "b"]}
-        for index in range(max(1, size // 180))
+        {"id": number + index, "title": f"Item {index}", "text": TEXT * 9, "price": 1.25, "tags": ["a", "b"]}
+        for index in range(max(1, size // 840))
     ]
     return json.dumps(records).encode()
 

@@ -8,6 +8,7 @@ import re
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from worker.security.waf.forms import Forms
 from worker.security.waf.operators import Match, number_of, prepare
 from worker.security.waf.pcre import Groups
 from worker.security.waf.plan import Effect
@@ -16,7 +17,6 @@ from worker.security.waf.program import program
 from worker.security.waf.ruleset import Control, Link, Rule, RuleSet, SetVar, id_ranges
 from worker.security.waf.state import CLEAN, Intervention, Matched, State, Verdict
 from worker.security.waf.transaction import HttpRequest, HttpResponse, Limits, Transaction
-from worker.security.waf.transformations import TRANSFORMATIONS
 
 _SCORES = re.compile(rb"(?:inbound_|outbound_)?anomaly_score(?:_pl\d)?")
 _INTERRUPTS = frozenset({"deny", "drop", "redirect"})
@@ -37,11 +37,12 @@ class Engine:
         self._enforces = enforces
         self._limits = limits or Limits()
         self._cache = cache
+        self._forms = Forms()
         self._clean: set[tuple[int, tuple[Effect, ...]]] = set()  # findings of which nothing came
 
     @cached_property
     def _probes(self) -> Probes:
-        return Probes(self.program, self._limits, self._cache)
+        return Probes(self.program, self._limits, self._forms, self._cache)
 
     def prepare(self) -> None:
         """Compile the patterns now (seconds) or load them from the cache; else the first request does."""
@@ -51,6 +52,7 @@ class Engine:
         """What phases 1 and 2 come to, for who wants no more: a request like others before costs little."""
         if not self._is_bare(request):
             return _verdict(self.inspect(request))
+        self._forms.clear()
         found = self._probes.of_head(request)
         hits = self._probes.hits(found)
         key = (hits, found.effects)
@@ -66,11 +68,12 @@ class Engine:
 
     def inspect(self, request: HttpRequest) -> State:
         """Phases 1 and 2 of a whole request, with all that later phases need."""
+        self._forms.clear()
         found = self._probes.of_head(request)
         hits = self._probes.hits(found)
         if self._is_bare(request):
             return self._run_bare(request, hits)
-        state = State(Transaction(request, self._limits), self._enforces)
+        state = State(Transaction(request, self._limits), self._enforces, self._forms)
         self.run(state, 1, hits)
         if self._goes_on(state):
             state.transaction.read_body()
@@ -79,7 +82,8 @@ class Engine:
 
     def inspect_all(self, request: HttpRequest) -> State:
         """The same as `inspect`, every rule asked: the slow way, to check the other by."""
-        state = State(Transaction(request, self._limits), self._enforces)
+        self._forms.clear()
+        state = State(Transaction(request, self._limits), self._enforces, self._forms)
         self.run(state, 1)
         if self._goes_on(state):
             state.transaction.read_body()
@@ -93,7 +97,7 @@ class Engine:
         return not any(len(name) == 12 and name.lower() == b"content-type" for name, _ in request.fields)
 
     def _run_bare(self, request: HttpRequest, hits: int) -> State:
-        state = State(Transaction(request, self._limits), self._enforces)
+        state = State(Transaction(request, self._limits), self._enforces, self._forms)
         self.run(state, 1, hits)
         if self._goes_on(state):
             state.transaction.read_body()
@@ -200,31 +204,16 @@ def removed_targets(state: State, rule: Rule) -> set[str]:
 
 
 def _candidates(state: State, link: Link, value: bytes) -> list[bytes]:
-    """The value as the operator gets to see it; with multiMatch after every transformation that changed it.
-
-    The last form comes twice then, as in ModSecurity 2 and 3, and scores twice.
-    """
+    """The value as the operator gets to see it; with multiMatch after each transformation that changed it."""
     names = link.transformations
     if not link.multi_match:
-        return [transformed(state, value, names)]
+        return [state.forms.transformed(value, names)]
     forms = [value]
     for count in range(1, len(names) + 1):
-        form = transformed(state, value, names[:count])
+        form = state.forms.transformed(value, names[:count])
         if form != forms[-1]:
             forms.append(form)
-    return [*forms, forms[-1]]
-
-
-def transformed(state: State, value: bytes, names: tuple[str, ...]) -> bytes:
-    """The value after these transformations; every step is remembered for the rules that share it."""
-    if not names:
-        return value
-    key = (value, names)
-    form = state.transformed.get(key)
-    if form is None:
-        form = TRANSFORMATIONS[names[-1]](transformed(state, value, names[:-1]))
-        state.transformed[key] = form
-    return form
+    return forms
 
 
 def _on_match(state: State, link: Link, label: bytes, value: bytes, groups: Groups | None) -> None:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from worker.security.waf.forms import Forms, form
 from worker.security.waf.operators import file_lines, phrases_of
 from worker.security.waf.pcre import Groups
 from worker.security.waf.prefilter import Pattern, Prefilter
 from worker.security.waf.ruleset import Link
-from worker.security.waf.transformations import TRANSFORMATIONS
 from worker.security.waf.triggers import ALWAYS, effective, traits
 
 FEW = 3  # so many questions are asked outright: looking at traits and searching would cost more
@@ -88,8 +88,9 @@ class Plan:
     """The questions about the values of one kind, say of all arguments; remembers answers."""
 
     def __init__(
-        self, questions: Sequence[Question], patterns: dict[Pattern, int], search: Prefilter
+        self, questions: Sequence[Question], patterns: dict[Pattern, int], search: Prefilter, forms: Forms
     ) -> None:
+        self._forms = forms
         self._candidates = search.candidates
         self._needs_origin = any(question.keeps_value for question in questions)
         self._memory: dict[object, Finding] = {}
@@ -121,12 +122,12 @@ class Plan:
         groups = self._groups.get(held)
         if groups is None:
             groups = self._groups[held] = self._grouped(held)
-        forms: dict[tuple[str, ...], bytes] = {(): value}
+        forms = self._forms.of(value)
         seen: dict[bytes, int] = {}
         found = Finding()
         for group in groups:
             if group.searched:
-                scanned = _transformed(forms, group.scanned)
+                scanned = form(forms, group.scanned)
                 candidates = seen.get(scanned)
                 if candidates is None:
                     candidates = seen[scanned] = self._candidates(scanned)
@@ -134,21 +135,21 @@ class Plan:
                 if candidates:
                     self._confirm(group, candidates, forms, origin, found)
             if group.direct:
-                form = _transformed(forms, group.transformations)
+                transformed = form(forms, group.transformations)
                 for question in group.direct:
-                    question.ask(origin, form, found)
+                    question.ask(origin, transformed, found)
         return found if found.bits else NOTHING
 
     @staticmethod
     def _confirm(
         group: Group, candidates: int, forms: dict[tuple[str, ...], bytes], origin: Origin, found: Finding
     ) -> None:
-        form = _transformed(forms, group.transformations)
+        transformed = form(forms, group.transformations)
         while candidates:
             lowest = candidates & -candidates
             candidates ^= lowest
             for question in group.by_pattern[lowest.bit_length() - 1]:
-                question.ask(origin, form, found)
+                question.ask(origin, transformed, found)
 
     def _grouped(self, held: int) -> list[Group]:
         """The questions by what must be done to a value with these traits."""
@@ -164,13 +165,6 @@ class Plan:
                 group.searched |= 1 << number
                 group.by_pattern.setdefault(number, []).append(question)
         return list(groups.values())
-
-
-def _transformed(forms: dict[tuple[str, ...], bytes], names: tuple[str, ...]) -> bytes:
-    form = forms.get(names)
-    if form is None:
-        form = forms[names] = TRANSFORMATIONS[names[-1]](_transformed(forms, names[:-1]))
-    return form
 
 
 def pattern_of(link: Link) -> Pattern | None:

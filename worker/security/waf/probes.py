@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from worker.security.waf import prefilter, words
+from worker.security.waf.forms import Forms
 from worker.security.waf.plan import NOTHING, Finding, Plan, Question, pattern_of
 from worker.security.waf.prefilter import Pattern
 from worker.security.waf.program import MATCHED, TX_CAPTURES, Program
@@ -61,7 +62,8 @@ class _Count:
 class Probes:
     """The questions of a program, by variable. `cache` is the folder for compiled patterns."""
 
-    def __init__(self, program: Program, limits: Limits, cache: Path | None = None) -> None:
+    def __init__(self, program: Program, limits: Limits, forms: Forms, cache: Path | None = None) -> None:
+        self._forms = forms
         self._limits = limits
         rules = [rule for rule in program.rules if rule.phase in _PHASES]  # which have the lowest indexes
         self._width = len(rules)
@@ -211,14 +213,16 @@ class Probes:
     def _new_plan(self, questions: list[Question]) -> Plan:
         """With the smaller prefilter if that holds all that is asked."""
         is_narrow = not self._mask(questions) & ~self._narrow
-        return Plan(questions, self._patterns, self._narrow_filter if is_narrow else self._wide_filter)
+        return Plan(
+            questions, self._patterns, self._narrow_filter if is_narrow else self._wide_filter, self._forms
+        )
 
     def _mask(self, questions: Iterable[Question]) -> int:
         found = [pattern_of(question.link) for question in questions]
         return sum({1 << self._patterns[pattern] for pattern in found if pattern in self._patterns})
 
     def _numbers(self, variables: frozenset[str]) -> int:
-        """The patterns asked about these variables; of single members only those not asked about arguments."""
+        """The patterns asked about these variables; of single members those not asked about arguments."""
         often = {pattern_of(question.link) for question, _ in self._asked.get("ARGS", ())}
         asked = [pair for variable in variables for pair in self._asked.get(variable, ())]
         return self._mask(

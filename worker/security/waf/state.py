@@ -5,6 +5,7 @@ Data, and how variables that depend on the pass itself are found. Decides nothin
 
 from dataclasses import dataclass, field
 
+from worker.security.waf.forms import Forms
 from worker.security.waf.transaction import Pairs, Transaction
 
 
@@ -49,6 +50,7 @@ class State:
 
     transaction: Transaction
     enforces: bool  # whether disruptive actions end the pass; otherwise they are only noted
+    forms: Forms = field(default_factory=Forms)
     matched: list[Matched] = field(default_factory=list)
     intervention: Intervention | None = None
     is_off: bool = False  # a rule has switched the engine off
@@ -58,7 +60,6 @@ class State:
     removed_targets_by_tag: dict[str, set[str]] = field(default_factory=dict)
     matched_vars: Pairs = field(default_factory=list)
     rule: dict[bytes, bytes] = field(default_factory=dict)  # RULE:id and the like of the rule in hand
-    transformed: dict[tuple[bytes, tuple[str, ...]], bytes] = field(default_factory=dict)
     score: int = 0  # added to anomaly scores by the rule in hand
 
     @property

@@ -7,6 +7,7 @@ values.
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from worker.security.waf import pcre, words
 from worker.security.waf.seclang import Position, SecLangError, Target
@@ -45,8 +46,6 @@ class Watch:
             pairs = [pair for pair in pairs if self.covers(pair[0])]
         if self.counts:
             return [(self.name.encode(), b"%d" % len(pairs))]
-        if self.variable in ("MATCHED_VARS", "MATCHED_VARS_NAMES"):
-            return [(self.label + key, value) for key, value in pairs]
         return [(self.label + key, value) for key, value in pairs]
 
 
@@ -99,7 +98,7 @@ def _pattern(selector: str, at: Position) -> Picks:
         search = pcre.compiled(selector, caseless=True)
     except pcre.PatternError as error:
         raise SecLangError(at, str(error)) from None
-    return lambda key: search(key) is not None
+    return lru_cache(1024)(lambda key: search(key) is not None)  # names come again and again
 
 
 def _excludes(target: Target, at: Position) -> Picks:
