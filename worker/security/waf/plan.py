@@ -1,0 +1,183 @@
+"""Questions about single values: does this link of this rule match here? Answers are remembered by value.
+
+hyperscan names the patterns that may be in a value after each chain of transformations, the exact operator
+confirms; operators that are no searches are asked one by one. Knows links and values, not where values come
+from.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from worker.security.waf.forms import Forms, form
+from worker.security.waf.operators import file_lines, phrases_of
+from worker.security.waf.pcre import Groups
+from worker.security.waf.prefilter import Pattern, Prefilter
+from worker.security.waf.ruleset import Link
+from worker.security.waf.triggers import ALWAYS, effective, traits
+
+FEW = 3  # so many questions are asked outright: looking at traits and searching would cost more
+REMEMBERED = 1024  # values per plan; a full memory begins anew
+REMEMBERED_BYTES = 2048  # a longer value comes too seldom to be remembered
+
+_SEARCHES = frozenset({"pm", "pmf", "pmfromfile", "rx"})
+
+Origin = tuple[str, bytes, bytes]  # variable, name and value of a member
+Effect = tuple[int, Groups | None, Origin | None]  # the link, and what its rule's outcome hangs on besides
+
+
+class Finding:
+    """Links that match (as bits), and of rules whose outcome hangs on more than that, what it hangs on."""
+
+    __slots__ = ("bits", "effects")
+
+    def __init__(self, bits: int = 0, effects: tuple[Effect, ...] = ()) -> None:
+        self.bits = bits
+        self.effects = effects
+
+    def add(self, other: "Finding") -> None:
+        self.bits |= other.bits
+        if other.effects:
+            self.effects += other.effects
+
+
+NOTHING = Finding()
+
+
+class Question:
+    """One link of one rule, asked about single values."""
+
+    __slots__ = ("bit", "is_keyed", "is_negated", "keeps_groups", "keeps_value", "link", "match")
+
+    def __init__(self, bit: int, link: Link, *, keeps_value: bool, is_keyed: bool) -> None:
+        assert link.match is not None  # only links whose argument is known are asked
+        self.bit = bit
+        self.link = link
+        self.match = link.match
+        self.is_negated = link.negated
+        self.is_keyed = is_keyed  # its rule's outcome hangs on more than whether this matches:
+        self.keeps_groups = link.captures
+        self.keeps_value = keeps_value
+
+    def ask(self, origin: Origin, value: bytes, found: Finding) -> None:
+        """Ask the exact operator about a transformed value, and write the answer down."""
+        groups = self.match(value)
+        if (groups is None) is not self.is_negated:
+            return
+        found.bits |= self.bit
+        if self.is_keyed:
+            kept = groups if self.keeps_groups else None
+            found.effects += ((self.bit, kept, origin if self.keeps_value else None),)
+
+
+class Group:
+    """Questions about values after the same transformations."""
+
+    __slots__ = ("by_pattern", "direct", "scanned", "searched", "transformations")
+
+    def __init__(self, transformations: tuple[str, ...]) -> None:
+        self.transformations = transformations
+        # hyperscan looks without case
+        self.scanned = transformations[:-1] if transformations[-1:] == ("lowercase",) else transformations
+        self.searched = 0  # patterns of the prefilter
+        self.by_pattern: dict[int, list[Question]] = {}
+        self.direct: list[Question] = []  # what hyperscan is not asked
+
+
+class Plan:
+    """The questions about the values of one kind, say of all arguments; remembers answers."""
+
+    def __init__(
+        self, questions: Sequence[Question], patterns: dict[Pattern, int], search: Prefilter, forms: Forms
+    ) -> None:
+        self._forms = forms
+        self._candidates = search.candidates
+        self._needs_origin = any(question.keeps_value for question in questions)
+        self._memory: dict[object, Finding] = {}
+        self._groups: dict[int, list[Group]] = {}  # by a value's traits
+        self._asked: list[tuple[tuple[str, ...], Question, int | None]] = []
+        self._is_large = len(questions) > FEW
+        for question in questions:
+            pattern = pattern_of(question.link) if self._is_large else None
+            number = None if pattern is None else patterns.get(pattern)
+            names = question.link.transformations
+            for count in range(len(names) + 1) if question.link.multi_match else (len(names),):
+                self._asked.append((names[:count], question, number))
+
+    def __call__(self, variable: str, name: bytes, value: bytes) -> Finding:
+        """What is found in a value; `variable` and `name` are what it is a value of."""
+        key = (variable, name, value) if self._needs_origin else value
+        known = self._memory.get(key)
+        if known is not None:
+            return known
+        found = self._look((variable, name, value), value)
+        if len(value) <= REMEMBERED_BYTES:
+            if len(self._memory) >= REMEMBERED:
+                self._memory.clear()
+            self._memory[key] = found
+        return found
+
+    def _look(self, origin: Origin, value: bytes) -> Finding:
+        held = traits(value) if self._is_large else ALWAYS
+        groups = self._groups.get(held)
+        if groups is None:
+            groups = self._groups[held] = self._grouped(held)
+        forms = self._forms.of(value)
+        seen: dict[bytes, int] = {}
+        found = Finding()
+        for group in groups:
+            if group.searched:
+                scanned = form(forms, group.scanned)
+                candidates = seen.get(scanned)
+                if candidates is None:
+                    candidates = seen[scanned] = self._candidates(scanned)
+                candidates &= group.searched
+                if candidates:
+                    self._confirm(group, candidates, forms, origin, found)
+            if group.direct:
+                transformed = form(forms, group.transformations)
+                for question in group.direct:
+                    question.ask(origin, transformed, found)
+        return found if found.bits else NOTHING
+
+    @staticmethod
+    def _confirm(
+        group: Group, candidates: int, forms: dict[tuple[str, ...], bytes], origin: Origin, found: Finding
+    ) -> None:
+        transformed = form(forms, group.transformations)
+        while candidates:
+            lowest = candidates & -candidates
+            candidates ^= lowest
+            for question in group.by_pattern[lowest.bit_length() - 1]:
+                question.ask(origin, transformed, found)
+
+    def _grouped(self, held: int) -> list[Group]:
+        """The questions by what must be done to a value with these traits."""
+        groups: dict[tuple[str, ...], Group] = {}
+        for names, question, number in self._asked:
+            left = effective(names, held)
+            group = groups.get(left)
+            if group is None:
+                group = groups[left] = Group(left)
+            if number is None:
+                group.direct.append(question)
+            else:
+                group.searched |= 1 << number
+                group.by_pattern.setdefault(number, []).append(question)
+        return list(groups.values())
+
+
+def pattern_of(link: Link) -> Pattern | None:
+    """What hyperscan is to look for; None for what it is not asked."""
+    if link.negated or link.operator not in _SEARCHES:
+        return None
+    return _pattern(link.operator, link.argument.text, link.folder)
+
+
+@lru_cache(4096)
+def _pattern(operator: str, argument: str, folder: Path) -> Pattern | None:
+    text = argument.encode("latin-1")
+    if operator == "rx":
+        return Pattern(expression=text)
+    listed = phrases_of(text) if operator == "pm" else file_lines(folder / argument.strip())
+    return Pattern(phrases=tuple(listed)) if listed else None
