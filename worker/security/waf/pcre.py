@@ -20,7 +20,7 @@ import re2
 Groups = tuple[bytes | None, ...]
 Search = Callable[[bytes], Groups | None]
 
-# What `re` looks at at once, and how far pieces overlap; a match longer than that may be missed where two meet.
+# What `re` looks at at once, and how far pieces overlap; longer matches may be missed where two meet.
 # The time of one piece is at worst about quadratic: some milliseconds.
 PIECE = 512
 OVERLAP = 128
@@ -138,6 +138,7 @@ _CONTROL_LETTERS = {"a": 7, "e": 27, "f": 12, "n": 10, "r": 13, "t": 9}
 _POSIX_NAME = re.compile(r"\[:(\^?)([a-z]+):\]")
 _REPEAT = re.compile(r"\{\d+(?:,\d*)?\}")
 _FLAGS = re.compile(r"\(\?([ims]*(?:-[ims]+)?)([:)])")
+_REFERENCES = "123456789"
 _NAMED = re.compile(r"\(\?P?<([A-Za-z_]\w*)>")
 _LATIN1_LETTERS = frozenset([*range(0xC0, 0xE0), *range(0xE0, 0x100), 0xB5])
 
@@ -248,7 +249,7 @@ class _Speller:
             self._index += 2
             self.fits_re2 = False  # which spells them in other ways
             return r"\Z" if following == "z" else r"(?=\n?\Z)"
-        if following.isdigit() and following != "0":
+        if following in _REFERENCES and following:
             digits = re.compile(r"\d+").match(self._pattern, self._index + 1)
             assert digits is not None
             if int(digits[0]) < 10:
