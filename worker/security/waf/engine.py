@@ -179,7 +179,7 @@ def _link_matches(state: State, rule: Rule, link: Link) -> bool:
             if removed and label.decode("latin-1") in removed:
                 continue
             for candidate in _candidates(state, link, value):
-                groups = match(candidate)
+                groups = state.forms.answer(match, candidate)
                 if (groups is None) is link.negated:
                     found = True
                     _on_match(state, link, label, candidate, groups)
