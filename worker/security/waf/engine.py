@@ -159,6 +159,7 @@ def is_removed(state: State, rule: Rule) -> bool:
 def matches(state: State, rule: Rule) -> bool:
     """Whether the whole chain matches. Variables are set link by link, even if a later link does not."""
     state.score = 0
+    state.first = None
     state.rule = {b"id": b"%d" % rule.id, b"msg": rule.message.text.encode("latin-1")}
     return all(_link_matches(state, rule, link) for link in rule.links)
 
@@ -178,7 +179,7 @@ def _link_matches(state: State, rule: Rule, link: Link) -> bool:
             if removed and label.decode("latin-1") in removed:
                 continue
             for candidate in _candidates(state, link, value):
-                groups = match(candidate)
+                groups = state.forms.answer(match, candidate)
                 if (groups is None) is link.negated:
                     found = True
                     _on_match(state, link, label, candidate, groups)
@@ -223,6 +224,8 @@ def _on_match(state: State, link: Link, label: bytes, value: bytes, groups: Grou
             if group is not None:
                 tx[b"%d" % index] = group
     state.matched_vars.append((label, value))
+    if state.first is None:
+        state.first = (label, groups[0] or b"") if groups else (label, value)
     for setvar in link.setvars:
         _set(state, setvar)
 
@@ -253,7 +256,7 @@ def complete(state: State, rule: Rule) -> None:
             _control(state, control)
     message = rule.message.expand(state).decode("utf-8", "replace")
     if rule.logs:
-        label, part = state.matched_vars[0] if state.matched_vars else (b"", b"")
+        label, part = state.first or (b"", b"")
         state.matched.append(
             Matched(
                 id=rule.id,

@@ -4,9 +4,13 @@ Shared by those who ask beforehand and by the rules themselves, because what cos
 transforming it.
 """
 
+from worker.security.waf.operators import Match
+from worker.security.waf.pcre import Groups
 from worker.security.waf.transformations import TRANSFORMATIONS
 
 Names = tuple[str, ...]
+
+LONG = 1024  # bytes of a value from which on remembering an answer is cheaper than asking again
 
 
 class Forms:
@@ -14,9 +18,20 @@ class Forms:
 
     def __init__(self) -> None:
         self._by_value: dict[bytes, dict[Names, bytes]] = {}
+        self._answers: dict[tuple[Match, bytes], Groups | None] = {}
 
     def clear(self) -> None:
         self._by_value.clear()
+        self._answers.clear()
+
+    def answer(self, match: Match, value: bytes) -> Groups | None:
+        """What `match` says of a value."""
+        if len(value) < LONG:
+            return match(value)
+        key = (match, value)
+        if key not in self._answers:
+            self._answers[key] = match(value)
+        return self._answers[key]
 
     def of(self, value: bytes) -> dict[Names, bytes]:
         """The known forms of a value; pass it to `form` for others."""

@@ -69,8 +69,12 @@ _HEX_IN_PHRASE = re.compile(rb"\|([0-9A-Fa-f\s]*)\|")
 
 def phrases_of(argument: bytes) -> list[bytes]:
     """The phrases of @pm, separated by white space; |41 42| are bytes in hexadecimal."""
-    unhexed = _HEX_IN_PHRASE.sub(lambda found: bytes.fromhex(found[1].decode()), argument)
-    return unhexed.split()
+    try:
+        return _HEX_IN_PHRASE.sub(lambda found: bytes.fromhex(found[1].decode()), argument).split()
+    except ValueError:
+        raise OperatorError(
+            f"an odd number of hexadecimal digits in {argument.decode('latin-1')!r}"
+        ) from None
 
 
 def _pm(argument: bytes) -> Match:

@@ -1,23 +1,30 @@
 """Patterns of rules: written for PCRE, run by RE2 where RE2 gives the same answer, by `re` where it cannot.
 
-RE2's time is linear in the value whatever the pattern, so it comes first. It has no look-around, no
-backreferences and no possessive repeats; the few patterns that need them run in `re`, over pieces of the
-value, so that their time is bounded too. Both get the pattern respelled: some letters mean something else
-to each of them.
+RE2's time is linear in the value whatever the pattern, so it comes first. It has no look-around and no
+backreferences; the few patterns that need them run in `re`, over short pieces of the value, within a budget
+of time, and only if no repeat is nested in another (which could take for ever). Both get the pattern
+respelled, because some letters mean something else to each of them. Possessive repeats and atomic groups
+lose their mark: authors write them to save PCRE time, RE2 needs no such help, and without it no match is
+lost.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from re import _constants as sre_constants  # type: ignore[attr-defined]
+from re import _parser as sre_parser  # type: ignore[attr-defined]
+from time import thread_time_ns
+from typing import Any
 
 import re2
 
 Groups = tuple[bytes | None, ...]
 Search = Callable[[bytes], Groups | None]
 
-# What `re` looks at at once, and how far pieces overlap. A match longer than the overlap may be missed where
-# two pieces meet; 16 pieces of 4 KiB cost less than 50 ms with the worst pattern of the Core Rule Set.
-PIECE = 4096
-OVERLAP = 1024
+# What `re` looks at at once, and how far pieces overlap; longer matches may be missed where two meet.
+# The time of one piece is at worst about quadratic: some milliseconds.
+PIECE = 512
+OVERLAP = 128
+BUDGET_NS = 10_000_000  # of one search; what is undecided then counts as found
 
 _RE2_BYTES = 64 * 1024**2  # for the largest pattern; RE2 grows into it as values need
 
@@ -39,8 +46,11 @@ def compiled(pattern: str, *, caseless: bool = False) -> Search:
             return _linear(flags + spelled.text)
         except re2.error:
             pass
+    text = (flags + spelled.text).encode("ascii")
     try:
-        return _backtracking(re.compile((flags + spelled.text).encode("ascii")))
+        if _nests_repeats(sre_parser.parse(text)):
+            raise PatternError(f"repeats in repeats beside look-around could take for ever: {pattern[:80]!r}")
+        return _backtracking(re.compile(text))
     except (re.error, OverflowError, RecursionError) as error:
         raise PatternError(f"{error} in {pattern[:80]!r}") from None
 
@@ -62,15 +72,41 @@ def _linear(text: str) -> Search:
 def _backtracking(pattern: re.Pattern[bytes]) -> Search:
     def find(value: bytes) -> Groups | None:
         start = 0
+        end_ns = thread_time_ns() + BUDGET_NS
         while True:
             match = pattern.search(value, start, start + PIECE)
             if match is not None:
                 return (match[0], *match.groups())
             if start + PIECE >= len(value):
                 return None
+            if thread_time_ns() > end_ns:
+                return (value[start : start + PIECE],)
             start += PIECE - OVERLAP
 
     return find
+
+
+_REPEATS = (sre_constants.MAX_REPEAT, sre_constants.MIN_REPEAT)
+_MANY = 16  # a repeat up to so often costs a constant factor
+
+
+def _nests_repeats(parsed: Iterable[Any], *, within: bool = False) -> bool:
+    """Whether an unbounded repeat has another one inside: its time could be exponential."""
+    for operation, argument in parsed:
+        if operation in _REPEATS:
+            repeats = argument[1] > _MANY
+            if (repeats and within) or _nests_repeats(argument[2], within=within or repeats):
+                return True
+        elif operation is sre_constants.SUBPATTERN:
+            if _nests_repeats(argument[3], within=within):
+                return True
+        elif operation is sre_constants.BRANCH:
+            if any(_nests_repeats(branch, within=within) for branch in argument[1]):
+                return True
+        elif operation in (sre_constants.ASSERT, sre_constants.ASSERT_NOT):
+            if _nests_repeats(argument[1], within=within):
+                return True
+    return False
 
 
 _CLASS_LETTERS: dict[str, frozenset[int]] = {
@@ -102,6 +138,7 @@ _CONTROL_LETTERS = {"a": 7, "e": 27, "f": 12, "n": 10, "r": 13, "t": 9}
 _POSIX_NAME = re.compile(r"\[:(\^?)([a-z]+):\]")
 _REPEAT = re.compile(r"\{\d+(?:,\d*)?\}")
 _FLAGS = re.compile(r"\(\?([ims]*(?:-[ims]+)?)([:)])")
+_REFERENCES = "123456789"
 _NAMED = re.compile(r"\(\?P?<([A-Za-z_]\w*)>")
 _LATIN1_LETTERS = frozenset([*range(0xC0, 0xE0), *range(0xE0, 0x100), 0xB5])
 
@@ -161,6 +198,8 @@ class _Speller:
             group = self._open[-1]
             self._out.append(")" * len(group.flags) + group.bar + "".join(group.flags))
             self._index += 1
+        elif char == "+" and self._out and self._out[-1] in ("+", "*", "?", "}"):
+            self._index += 1  # the mark of a possessive repeat
         elif char == "{" and _REPEAT.match(pattern, index) is None:
             self._literal(ord(char))
         elif ord(char) > 0x7F:
@@ -196,7 +235,7 @@ class _Speller:
                 raise PatternError(f"{pattern[index : index + 4]!r} is not supported in {pattern[:80]!r}")
             self._index += len(text)
         group = _BEHIND.get(text, _Group())
-        self._out.append(group.open or text)
+        self._out.append(group.open or ("(?:" if text == "(?>" else text))
         self._open.append(_Group(group.open, group.bar, group.close))
 
     # Escapes and classes
@@ -210,7 +249,7 @@ class _Speller:
             self._index += 2
             self.fits_re2 = False  # which spells them in other ways
             return r"\Z" if following == "z" else r"(?=\n?\Z)"
-        if following.isdigit() and following != "0":
+        if following in _REFERENCES and following:
             digits = re.compile(r"\d+").match(self._pattern, self._index + 1)
             assert digits is not None
             if int(digits[0]) < 10:

@@ -59,9 +59,9 @@ class Question:
         self.keeps_groups = link.captures
         self.keeps_value = keeps_value
 
-    def ask(self, origin: Origin, value: bytes, found: Finding) -> None:
+    def ask(self, origin: Origin, value: bytes, found: Finding, forms: Forms) -> None:
         """Ask the exact operator about a transformed value, and write the answer down."""
-        groups = self.match(value)
+        groups = forms.answer(self.match, value)
         if (groups is None) is not self.is_negated:
             return
         found.bits |= self.bit
@@ -137,19 +137,23 @@ class Plan:
             if group.direct:
                 transformed = form(forms, group.transformations)
                 for question in group.direct:
-                    question.ask(origin, transformed, found)
+                    question.ask(origin, transformed, found, self._forms)
         return found if found.bits else NOTHING
 
-    @staticmethod
     def _confirm(
-        group: Group, candidates: int, forms: dict[tuple[str, ...], bytes], origin: Origin, found: Finding
+        self,
+        group: Group,
+        candidates: int,
+        forms: dict[tuple[str, ...], bytes],
+        origin: Origin,
+        found: Finding,
     ) -> None:
         transformed = form(forms, group.transformations)
         while candidates:
             lowest = candidates & -candidates
             candidates ^= lowest
             for question in group.by_pattern[lowest.bit_length() - 1]:
-                question.ask(origin, transformed, found)
+                question.ask(origin, transformed, found, self._forms)
 
     def _grouped(self, held: int) -> list[Group]:
         """The questions by what must be done to a value with these traits."""

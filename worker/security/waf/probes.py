@@ -180,7 +180,7 @@ class Probes:
     def _count(self, variable: str, names: Sequence[bytes], found: Finding) -> None:
         for count in self._counted.get(variable, ()):
             number = b"%d" % sum(count.watch.covers(name) for name in names)
-            count.question.ask((variable, b"", number), number, found)
+            count.question.ask((variable, b"", number), number, found, self._forms)
 
     def _plan(self, variable: str, name: bytes) -> Plan:
         plan = self._plans.get((variable, name))

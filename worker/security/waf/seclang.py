@@ -155,6 +155,8 @@ def _read(path: Path, at: Position, depth: int) -> Iterator[Directive]:
 def _directives(text: str, name: str, folder: Path, depth: int) -> Iterator[Directive]:
     for position, line in _logical_lines(text, name):
         arguments = _split(line, position)
+        if not arguments:  # white space that is none to a configuration file
+            continue
         directive = arguments.pop(0).lower()
         if directive in ("include", "includeoptional"):
             yield from _included(directive, arguments, position, folder, depth)

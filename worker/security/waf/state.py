@@ -15,7 +15,7 @@ class Matched:
 
     id: int
     variable: str  # "ARGS:name", of the first value that matched
-    part: bytes  # what of the value matched, transformed
+    part: bytes  # what of the value matched, after transformations
     message: str
     data: str
     severity: str
@@ -61,6 +61,7 @@ class State:
     matched_vars: Pairs = field(default_factory=list)
     rule: dict[bytes, bytes] = field(default_factory=dict)  # RULE:id and the like of the rule in hand
     score: int = 0  # added to anomaly scores by the rule in hand
+    first: tuple[bytes, bytes] | None = None  # what it matched first: the label, and the part of the value
 
     @property
     def is_blocked(self) -> bool:

@@ -27,9 +27,9 @@ class Limits:
     parts: int = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HttpRequest:
-    """What is inspected: the request as the client sent it."""
+    """What is inspected: the request as the client sent it. Read-only by convention."""
 
     method: bytes
     target: bytes  # b"/a?b=c"

@@ -28,7 +28,7 @@ class XmlText:
         parser.CharacterDataHandler = self._pieces.append
         try:
             parser.Parse(body, True)
-        except (expat.ExpatError, XmlError) as error:
+        except (expat.ExpatError, XmlError, LookupError, ValueError) as error:  # the latter: encodings
             self.error = str(error)
         self.text = "".join(self._pieces).encode()
 

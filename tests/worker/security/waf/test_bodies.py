@@ -59,7 +59,14 @@ def test_xml_is_its_text_and_its_attributes() -> None:
 
 @pytest.mark.parametrize(
     ("body", "text"),
-    [(b"", b""), (b"<a>x", b"x"), (b"text", b""), (b"<a>1<b>2<c>3<d>4</d></c></b></a>", b"123")],
+    [
+        (b"", b""),
+        (b"<a>x", b"x"),
+        (b"text", b""),
+        (b"<a>1<b>2<c>3<d>4</d></c></b></a>", b"123"),
+        (b'<?xml version="1.0" encoding="none"?><a/>', b""),
+        (b'<?xml version="1.0" encoding="big5"?><a/>', b""),
+    ],
 )
 def test_what_is_no_xml_or_too_deep_is_an_error_behind_what_was_read(body: bytes, text: bytes) -> None:
     document = XmlText(body, max_depth=3)

@@ -42,7 +42,7 @@ def test_a_match_says_rule_variable_part_message_and_score() -> None:
         b"/?q=aBBc",
     )
     (found,) = state.matched
-    assert (found.id, found.variable, found.part, found.message) == (7, "ARGS:q", b"abbc", "in ARGS:q")
+    assert (found.id, found.variable, found.part, found.message) == (7, "ARGS:q", b"bb", "in ARGS:q")
     assert (found.data, found.severity, found.tags, found.score) == ("bb", "critical", ("x",), 5)
 
 

@@ -68,6 +68,7 @@ def test_lists_are_read_from_files_beside_the_rules(tmp_path: Path) -> None:
     ("name", "argument", "message"),
     [
         ("rx", b"(", "not closed"),
+        ("pm", b"a|4 1 4|", "odd number"),
         ("pmfromfile", b"none.data", "cannot read"),
         ("validatebyterange", b"1-x", "neither a byte nor a range"),
         ("validatebyterange", b"1-256", "not within 0-255"),

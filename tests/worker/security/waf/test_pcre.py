@@ -28,7 +28,8 @@ from worker.security.waf.pcre import OVERLAP, PIECE, PatternError, compiled
         pytest.param(r"(?<!a|bc)d", b"bcd ad d", (b"d",), id="look-behind-of-several-widths"),
         pytest.param(r"(?<=a|bc)d", b"d bcd", (b"d",), id="positive-look-behind"),
         pytest.param(r"(\w)\1", b"abb", (b"bb", b"b"), id="backreference"),
-        pytest.param(r"a++b", b"aab", (b"aab",), id="possessive"),
+        pytest.param(r"a++b\++c", b"aab++c", (b"aab++c",), id="possessive"),
+        pytest.param(r"(?>a|ab)c+", b"acc", (b"acc",), id="atomic"),
         pytest.param(r"(?<n>a)(?#note)b", b"ab", (b"ab", b"a"), id="names-and-notes"),
         pytest.param(r"[^\x00-\x7f]", b"a\xff", (b"\xff",), id="high-bytes"),
     ],
@@ -39,7 +40,9 @@ def test_the_first_match_is_what_pcre_finds(
     assert compiled(pattern)(value) == groups
 
 
-@pytest.mark.parametrize("pattern", ["(", "a)", "[a", r"\y", "[z-a]", r"\x{100}", "(?R)", "a\\"])
+@pytest.mark.parametrize(
+    "pattern", ["(", "a)", "[a", r"\y", "[z-a]", r"\x{100}", "(?!x)(?:a+)+b", "(?R)", "a\\"]
+)
 def test_what_nobody_can_run_is_an_error_that_shows_the_pattern(pattern: str) -> None:
     with pytest.raises(PatternError):
         compiled(pattern)
@@ -52,6 +55,14 @@ def test_what_needs_backtracking_looks_at_long_values_in_pieces() -> None:
     assert search(b"a" * (3 * PIECE)) is None
 
 
-def test_a_pattern_that_explodes_in_pcre_is_linear() -> None:
+def test_what_cannot_be_decided_in_time_counts_as_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.security.waf.pcre.BUDGET_NS", -1)
+    search = compiled(r"(?!x)needle")
+    assert search(b"a" * PIECE) is None  # one look is always had
+    assert search(b"a" * 2 * PIECE) is not None
+
+
+def test_patterns_that_explode_in_pcre_are_linear() -> None:
     assert compiled(r"(a+)+$")(b"a" * 65536 + b"b") is None
     assert compiled(r"^(([a-z])+.)+[A-Z]([a-z])+$")(b"a" * 65536) is None
+    assert compiled(r"^(?:\s*+;\s*+a*)*+$")(b";" * 65536 + b"b") is None
