@@ -39,8 +39,8 @@ SETTLE_S = 0.25  # from the last accept until its connection is made
 HANDSHAKES_S = 1.0  # what a draining worker waits for handshakes of TLS and QUIC under way
 LINGER_S = 1.0  # what a draining worker waits for one more request on an idle connection
 # When to look for cycles: what a connection leaves is freed by its last reference, nearly always. Python's
-# own (700, 10, 10) cost about a tenth of a handshake. In `scripts/bench --only handshake` resumed TLS 1.2 went
-# from 1.95-2.06 of nginx to 1.76, full TLS 1.3 from 1.67-1.74 to 1.60.
+# own (700, 10, 10) cost about a tenth of a handshake. In `scripts/bench --only handshake` resumed TLS 1.2
+# went from 1.95-2.06 of nginx to 1.76, full TLS 1.3 from 1.67-1.74 to 1.60.
 COLLECT = (50_000, 20, 100)
 LENDABLE = 0.1  # of the cache, for the stored bodies that this worker's clients are being sent
 CLOSE_S = 2.0  # what closing may take after the drain, before the loop ends regardless
