@@ -14,14 +14,13 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.support.client import ask
 from tests.support.cluster import Cluster, settings, wait_until, with_worker
 from tests.support.h3_client import H3Client, open_client
 from tests.support.late_imports import SAID
 from tests.support.nat import Nat
 from tests.support.quic_client import QuicClient
 from tests.support.scripted_origin import Recorded, ScriptedOrigin, Step, Wire, answer
-from tests.support.versions import ask_over
+from tests.support.versions import Ends, ask_over
 
 WORKERS = 4
 STORED = "Cache-Control: max-age=600"
@@ -285,10 +284,7 @@ def test_clients_that_came_by_tls_are_told_of_http3(running: Running, version: s
         if version == "h3":
             async with await running.client() as client:
                 return (await client.ask(path)).fields.get("alt-svc")
-        plain = urlsplit(running.edge.urls[1]).port or 0
-        if version == "h1":
-            return (await ask(plain, path)).fields.get("alt-svc")
-        return (await ask_over(version, running.port, path)).fields.get("alt-svc")
+        return (await ask_over(version, Ends.of(running.edge.urls), path)).fields.get("alt-svc")
 
     told = f'h3=":{running.port}"; ma=86400' if version.endswith("+TLS") else None
     for path in ("/stored", "/stored", "/past-the-edge"):
@@ -297,9 +293,9 @@ def test_clients_that_came_by_tls_are_told_of_http3(running: Running, version: s
 
 def test_switched_off_nobody_is_told_of_it(running: Running) -> None:
     running.edge.reload(with_worker(running.edge.settings, http3=False))
-    assert "alt-svc" not in asyncio.run(ask_over("h1+TLS", running.port, "/")).fields
+    assert "alt-svc" not in asyncio.run(ask_over("h1+TLS", Ends.of(running.edge.urls), "/")).fields
     running.edge.reload(running.edge.settings)
-    assert "alt-svc" in asyncio.run(ask_over("h1+TLS", running.port, "/")).fields
+    assert "alt-svc" in asyncio.run(ask_over("h1+TLS", Ends.of(running.edge.urls), "/")).fields
 
     async def go() -> None:
         async with await running.client() as client:
