@@ -1,7 +1,7 @@
 """A thousand connections of HTTP/3 through the death of a worker and a reload. `scripts/soak-http3`.
 
-Each asks before and after; one that gets no answer, or the wrong one, is lost. A killed worker may lose its own
-connections alone. A reload may lose none: the old generation answers by hand-over, says GOAWAY and ends.
+Each asks before and after; one that gets no answer, or the wrong one, is lost. A killed worker may lose its
+own connections alone. A reload may lose none: the old generation answers by hand-over, says GOAWAY, and ends.
 """
 
 import argparse
