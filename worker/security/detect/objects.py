@@ -1,0 +1,66 @@
+"""Values that become more than data where they are read: entities of XML, prototypes, serialised objects,
+look-ups of loggers and frameworks. Knows nothing of where the value came from.
+"""
+
+from worker.security.detect.linear import first, linear
+
+XML = linear(
+    rb"<!ENTITY\s+(?:%\s*)?[\w.:-]+\s+(?:SYSTEM|PUBLIC|[\"'])|<!DOCTYPE\s+[^>\[]*(?:\[|\bSYSTEM\s+[\"']|"
+    rb"PUBLIC\s+[\"'][^\"']*[\"']\s+"
+    rb"[\"'](?:file|ftp|php|jar|https?://(?:[^w\s]|w[^w])))|<(?:\w+:)?include\s[^>]*(?:href|parse)\s*=|"
+    rb"xmlns:xi\s*=|<\?xml-stylesheet\s",
+)
+PROTOTYPE = linear(
+    rb"__proto__|\bconstructor\s*(?:\]|\.|\[|['\"]\s*:)\s*\[?\s*\{?\s*['\"]?prototype\b|\b__(?:define|"
+    rb"lookup)[GS]etter__|"
+    rb"\bObject\.prototype\b|\[\s*['\"]?constructor['\"]?\s*\]\s*\[",
+)
+LOOKUP = linear(
+    rb"\$\{\s*(?:jndi|env|sys|java|lower|upper|date|ctx|main|docker|k8s|spring|bundle|script|dns|url|"
+    rb"base64decoder|:|\$\{)\s*[:}]?[^\n]{0,200}|"
+    rb"\$\{[^}]{0,40}\$\{[^}]{0,60}:-|\bjndi\s*:\s*(?:ldaps?|rmi|dns|iiop|corba|nis|nds|https?)|"
+    rb"j\}?\$?\{?[^}]{0,20}ndi\s*:",
+)
+FRAMEWORK = linear(
+    rb"class(?:\.|\[['\"]?)module(?:\.|\])|\bclassloader\b[.\[]|#_memberaccess|@ognl\.|\(#\w+\s*=|%\{\(?#|"
+    rb"\bredirect(?:action)?:\$?%?\{|"
+    rb"xwork\.methodaccessor|allowstaticmethodaccess|spring\.cloud\.function\.routing-expression|"
+    rb"\b(?:javax?|org|com|sun)\.(?:naming|rmi|script|management|apache\.(?:commons\.collections|xalan|"
+    rb"wicket|struts)|"
+    rb"springframework\.context|mchange|rowset|syndication|jdbc)\b[\w.$]*|!!(?:javax?|com|org|"
+    rb"python/)[\w./:]+",
+)
+SERIALISED = linear(
+    rb"\brO0AB[A-Za-z0-9+/]|\xac\xed\x00\x05|\bH4sIAAAAAAAA|\baced0005|(?:^|"
+    rb"[;{:])[OC]:\+?\d+:\"[\w\\]+\":\d+:\{|^a:\d+:\{.*[OC]:\d+:\"|"
+    rb"_\$\$ND_FUNC\$\$_|\bAAEAAAD/{4,}|\bTVqQAAMAAAA|^gAS[VU]|\x80[\x02-\x05](?:c|\x95).{0,40}(?:posix|nt|"
+    rb"os|builtins|subprocess)|"
+    rb"^c(?:os|posix|subprocess|__builtin__|builtins)\n|\$type[\"']?\s*:\s*[\"'][\w.]+,\s*\w+|"
+    rb"\"@type\"\s*:\s*\"[\w.$\[]+\"|"
+    rb"--- !ruby/(?:object|hash)|!ruby/object:|\bJdbcRowSetImpl\b|<java(?:\s|>).{0,80}<object\s",
+)
+
+
+def find_xml(value: bytes) -> bytes | None:
+    """A declaration by which XML reads other files; None if there is none."""
+    return first(XML, value)
+
+
+def find_prototype(value: bytes) -> bytes | None:
+    """A way to the prototype of all objects; None if there is none."""
+    return first(PROTOTYPE, value)
+
+
+def find_lookup(value: bytes) -> bytes | None:
+    """A look-up that a logger would carry out; None if there is none."""
+    return first(LOOKUP, value)
+
+
+def find_framework(value: bytes) -> bytes | None:
+    """An expression or a class that a framework would load; None if there is none."""
+    return first(FRAMEWORK, value)
+
+
+def find_serialised(value: bytes) -> bytes | None:
+    """A serialised object; None if there is none."""
+    return first(SERIALISED, value)

@@ -1,0 +1,219 @@
+"""Injected SQL, found by reading a value as SQL would: in the middle of a statement, or behind a quote it
+closes.
+
+A value is split into tokens, the tokens into kinds, the first of which make a short word, its shape. A
+shape that begins where a string ended, or a number stood, and goes on as only SQL does, is an attack: `x'
+or 1=1` is, `O'Brien or Smith` is not. Knows nothing of where the value came from.
+"""
+
+import re
+
+from worker.security.detect.linear import linear
+
+TOKENS = 40  # looked at: an injection has to fit the grammar from its first token on
+LONGEST_BYTES = 8192  # of a value, from each place where it is read
+
+# What must be there at all. Most values have none of it.
+_SUSPECT = (
+    linear(rb"['\"`]"),
+    linear(rb"^[\s(+-]*(?:[\d@]|0x|\.\d|or\b|and\b|\|\||&&)"),
+    linear(
+        rb"\bunion\b|;[\s(]*(?:select|insert|update|delete|drop|create|alter|truncate|exec|declare|"
+        rb"shutdown|waitfor|grant|merge|"
+        rb"replace|load|copy|begin|set|rename|call)|/\*!"
+    ),
+)
+
+_TOKEN = re.compile(
+    rb"""
+    (?P<space>[\s\x00\xa0]+|/\*(?!!)(?:[^*]|\*(?!/))*\*/)
+  | (?P<evil>/\*!\d*|\*/)
+  | (?P<comment>--(?=[\s\x00-]|$).*|--.*|\#.*|/\*.*)
+  | (?P<string>'(?:[^'\\]|\\.|'')*(?:'|$)|"(?:[^"\\]|\\.|"")*(?:"|$)|[nbx]'[^']*(?:'|$))
+  | (?P<quoted>`[^`]*(?:`|$)|\[[^\]]*\])
+  | (?P<number>0x[0-9a-f]+|0b[01]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?![0-9a-z_$]))
+  | (?P<variable>@@?[a-z_][\w$.]*|@@?`[^`]*`)
+  | (?P<word>[a-z_\x80-\xff0-9$][\w$.\x80-\xff]*)
+  | (?P<logic>&&|\|\||\^(?!=)|&|\||!(?!=))
+  | (?P<operator><=>|<>|!=|<=|>=|:=|[=<>+*/%~^-])
+  | (?P<open>\()
+  | (?P<close>\))
+  | (?P<comma>,)
+  | (?P<stop>;)
+  | (?P<other>.)
+    """,
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+
+_KINDS = {
+    "evil": "X", "comment": "c", "string": "s", "quoted": "w", "number": "n", "variable": "v", "logic": "&",
+    "operator": "o", "open": "(", "close": ")", "comma": ",", "stop": ";", "other": "?",
+}  # fmt: skip
+
+_WORDS = {
+    word: kind
+    for kind, words in {
+        "&": b"and or xor",
+        "!": b"not",
+        "o": b"like rlike regexp div mod is in between sounds ilike similar collate glob match escape",
+        "U": b"union intersect except minus",
+        "E": b"select values",
+        "T": b"insert update delete drop create alter truncate exec execute declare shutdown waitfor grant "
+        b"revoke merge replace load copy attach call begin set use rename",
+        "F": b"from where into join table database procedure schema",
+        "B": b"having limit offset order group",
+        "K": b"case when then",
+        "n": b"null true false current_user user unhex",
+        "a": b"all distinct by as asc desc top",
+    }.items()
+    for word in words.split()
+}
+
+# Functions and names that have no business in a value, wherever they stand.
+_TELLING = linear(
+    rb"""\b(?:(?:sleep|pg_sleep|benchmark|load_file|extractvalue|updatexml|xp_cmdshell|xp_dirtree|"
+    rb"xp_regread|sp_executesql|dbms_pipe\.receive_message|dbms_lock\.sleep|utl_http\.request|"
+    rb"utl_inaddr\.get_host_\w+|ctxsys\.drithsx\.sn|randomblob|load_extension|pg_read_file|lo_import|"
+    rb"sqlite_version|group_concat|make_set|updatexml)\s*\(|waitfor\s+delay\s+['"]|into\s+(?:out|"
+    rb"dump)file\s*['"]|information_schema\s*\.\s*\w+|(?:sys(?:\.|objects|columns|databases)|pg_catalog\.|"
+    rb"mysql\.user|sqlite_master|all_tables|msysaccessobjects)\b.{0,60}\b(?:where|from|union|select|limit|"
+    rb"order)\b|procedure\s+analyse\s*\(|@@(?:version|datadir|hostname|basedir|servername)\b)"""
+)
+_SQL_BESIDE = re.compile(
+    rb"\b(?:select|union|and|or|where|from|if|case|having|exec|declare)\b|['\";|(]", re.IGNORECASE
+)
+
+# Shapes. A string that was closed, or a number, then ...
+_OPERAND = "[snvwf]"
+_CONSTANT = "[snvf]"
+_BEHIND_QUOTE = re.compile(
+    rf"""s(?:
+        c$                                        # the rest of the statement cut off
+      | &!*{_OPERAND}(?:$|c|[o&B;,])              # or 1, or a=b, or sleep
+      | &!*[snvf](?:$|c|o|&|;)
+      | &!*[(E]|&!*wE | &c
+      | !*o{_CONSTANT}(?:$|c|[o&])                # '=', '+', like
+      | !*o(?:E|w?E|K)|oc|o[fv]
+      | (?:[;])+[TE]
+      | B[anw]
+      | U
+      | c.*U
+      | ;c
+      | EF|TF
+    )""",
+    re.VERBOSE,
+)
+_IN_THE_OPEN = re.compile(
+    rf"""(?:[nsv]|^)(?:
+        [&]!*{_CONSTANT}o{_CONSTANT}(?:$|[co&;,B])  # 1 or 1=1
+      | [&]!*wo[n]c
+      | [&]!*{_CONSTANT}c
+      | [&]!*E[onsvfw]
+      | Ba?n(?:$|c|,)                             # 1 order by 10
+      | ;+(?:T[Fwn]|E[onsvf]|Twf)
+      | oE[onsvfw]
+      | oK
+    )|[nv]c$                                      # 1--
+    """,
+    re.VERBOSE,
+)
+_UNION = re.compile(r"Ua?[(]*Ea?(?:[nsvfo]|w[,Fc])|(?:^|[nsvc;])Ua?Ea?w$|UX|XU|XE|XT")
+_SAME = re.compile(rb"(\d+)\W{0,3}(?:\bor\b|\|\|)\W{0,3}\1\W{0,3}", re.IGNORECASE)  # 1 or 1
+_STACKED = re.compile(r";(?:TF|TwF|Tv|Tf|Eo|En,|Ef|Ev)")
+
+HINTS = (*_SUSPECT, _TELLING)  # one of them matches wherever something is found
+
+
+def find(value: bytes) -> bytes | None:
+    """The shape that gives injected SQL away; None if there is none."""
+    found = is_sqli(value)
+    return None if found is None else found.encode()
+
+
+def is_sqli(value: bytes) -> str | None:
+    """The shape of injected SQL, its kind of place first ("'", '"' or "-"); None for what is none."""
+    value = value[:LONGEST_BYTES]
+    telling = _TELLING.search(value)
+    if telling is not None and _SQL_BESIDE.search(value[: telling.start()] + b" " + value[telling.end() :]):
+        return "telling"
+    for quote in b"'\"`":
+        end = _closing(value, quote)
+        if end < 0:
+            continue
+        shape = "s" + _shape(value[end + 1 :])
+        if (_BEHIND_QUOTE.match(shape) and not _is_prose(shape, value, end)) or _injects(shape):
+            return chr(quote) + shape
+    shape = _shape(value)
+    if _SAME.fullmatch(value):
+        return "-" + shape
+    if _IN_THE_OPEN.match(shape) or _injects(shape):
+        return "-" + shape
+    return None
+
+
+def _injects(shape: str) -> bool:
+    return _UNION.search(shape) is not None or _STACKED.search(shape) is not None
+
+
+def _closing(value: bytes, quote: int) -> int:
+    """Where a string that the value continues would end; -1 if nowhere."""
+    at, size = 0, len(value)
+    while at < size:
+        byte = value[at]
+        if byte == 0x5C:
+            at += 2
+            continue
+        if byte == quote:
+            if at + 1 < size and value[at + 1] == quote and at + 2 < size and value[at + 2] != quote:
+                # A doubled quote stands for itself, unless nothing follows that could close the string.
+                if value.find(quote, at + 2) >= 0:
+                    at += 2
+                    continue
+            return at
+        at += 1
+    return -1
+
+
+def _is_prose(shape: str, value: bytes, end: int) -> bool:
+    """Do words go on behind what looks like a comment, as a dash or a hash does in a sentence?"""
+    if not shape.startswith("sc"):
+        return False
+    rest = value[end + 1 :].lstrip()
+    if rest.startswith(b"/*"):
+        return False
+    said = rest.lstrip(b"-#+ ")
+    return bool(re.match(rb"[A-Za-z0-9]+[ ,.!?]", said)) or bool(
+        re.match(rb"#\w", rest) and end and value[end - 1] != 32
+    )
+
+
+def _shape(text: bytes) -> str:
+    """The kinds of the first tokens, simple arithmetic and signs folded away."""
+    kinds: list[str] = []
+    for count, token in enumerate(_TOKEN.finditer(text)):
+        if count >= TOKENS:
+            break
+        group = token.lastgroup
+        assert group is not None
+        if group == "space":
+            continue
+        if group == "word":
+            kind = _word(token[0].lower(), text, token.end())
+        else:
+            kind = _KINDS[group]
+        if kind in "()":
+            continue  # they change nothing about what follows what
+        if kind == "n" and kinds and kinds[-1] == "o" and (len(kinds) == 1 or kinds[-2] in "&,Eo;U"):
+            kinds[-1] = "n"  # a sign
+        else:
+            kinds.append(kind)
+    return "".join(kinds)
+
+
+def _word(word: bytes, text: bytes, end: int) -> str:
+    kind = _WORDS.get(word)
+    if kind is not None:
+        return kind
+    if text[end : end + 1] == b"(" or (text[end : end + 1].isspace() and text[end:].lstrip()[:1] == b"("):
+        return "f"
+    return "w"

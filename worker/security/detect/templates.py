@@ -1,0 +1,81 @@
+"""Code within a value that a template engine, an expression language or PHP would run.
+
+A name in braces is a template as anybody may write one; a calculation or a way to the interpreter is none.
+Knows nothing of where the value came from.
+"""
+
+from worker.security.detect.linear import first, linear
+
+_OPENS = linear(
+    rb"\{\{|\$\{|#\{|%\{|\*\{|@\{|@\(|<%|\{%|\{php|#(?:set|foreach|include|parse)|\$\w*class|__|<\?|T\(|"
+    rb"\(\)|\(['\"]"
+)
+
+_CALCULATION = linear(
+    rb"(?:\{\{-?|[$#%*@]\{|@\(|<%[=#-]?|"
+    rb"\{)\s*[(\"']*\s*\d+\s*[\"']?\s*[*+/%-]\s*[\"']?\d+[\"')]*\s*(?:-?\}\}|\}|\)|-?%>)|"
+    rb"\{\{\s*['\"]\d['\"]\s*\*\s*\d\s*\}\}"
+)
+_INTERPRETER = linear(
+    rb"(?:\{\{|\{%|[$#%*@~]\{|<%|T\(|\(\()[^\n]{0,100}(?:__\w+__|\bconfig\b(?:\.items|\[|\s*\}\})|"
+    rb"\bself\b(?:\.|\s*\}\})|\brequest\s*[.|\[]\s*"
+    rb"(?:application|environ|attr|class|\[|['\"])|\b(?:cycler|joiner|lipsum|namespace|url_for|"
+    rb"get_flashed_messages)\s*\.\s*_|"
+    rb"getruntime|processbuilder|java\.lang|forname|getclass|classloader|\bexec\s*\(|\bsystem\s*\(|popen|"
+    rb"subprocess|\bimport\s*\(|"
+    rb"\beval\s*\(|child_process|\bprocess\s*\.\s*(?:env|mainmodule|binding)|constructor\s*[.(\[]|"
+    rb"scriptengine|freemarker|"
+    rb"registerundefinedfiltercallback|filter\s*\(\s*['\"]|\|\s*(?:attr|map|filter|sort|system|passthru|"
+    rb"exec)\s*\(?\s*['\"(]|"
+    rb"\$smarty|_self\b|getfilter|require\s*\(|range\s*\(\s*\d{4,}|\bfile\.(?:read|open)|io\.popen|"
+    rb"dump\s*\(\s*app|app\.request|"
+    rb"#(?:_memberaccess|context|application|session|request)\b|@[\w.]+@\w+|\$\.\w+\.constructor|"
+    rb"__import__|ognl|debug\s*\}\})",
+)
+_DUNDER = linear(
+    rb"__(?:class|mro|base|bases|subclasses|globals|builtins|init|import|dict|getattribute|reduce|getitem|"
+    rb"code|self|call)__|"
+    rb"\bgetruntime\s*\(|java\.lang\.(?:runtime|processbuilder|class|system|thread|string)\b|"
+    rb"\bfreemarker\.template\.utility|"
+    rb"#set\s*\(\s*\$|\$\w+\.(?:class|getclass)\b\.?(?:inspect|forname|\()|T\(\s*java\.|new\s+java\.|"
+    rb"\{php\}|\{\s*literal\s*\}|"
+    rb"\[#assign|<#assign|\?new\s*\(\s*\)|#\{\s*(?:session|application|facescontext|request)\b|"
+    rb"#foreach\s*\(|\{\{\s*constructor\b|"
+    rb"\bruntime\.exec\b|process\.mainmodule|global\.process|require\s*\(\s*['\"]child_process|"
+    rb"\.getenv\s*\(|os\.(?:system|popen)\s*\(|"
+    rb"subprocess\.(?:popen|call|run|check_output)\s*\(|\b__import__\s*\(|\$\{\s*T\s*\(",
+)
+_PHP = linear(
+    rb"<\?(?:php|=|\s*(?:echo|system|eval|passthru))|\b(?:system|passthru|shell_exec|proc_open|pcntl_exec|"
+    rb"popen|assert|eval|exec|"
+    rb"create_function|call_user_func(?:_array)?|preg_replace|include(?:_once)?|"
+    rb"require(?:_once)?)\s*\(\s*(?:[\"'$](?:_(?:get|post|"
+    rb"request|cookie|server)|[a-z_/\\.]|\{)|base64_decode|gzinflate|str_rot13|chr\s*\()|"
+    rb"\bphpinfo\s*\(\s*\)|\bbase64_decode\s*\(\s*[\"'$]|"
+    rb"\$_(?:get|post|request|cookie|server|session|files|env)\s*\[|\$globals\s*\[|\bfile_(?:get|"
+    rb"put)_contents\s*\(|"
+    rb"\b(?:allow_url_include|auto_prepend_file|disable_functions|open_basedir|safe_mode)\s*=|"
+    rb"\bfopen\s*\(\s*[\"'$]|\bvar_dump\s*\(\s*\$|"
+    rb"\bunserialize\s*\(|\bgetenv\s*\(\s*[\"']|\bprint\s*\(\s*`",
+)
+_SERVER_SIDE = linear(
+    rb"<!--\s*#\s*(?:exec|include|echo|config|printenv|set|flastmod)\b|<esi:(?:include|remove|vars|inline|"
+    rb"debug)"
+)
+
+HINTS = (
+    _CALCULATION,
+    _INTERPRETER,
+    _DUNDER,
+    _PHP,
+    _SERVER_SIDE,
+)  # one of them matches wherever something is found
+
+
+def find(value: bytes) -> bytes | None:
+    """The part that would run; None if there is none."""
+    for pattern in (_CALCULATION, _INTERPRETER, _DUNDER, _PHP, _SERVER_SIDE):
+        found = first(pattern, value)
+        if found is not None:
+            return found
+    return None
