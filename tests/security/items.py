@@ -31,15 +31,17 @@ class Item:
     where: str
     value: str
 
-    def fields(self) -> list[str]:
+    def fields(self) -> list[bytes]:
         """The texts a firewall would look at: what a server has after undoing the request's encoding once."""
         if self.where == "raw query":
-            return [unquote_plus(self.value)]
-        if self.where == "json":
-            return list(_leaves(json.loads(self.value)))
-        if self.where == "form":
-            return [part for pair in parse_qsl(self.value, keep_blank_values=True) for part in pair if part]
-        return [self.value]
+            texts = [unquote_plus(self.value)]
+        elif self.where == "json":
+            texts = list(_leaves("", json.loads(self.value)))
+        elif self.where == "form":
+            texts = [part for pair in parse_qsl(self.value, keep_blank_values=True) for part in pair if part]
+        else:
+            texts = [self.value]
+        return [text.encode("utf-8", "surrogatepass") for text in texts]
 
 
 def items(name: str) -> list[Item]:
@@ -81,14 +83,15 @@ def _is_json(value: str) -> bool:
     return True
 
 
-def _leaves(value: object) -> Iterator[str]:
-    """The names and the scalar values of a JSON document, as text."""
+def _leaves(path: str, value: object) -> Iterator[str]:
+    """The names of a JSON document's members, with all they lie in before a dot, and its scalar values."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield name
-            yield from _leaves(inner)
+            named = f"{path}.{name}" if path else name
+            yield named
+            yield from _leaves(named, inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _leaves(inner)
+            yield from _leaves(path, inner)
     else:
         yield str(value)

@@ -70,12 +70,16 @@ def judge(corpus: Iterable[Item], verdict: Verdict) -> Score:
 
 def by_detectors() -> Verdict:
     """Edgecluster's detectors: refused when the scores of all findings in an item reach the threshold."""
-    from worker.security.detect.table import Detectors
+    from worker.security.detect.table import PROBE, Detectors
 
     findings = Detectors().findings
 
     def verdict(item: Item) -> bool:
-        return sum(found.score for text in item.fields() for found in findings(text)) >= THRESHOLD
+        fields = item.fields()
+        score = sum(found.score for text in fields for found in findings(text))
+        if item.where == "path":
+            score += sum(PROBE.score for text in fields if PROBE.find(text.partition(b"?")[0]))
+        return score >= THRESHOLD
 
     return verdict
 
