@@ -183,6 +183,8 @@ OTHERS = [
     "() { test; }; echo x",
     "; /bin/c?t /etc/p?sswd",
     "& net user",
+    r"& type C:\Windows\win.ini",
+    "; a=c;b=at;$a$b /etc/passwd",
     r"a@b.c\r\nBcc: x@y.z",
     "1 FETCH 1:* BODY[TEXT]",
     "user.$ne",
