@@ -83,7 +83,7 @@ _TELLING = linear(
     rb"etc|root|proc|var/www)/|"
     rb"\binvoke-(?:expression|webrequest|command)\b|\bnew-object\s+net\.webclient|"
     rb"\bcertutil\S*\s+-urlcache|\$\{PATH:|"
-    rb"/\?\?\?/|[;|&]\s*(?:(?:/\w+)*/\w*[?*]\w*\s|\w+\$[@*]\w+|\$\w+\$\w|net\s+user\b|tee\s+/)|"
+    rb"/\?\?\?/|[;|&]\s*(?:(?:/\w+)*/\w+[?*]\w*\s|\w+\$[@*]\w+|\$\w+\$\w|net\s+user\b|tee\s+/)|"
     rb"\bbase64\s+-d\b.{0,20}\|",
 )
 

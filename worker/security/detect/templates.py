@@ -17,7 +17,7 @@ _CALCULATION = linear(
     rb"\{\{\s*['\"]\d['\"]\s*\*\s*\d\s*\}\}"
 )
 _INTERPRETER = linear(
-    rb"(?:\{\{|\{%|[$#%*@~]\{|<%|T\(|\(\()[^\n]{0,100}(?:__\w+__|\bconfig\b(?:\.items|\[|\s*\}\})|"
+    rb"(?:\{\{|\{%|[$#%*@~]\{|<%|\bT\(|\(\()[^\n]{0,100}(?:__\w+__|\bconfig\b(?:\.items|\[|\s*\}\})|"
     rb"\bself\b(?:\.|\s*\}\})|\brequest\s*[.|\[]\s*"
     rb"(?:application|environ|attr|class|\[|['\"])|\b(?:cycler|joiner|lipsum|namespace|url_for|"
     rb"get_flashed_messages)\s*\.\s*_|"
@@ -53,7 +53,7 @@ _PHP = linear(
     rb"system|eval|passthru))|\b(?:system|passthru|shell_exec|proc_open|pcntl_exec|"
     rb"popen|assert|eval|exec|"
     rb"create_function|call_user_func(?:_array)?|preg_replace|include(?:_once)?|"
-    rb"require(?:_once)?)\s*\(\s*(?:[\"'$](?:_(?:get|post|"
+    rb"require_once)\s*\(\s*(?:[\"'$](?:_(?:get|post|"
     rb"request|cookie|server)|[a-z_/\\.]|\{)|base64_decode|gzinflate|str_rot13|chr\s*\()|"
     rb"\bphpinfo\s*\(\s*\)|\bbase64_decode\s*\(\s*[\"'$]|"
     rb"\$_(?:get|post|request|cookie|server|session|files|env)\s*\[|\$globals\s*\[|\bfile_(?:get|"

@@ -373,6 +373,9 @@ TALK = [
     "0 3 * * * backup >> /var/log/backup.log 2> /dev/null",
     "```sh\nmake install\n```",
     "Files: src/lazr/__init__.py",
+    "int a;\n\n/* a comment */ int b;",
+    "const a = require('b');",
+    "print(self.name)",
     "see https://example.org/a",
     "http://[2606:4700::1]/",
 ]
