@@ -22,38 +22,53 @@ _CLEAR = (
     rb"expand|pr|cut)"
 )
 _ENGLISH = (
-    rb"(?:cat|echo|find|more|less|head|tail|sort|set|type|test|kill|date|time|who|last|w|at|touch|exec|"
+    rb"(?:cat|echo|find|more|less|head|tail|sort|set|type|test|kill|date|time|who|last|w|touch|exec|"
     rb"source|export|read|"
     rb"mail|net|start|copy|move|del|print|printf|wait|cd|grep|egrep|diff|make|git|man|which|while|for|if)"
 )
 _ARGUMENT = (
     rb"(?:\s+|\$\{?IFS\}?(?:\$\d)?|<|\{)"
-    rb"(?:[-/.~$\"'`<>\\|*%{\[]|\d+(?:\s|$)|\w+[/\\.]\w|\w+\s*[|;&>]|https?:)"
+    rb"(?:[-/.~$\"'`<>\\|*%{\[]|\d+(?:\s|$)|\w+[/\\.]\w|[a-z]:[/\\]|\w+\s*[|;&>]|https?:)"
 )
 _END = (
     rb"(?:\s*$|\s*[;|&`)<>#\n\r]|\s+[-/.~$\"'\\|*>&;%\d+]|\s+\w+[./:@\\]|"
     rb"\s+\w+\s*(?:[;|&>`)#]|$)|\$\{?IFS|\+)"
 )
-_SEPARATOR = rb"(?:[;\n\r|&`]|\|\||&&|\$\(|<\(|>\(|\{)"
+_NEXT_LINE = rb"^[^\r\n]{0,200}[\r\n]{1,4}"  # where one line is expected; a longer text has many
+_SEPARATOR = rb"(?:[;|&]|(?:^|[^`])`|\|\||&&|\$\(|<\(|>\(|\{)"
 _PATH = rb"(?:/(?:usr/)?(?:local/)?s?bin/|(?:\.{1,2}/)+|[\w$*?/\\]*[/\\])?"
 
 _BEHIND_SEPARATOR = linear(
     _SEPARATOR
-    + rb"[\s@({]*"
+    + rb"[ @({]*"
     + _PATH
     + rb"(?:"
     + _CLEAR
-    + rb""
     + _END
     + rb"|"
     + _ENGLISH
-    + rb""
+    + _ARGUMENT
+    + rb")|"
+    # The words that a second line of text begins with, as a rule, are not commands.
+    + _NEXT_LINE
+    + rb" ?"
+    + _PATH
+    + rb"(?:"
+    + _CLEAR
+    + _END
+    + rb"|(?:cat|echo|type|touch)"
     + _ARGUMENT
     + rb")",
 )
 _SUBSTITUTION = linear(
     rb"\$\(\s*" + _PATH + rb"(?:" + _CLEAR + rb"|" + _ENGLISH + rb")\b[^)]{0,200}\)|"
-    rb"`\s*" + _PATH + rb"(?:" + _CLEAR + rb"(?:\s+[-/\w.$:@\"']+)*|" + _ENGLISH + rb"\s+[-/.$][^`]*)\s*`",
+    rb"(?:^|[^`])`\s*"
+    + _PATH
+    + rb"(?:"
+    + _CLEAR
+    + rb"(?:\s+[-/\w.$:@\"']+)*|"
+    + _ENGLISH
+    + rb"\s+[-/.$][^`]*)\s*`",
 )
 _TELLING = linear(
     rb"\$\{?IFS\b|/dev/(?:tcp|udp)/[\w.]+/\d|/(?:usr/)?s?bin/(?:ba|z|k|c|da)?sh\b|/(?:usr/)?bin/(?:cat|id|"
@@ -62,12 +77,14 @@ _TELLING = linear(
     rb"\bcmd(?:\.exe)?\s*/[ck]\b|"
     rb"\bpowershell(?:\.exe)?\s+-(?:e|enc|encodedcommand|c|command|nop|w|ep|exec)\b|\b(?:curl|"
     rb"wget)\s+(?:-\w+\s+)*\S+\s*\|\s*"
-    rb"(?:ba|z|da)?sh\b|\(\)\s*\{\s*:?;?\s*\}\s*;|\{(?:cat|ls|wget|curl|ping|sleep|echo|nc|id),[^}\s]+\}|"
+    rb"(?:ba|z|da)?sh\b|"
+    rb"^(?:[\w-]{1,30}[:=]\s*)?[\"']?\(\s*\)\s*\{|\{(?:cat|ls|wget|curl|ping|sleep|echo|nc|id),[^}\s]+\}|"
     rb"\b(?:w['\"\\]+h|c['\"\\]+a['\"\\]*t|wh['\"\\]+o|who['\"\\]+a)\S*|\brm\s+-r?f\w*\s+[/~*]|>\s*/(?:tmp|"
-    rb"var|dev|etc|home|proc)/|"
+    rb"etc|root|proc|var/www)/|"
     rb"\binvoke-(?:expression|webrequest|command)\b|\bnew-object\s+net\.webclient|"
     rb"\bcertutil\S*\s+-urlcache|\$\{PATH:|"
-    rb"/\?\?\?/|\bbase64\s+-d\b.{0,20}\|",
+    rb"/\?\?\?/|[;|&]\s*(?:(?:/\w+)*/\w+[?*]\w*\s|\w+\$[@*]\w+|\$\w+\$\w|net\s+user\b|tee\s+/)|"
+    rb"\bbase64\s+-d\b.{0,20}\|",
 )
 
 HINTS = (_BEHIND_SEPARATOR, _SUBSTITUTION, _TELLING)  # one of them matches wherever something is found

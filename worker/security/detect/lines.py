@@ -19,11 +19,14 @@ HTTP = linear(
 )
 MAIL = linear(
     rb"^[^\r\n]{0,%d}(?:\r\n?|\n)+(?:(?:to|cc|bcc|reply-to|from|subject|content-type|mime-version|"
-    rb"x-mailer)\s*:\s*\S*@?|"
-    rb"(?:rcpt to|mail from)\s*:|\.(?:\r\n?|\n)|data\r?\n|(?:helo|ehlo)\s|\w{1,4}\s+(?:capability|login|"
-    rb"fetch|select|fetch|logout)\b)" % LONGEST_LINE,
+    rb"x-mailer|sender|return-path|resent-to|content-transfer-encoding|disposition-notification-to)\s*:|"
+    rb"(?:rcpt to|mail from)\s*:|\.(?:\r\n?|\n)|data\r?\n|(?:helo|ehlo)\s|[a-z]{1,2}\d+\s+(?:capability|"
+    rb"login|fetch|select|create|delete|store|logout)\b)|^\d+ fetch \d" % LONGEST_LINE,
 )
-_LETTER = re.compile(rb"[.!?]\s|\w+\s+\w+\s+\w+\s+\w+\s+\w+")  # whoever pastes a letter has written sentences
+# Whoever pastes a letter has written sentences, or begins with its head.
+_LETTER = re.compile(
+    rb"^(?:from|date|received|return-path)\s?:?\s[^\r\n]*@|[.!?]\s|\w+\s+\w+\s+\w+\s+\w+\s+\w+"
+)
 
 
 def find_http(value: bytes) -> bytes | None:
@@ -34,4 +37,4 @@ def find_http(value: bytes) -> bytes | None:
 def find_mail(value: bytes) -> bytes | None:
     """The line that would be a field or a command of mail; None if there is none."""
     found = first(MAIL, value)
-    return None if found is None or _LETTER.search(found.partition(b"\n")[0]) else found
+    return None if found is None or _LETTER.search(found.lower().partition(b"\n")[0]) else found

@@ -33,7 +33,10 @@ FRAMEWORK = linear(
 SERIALISED = linear(
     rb"\brO0AB[A-Za-z0-9+/]|\xac\xed\x00\x05|\bH4sIAAAAAAAA|\baced0005|(?:^|"
     rb"[;{:])[OC]:\+?\d+:\"[\w\\]+\":\d+:\{|^a:\d+:\{.*[OC]:\d+:\"|"
-    rb"_\$\$ND_FUNC\$\$_|\bAAEAAAD/{4,}|\bTVqQAAMAAAA|^gAS[VU]|\x80[\x02-\x05](?:c|\x95).{0,40}(?:posix|nt|"
+    rb"_\$\$ND_FUNC\$\$_|\bAAEAAAD/{4,}|\bTVqQAAMAAAA|^gA[JNRS][A-Za-z]{2}|\bAQAAAP/{4,}8BAAAA|"
+    rb"^BAh[bcovUV]|<dynamic-proxy>|\bjava\.beans\.|"
+    rb"^(?:java\.(?:net|io|rmi|nio|awt)|javax|sun|com\.sun)\.[\w.$]+$|\x80[\x02-\x05](?:c|"
+    rb"\x95).{0,40}(?:posix|nt|"
     rb"os|builtins|subprocess)|"
     rb"^c(?:os|posix|subprocess|__builtin__|builtins)\n|\$type[\"']?\s*:\s*[\"'][\w.]+,\s*\w+|"
     rb"\"@type\"\s*:\s*\"[\w.$\[]+\"|"

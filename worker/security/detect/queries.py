@@ -16,9 +16,10 @@ DOCUMENT = linear(
     + _OPERATORS
     + rb"['\"]?\s*\]|['\"{,]\s*['\"]?\$"
     + _OPERATORS
-    + rb"['\"]?\s*:|^\$"
+    + rb"['\"]?\s*:|(?:^|\.)\$"
     + _OPERATORS
-    + rb"$|"
+    + rb"\s*(?:$|:)|"
+    rb"\bdo\s*\{.*\}\s*while\s*\(|"
     rb"['\"]\s*[;|&]{1,2}\s*(?:return\b|this\.|sleep\s*\(|while\s*\(|var\s|db\.|it\b|1\s*==|'\w*'\s*==|"
     rb"true\b)|"
     rb"\bthis\.\w+\s*(?:==|!=|\.match|\[|>|<)|\bdb\.\w+\.(?:find|drop|insert|remove|update|aggregate|"
@@ -30,14 +31,20 @@ DIRECTORY = linear(
     rb"\*\s*\)\s*\(|\)\s*\(\s*[|&!]|\)\s*\(\s*(?:uid|cn|ou|dc|sn|mail|user|userpassword|objectclass|"
     rb"samaccountname|givenname|password|"
     rb"memberof|homedirectory)\s*[~<>]?=|\(\s*[|&]\s*\(\s*\w+\s*[~<>]?=|\*\)\)\s*(?:%00|\x00|\(|$)|^\*\)\(|"
-    rb"^\*?\)\s*%00|\)\)\s*\(\|",
+    rb"^\*?\)\s*%00|^[(|&!]*\(\w+=\*\)|\*\(\)\s*[|&]|\)\)\s*\(\|",
+)
+_FUNCTIONS = (
+    rb"(?:count|string|string-length|substring(?:-before|-after)?|name|local-name|starts-with|contains|"
+    rb"translate|concat|normalize-space|position|last|not|true|false|boolean|doc|doc-available|document|"
+    rb"unparsed-text|text)"
 )
 XPATH = linear(
-    rb"['\"]\s*(?:\]|or|and)\s*[/|]|\b(?:count|string-length|substring|name|text|doc|document|"
-    rb"unparsed-text|position)\s*\(\s*(?:/|\)|\.|'|//|\d)"
-    rb".{0,40}(?:=|>|<|\bor\b|\])|['\"]\s*\]\s*(?:\||/)|\b(?:child|parent|ancestor|descendant|following|"
-    rb"preceding|self)(?:-or-self)?::|"
-    rb"//\w*\[|/\*\[\d",
+    rb"['\"]\s*[\])]*\s*\|\s*/|['\"]\s*\]\s*(?:or|and|/)|"
+    rb"['\"]\s*\)?\s*(?:or|and)\s*(?:/|(?:not\s*\()?" + _FUNCTIONS + rb"\s*\()|"
+    rb"\b" + _FUNCTIONS + rb"\s*\(\s*(?:/[/\w*]|\.\s*[,)]|//)|"
+    rb"\b(?:child|parent|ancestor|descendant|following|preceding|self|attribute)(?:-or-self|-sibling)?::"
+    rb"(?:\*|node\(|text\(|\w+\s*[\[/=])|"
+    rb"(?:^|[^:])//[\w*]+\[|/\*\[\d|^/(?:[\w*]+/)+[\w*]+\[[^\]]*[=(]|^/\*/\*"
 )
 
 

@@ -5,6 +5,7 @@ Knows spellings of addresses; nothing of where the value came from.
 """
 
 import re
+import unicodedata
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import islice
 
@@ -12,8 +13,10 @@ from worker.security.detect.linear import first, linear
 
 URLS = 64  # looked at
 
+# The value is the address; in the middle of a sentence nobody asks for it.
 _URL = re.compile(
-    rb"\b(https?|ftps?|gopher|dict|ldaps?|tftp|sftp|netdoc|jar:https?|ws{1,2}|redis|smb|rmi|nfs|telnet|"
+    rb"^\s*[\"'<(]?(?:url:)?(https?|ftps?|gopher|dict|ldaps?|tftp|sftp|netdoc|jar:https?|ws{1,2}|redis|"
+    rb"smb|rmi|nfs|telnet|"
     rb"imaps?|pop3s?|smtps?)"
     rb":[/\\]{1,4}(?:[^/\\?#@\s]{0,200}@)?(\[[0-9a-fA-F:.%]+\]|[^/\\?#:@\s\"'<>]+)",
     re.IGNORECASE,
@@ -30,10 +33,10 @@ _NAMES = re.compile(
     re.IGNORECASE,
 )
 _METADATA = linear(
-    rb"169\.254\.169\.254|169\.254\.170\.2|100\.100\.100\.200|192\.0\.0\.192|fd00:ec2::254|"
+    rb"^\s*\S{0,300}?(?:169\.254\.169\.254|169\.254\.170\.2|100\.100\.100\.200|192\.0\.0\.192|fd00:ec2::254|"
     rb"metadata\.google\.internal|"
     rb"latest/(?:meta-data|user-data|api/token|dynamic/instance)|computemetadata/v1|metadata/(?:instance|"
-    rb"v1)|opc/v[12]/instance",
+    rb"v1)|opc/v[12]/instance)",
 )
 _UNLIKELY = re.compile(rb"(?:0x[0-9a-f]+|0[0-7]+|\d+)(?:\.(?:0x[0-9a-f]+|0[0-7]*|\d+)){0,3}", re.IGNORECASE)
 
@@ -50,6 +53,8 @@ def find(value: bytes) -> bytes | None:
 
 
 def _is_inside(host: bytes) -> bool:
+    if not host.isascii():  # resolvers take letters and digits in circles, too
+        host = unicodedata.normalize("NFKC", host.decode("utf-8", "replace")).encode()
     if _NAMES.search(host):
         return True
     address = _address(host)

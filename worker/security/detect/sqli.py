@@ -71,32 +71,39 @@ _WORDS = {
 
 # Functions and names that have no business in a value, wherever they stand.
 _TELLING = linear(
-    rb"""\b(?:(?:sleep|pg_sleep|benchmark|load_file|extractvalue|updatexml|xp_cmdshell|xp_dirtree|"
-    rb"xp_regread|sp_executesql|dbms_pipe\.receive_message|dbms_lock\.sleep|utl_http\.request|"
+    rb"\b(?:sleep|pg_sleep|benchmark|load_file|extractvalue|updatexml|xp_cmdshell|xp_dirtree|xp_regread|"
+    rb"sp_executesql|dbms_pipe\.receive_message|dbms_lock\.sleep|utl_http\.request|"
     rb"utl_inaddr\.get_host_\w+|ctxsys\.drithsx\.sn|randomblob|load_extension|pg_read_file|lo_import|"
-    rb"sqlite_version|group_concat|make_set|updatexml)\s*\(|waitfor\s+delay\s+['"]|into\s+(?:out|"
-    rb"dump)file\s*['"]|information_schema\s*\.\s*\w+|(?:sys(?:\.|objects|columns|databases)|pg_catalog\.|"
-    rb"mysql\.user|sqlite_master|all_tables|msysaccessobjects)\b.{0,60}\b(?:where|from|union|select|limit|"
-    rb"order)\b|procedure\s+analyse\s*\(|@@(?:version|datadir|hostname|basedir|servername)\b)"""
+    rb"sqlite_version|group_concat|make_set)\s*\(|\bwaitfor\s+delay\s*['\"]|"
+    rb"\binto\s+(?:out|dump)file\s*['\"]|\binformation_schema\s*\.\s*\w+|"
+    rb"\b(?:sys(?:\.|objects|columns|databases)|pg_catalog\.|mysql\.user|sqlite_master|all_tables|"
+    rb"msysaccessobjects)\b.{0,60}\b(?:where|from|union|select|limit|order)\b|"
+    rb"\bprocedure\s+analyse\s*\(|@@(?:version|datadir|hostname|basedir|servername)\b"
 )
+# A query within brackets. In a whole statement, as people show one another, it has nothing to say.
+_SUBQUERY = linear(
+    rb"\(\s*select\b[\s(]*(?:case\b|@@|\d|['\"]|\w+\s*\(|[^;]{1,200}\bfrom\b)|"
+    rb"\bselect\b[^;]{1,100}\bfrom\s*\(\s*select\b"
+)
+_STATEMENT = linear(rb"^\s*(?:select|insert|update|delete|create|alter|with|explain|merge|replace)\s")
 _SQL_BESIDE = re.compile(
     rb"\b(?:select|union|and|or|where|from|if|case|having|exec|declare)\b|['\";|(]", re.IGNORECASE
 )
 
 # Shapes. A string that was closed, or a number, then ...
-_OPERAND = "[snvwf]"
 _CONSTANT = "[snvf]"
 _BEHIND_QUOTE = re.compile(
     rf"""s(?:
         c$                                        # the rest of the statement cut off
-      | &!*{_OPERAND}(?:$|c|[o&B;,])              # or 1, or a=b, or sleep
+      | &!*w(?:c|B|;[TE]|o!?[nsvfE])              # or a=b; a name alone may be somebody's
       | &!*[snvf](?:$|c|o|&|;)
       | &!*[(E]|&!*wE | &c
+      | &!*f+[^?;]{0, 30}?(?:E|o[nsvfE]|c$)        # and length(x)=6
       | !*o{_CONSTANT}(?:$|c|[o&])                # '=', '+', like
       | !*o(?:E|w?E|K)|oc|o[fv]
       | (?:[;])+[TE]
       | B[anw]
-      | U
+      | Ua?E
       | c.*U
       | ;c
       | EF|TF
@@ -109,9 +116,10 @@ _IN_THE_OPEN = re.compile(
       | [&]!*wo[n]c
       | [&]!*{_CONSTANT}c
       | [&]!*E[onsvfw]
+      | [&]!*f+[^?;]{0, 30}?E
       | Ba?n(?:$|c|,)                             # 1 order by 10
       | ;+(?:T[Fwn]|E[onsvf]|Twf)
-      | oE[onsvfw]
+      | oE[onsvfwK]
       | oK
     )|[nv]c$                                      # 1--
     """,
@@ -121,7 +129,7 @@ _UNION = re.compile(r"Ua?[(]*Ea?(?:[nsvfo]|w[,Fc])|(?:^|[nsvc;])Ua?Ea?w$|UX|XU|X
 _SAME = re.compile(rb"(\d+)\W{0,3}(?:\bor\b|\|\|)\W{0,3}\1\W{0,3}", re.IGNORECASE)  # 1 or 1
 _STACKED = re.compile(r";(?:TF|TwF|Tv|Tf|Eo|En,|Ef|Ev)")
 
-HINTS = (*_SUSPECT, _TELLING)  # one of them matches wherever something is found
+HINTS = (*_SUSPECT, _TELLING, _SUBQUERY)  # one of them matches wherever something is found
 
 
 def find(value: bytes) -> bytes | None:
@@ -136,13 +144,16 @@ def is_sqli(value: bytes) -> str | None:
     telling = _TELLING.search(value)
     if telling is not None and _SQL_BESIDE.search(value[: telling.start()] + b" " + value[telling.end() :]):
         return "telling"
+    if _SUBQUERY.search(value) and not _STATEMENT.search(value):
+        return "subquery"
     for quote in b"'\"`":
-        end = _closing(value, quote)
-        if end < 0:
-            continue
-        shape = "s" + _shape(value[end + 1 :])
-        if (_BEHIND_QUOTE.match(shape) and not _is_prose(shape, value, end)) or _injects(shape):
-            return chr(quote) + shape
+        # An escape before the quote may itself be escaped by the time it is read.
+        for end in dict.fromkeys((_closing(value, quote), value.find(quote))):
+            if end < 0:
+                continue
+            shape = "s" + _shape(value[end + 1 :])
+            if (_BEHIND_QUOTE.match(shape) and not _is_prose(shape, value, end)) or _injects(shape):
+                return chr(quote) + shape
     shape = _shape(value)
     if _SAME.fullmatch(value):
         return "-" + shape
@@ -179,6 +190,8 @@ def _is_prose(shape: str, value: bytes, end: int) -> bool:
     if not shape.startswith("sc"):
         return False
     rest = value[end + 1 :].lstrip()
+    if re.match(rb"--[A-Za-z]", rest):
+        return True  # an option of a command
     if rest.startswith(b"/*"):
         return False
     said = rest.lstrip(b"-#+ ")
@@ -190,6 +203,7 @@ def _is_prose(shape: str, value: bytes, end: int) -> bool:
 def _shape(text: bytes) -> str:
     """The kinds of the first tokens, simple arithmetic and signs folded away."""
     kinds: list[str] = []
+    signed = False
     for count, token in enumerate(_TOKEN.finditer(text)):
         if count >= TOKENS:
             break
@@ -203,10 +217,17 @@ def _shape(text: bytes) -> str:
             kind = _KINDS[group]
         if kind in "()":
             continue  # they change nothing about what follows what
-        if kind == "n" and kinds and kinds[-1] == "o" and (len(kinds) == 1 or kinds[-2] in "&,Eo;U"):
+        if (
+            kind == "n"
+            and signed
+            and kinds
+            and kinds[-1] == "o"
+            and (len(kinds) == 1 or kinds[-2] in "&,Eo;U")
+        ):
             kinds[-1] = "n"  # a sign
         else:
             kinds.append(kind)
+        signed = token[0] in (b"-", b"+", b"~")
     return "".join(kinds)
 
 

@@ -10,7 +10,7 @@ from worker.security.detect.views import views
 
 Find = Callable[[bytes], bytes | None]
 
-CRITICAL, WARNING = 5, 3  # scores, as in the Core Rule Set
+CRITICAL = 5  # a score as in the Core Rule Set
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ DETECTORS = (
     Detector("ssrf", servers.find, servers.HINTS),
     Detector("nosql", queries.find_document, (queries.DOCUMENT,)),
     Detector("ldap", queries.find_directory, (queries.DIRECTORY,)),
-    Detector("xpath", queries.find_xpath, (queries.XPATH,), WARNING),
+    Detector("xpath", queries.find_xpath, (queries.XPATH,)),
     Detector("header", lines.find_http, (lines.HTTP,)),
     Detector("mail", lines.find_mail, (lines.MAIL,)),
     Detector("xml", objects.find_xml, (objects.XML,)),

@@ -17,7 +17,7 @@ _CALCULATION = linear(
     rb"\{\{\s*['\"]\d['\"]\s*\*\s*\d\s*\}\}"
 )
 _INTERPRETER = linear(
-    rb"(?:\{\{|\{%|[$#%*@~]\{|<%|T\(|\(\()[^\n]{0,100}(?:__\w+__|\bconfig\b(?:\.items|\[|\s*\}\})|"
+    rb"(?:\{\{|\{%|[$#%*@~]\{|<%|\bT\(|\(\()[^\n]{0,100}(?:__\w+__|\bconfig\b(?:\.items|\[|\s*\}\})|"
     rb"\bself\b(?:\.|\s*\}\})|\brequest\s*[.|\[]\s*"
     rb"(?:application|environ|attr|class|\[|['\"])|\b(?:cycler|joiner|lipsum|namespace|url_for|"
     rb"get_flashed_messages)\s*\.\s*_|"
@@ -30,14 +30,16 @@ _INTERPRETER = linear(
     rb"\$smarty|_self\b|getfilter|require\s*\(|range\s*\(\s*\d{4,}|\bfile\.(?:read|open)|io\.popen|"
     rb"dump\s*\(\s*app|app\.request|"
     rb"#(?:_memberaccess|context|application|session|request)\b|@[\w.]+@\w+|\$\.\w+\.constructor|"
-    rb"__import__|ognl|debug\s*\}\})",
+    rb"__import__|ognl|debug\s*(?:\}\}|-?%\})|\bsecret_key\b|\bsystem\.\w+\.|applicationscope|"
+    rb"sessionscope|pagecontext|initparam|\blookup\s+string)",
 )
 _DUNDER = linear(
-    rb"__(?:class|mro|base|bases|subclasses|globals|builtins|init|import|dict|getattribute|reduce|getitem|"
-    rb"code|self|call)__|"
-    rb"\bgetruntime\s*\(|java\.lang\.(?:runtime|processbuilder|class|system|thread|string)\b|"
+    rb"__(?:class|mro|base|bases|subclasses|globals|builtins|import|dict|getattribute|reduce|getitem|"
+    rb"code|self|call)__|__init__\s*(?:\.\s*__|\[)|"
+    rb"\bgetruntime\s*\(|java\.lang\.(?:runtime|processbuilder)\b|[@('\"]java\.lang\.\w+|"
     rb"\bfreemarker\.template\.utility|"
-    rb"#set\s*\(\s*\$|\$\w+\.(?:class|getclass)\b\.?(?:inspect|forname|\()|T\(\s*java\.|new\s+java\.|"
+    rb"#set\s*\(\s*\$|\$\w+\.(?:class|getclass)\b\.?(?:inspect|forname|\()|T\(\s*(?:java|org|com)\.|"
+    rb"new\s+java\.|"
     rb"\{php\}|\{\s*literal\s*\}|"
     rb"\[#assign|<#assign|\?new\s*\(\s*\)|#\{\s*(?:session|application|facescontext|request)\b|"
     rb"#foreach\s*\(|\{\{\s*constructor\b|"
@@ -46,10 +48,12 @@ _DUNDER = linear(
     rb"subprocess\.(?:popen|call|run|check_output)\s*\(|\b__import__\s*\(|\$\{\s*T\s*\(",
 )
 _PHP = linear(
-    rb"<\?(?:php|=|\s*(?:echo|system|eval|passthru))|\b(?:system|passthru|shell_exec|proc_open|pcntl_exec|"
+    rb"\b(?:print|echo|die|var_dump|print_r)\s*\(?\s*md5\s*\(|"
+    rb"^(?:globals|_(?:session|server|get|post|request|cookie|files|env))\[|<\?(?:php|=|\s*(?:echo|"
+    rb"system|eval|passthru))|\b(?:system|passthru|shell_exec|proc_open|pcntl_exec|"
     rb"popen|assert|eval|exec|"
     rb"create_function|call_user_func(?:_array)?|preg_replace|include(?:_once)?|"
-    rb"require(?:_once)?)\s*\(\s*(?:[\"'$](?:_(?:get|post|"
+    rb"require_once)\s*\(\s*(?:[\"'$](?:_(?:get|post|"
     rb"request|cookie|server)|[a-z_/\\.]|\{)|base64_decode|gzinflate|str_rot13|chr\s*\()|"
     rb"\bphpinfo\s*\(\s*\)|\bbase64_decode\s*\(\s*[\"'$]|"
     rb"\$_(?:get|post|request|cookie|server|session|files|env)\s*\[|\$globals\s*\[|\bfile_(?:get|"

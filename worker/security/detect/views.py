@@ -16,7 +16,9 @@ LONGEST_BYTES = 16 * 1024  # of what is decoded; the rest of a longer value is l
 _PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
 _PERCENT_U = re.compile(rb"%u([0-9A-Fa-f]{4})", re.IGNORECASE)
 _ENTITY = re.compile(rb"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});?")
-_ESCAPE = re.compile(rb"\\(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2}))")
+_ESCAPE = re.compile(rb"\\(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([rn]))")
+_BREAKS = {b"r": b"\r", b"n": b"\n"}
+_SLASHES = {0x2044: 0x2F, 0x2215: 0x2F, 0x2216: 0x5C, 0x29F5: 0x5C}  # what looks like one, and is read as one
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}={0,2}")
 _WIDE = range(0xFF01, 0xFF5F)  # full-width forms of ASCII, which some programs fold
 _TEXT = bytes(range(32, 127)) + b"\t\r\n"
@@ -63,11 +65,11 @@ def _narrow(match: re.Match[bytes]) -> bytes:
 
 
 def _escape(match: re.Match[bytes]) -> bytes:
-    return _character(int(match[1] or match[2] or match[3], 16))
+    return _BREAKS[match[4]] if match[4] else _character(int(match[1] or match[2] or match[3], 16))
 
 
 def _character(code: int) -> bytes:
-    code = code - 0xFEE0 if code in _WIDE else code
+    code = code - 0xFEE0 if code in _WIDE else _SLASHES.get(code, code)
     return chr(code).encode("utf-8", "replace") if code <= 0x10FFFF else b""
 
 

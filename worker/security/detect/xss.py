@@ -7,7 +7,7 @@ from.
 
 import html
 import re
-from itertools import islice
+from itertools import chain, islice
 
 from worker.security.detect.linear import first, linear
 
@@ -38,11 +38,14 @@ _EVENTS = (
 _TAG = re.compile(
     rb"<\s?/?\s?([a-z!?%][^\s>/<\x00\x0c]*)((?:[^<>\"']|\"[^\"]*(?:\"|$)|'[^']*(?:'|$))*)", re.IGNORECASE
 )
+# The same to who does not care for quotes: they may never have been opened.
+_TAG_AT_ALL = re.compile(rb"<\s?/?\s?([a-z!?%][^\s>/<\x00\x0c]*)([^<>]*)", re.IGNORECASE)
 _RUNS = {
     b"script", b"iframe", b"frame", b"frameset", b"object", b"embed", b"applet", b"base", b"bgsound", b"xml",
     b"xss", b"isindex", b"layer", b"ilayer", b"portal", b"fencedframe",
 }  # fmt: skip
-_EVENT_ATTRIBUTE = linear(rb"(?:^|[\s/\"'`\x00;])(" + _EVENTS + rb")[\s\x00/]*=")
+_CODE = b"(`=["  # one of them is in every script that does something
+_EVENT_ATTRIBUTE = linear(rb"(?:^|[\s/\"'`\x00;])(" + _EVENTS + rb")[\s\x00\x0b/]*=")
 _ATTRIBUTE = re.compile(
     rb"([a-z:_-]+)\s*=\s*(?:\"([^\"]*)\"?|'([^']*)'?|`([^`]*)`?|([^\s\"'`>]+))", re.IGNORECASE
 )
@@ -57,21 +60,21 @@ _BREAKS_OUT = linear(rb"(?:[\"'`]|^\s*\S*?[\s/])[^<>]{0,200}?[\s/\"'`](" + _EVEN
 _SINK = (
     rb"(?:(?:window|self|top|parent|globalthis|this|document|frames)\s*(?:\.|\[)\s*[\w'\"]+|alert|confirm|"
     rb"prompt|print|"
-    rb"eval|fetch|import|settimeout|setinterval|function|atob|open|location|navigator|console\s*\.\s*log|"
+    rb"eval|fetch|import|settimeout|setinterval|atob|open|location|navigator|console\s*\.\s*log|"
     rb"document\s*\.\s*(?:cookie|write(?:ln)?|domain|location|body)|xmlhttprequest|"
     rb"string\s*\.\s*fromcharcode|constructor|"
     rb"\[\s*\]\s*\[|reflect|throw|onerror)"
 )
 # Behind a quote that ends a string of a script, or in a template of one.
 _IN_SCRIPT = linear(
-    rb"(?:[\"'`]|\\x2[27]|\\u002[27])[\s)\]}]*(?:[;,+*/%&|^?:=<>~-]+|\bin\b)[\s({\[!~+-]*(?:\w+\s*=\s*)?"
+    rb"(?:[\"'`]|\\x2[27]|\\u002[27])[ \t)\]}]*(?:[;,+*/%&|^?:=<>~-]+|\bin\b)[\s({\[!~+-]*(?:\w+\s*=\s*)?"
     + _SINK
     + rb"\s*[(`.=\[\"']|"
     rb"\$\{[^}]*\b" + _SINK + rb"\s*[(`]"
 )
 _CALLS = linear(
-    rb"\bdocument\s*\.\s*(?:cookie\b|write(?:ln)?\s*\()|\.\s*(?:inner|outer)html\s*=|"
-    rb"string\s*\.\s*fromcharcode\s*\(|"
+    rb"\bdocument\s*\.\s*(?:cookie\b|write(?:ln)?\s*\()|"
+    rb"\bfunction\s*\(\s*[\"'`]|string\s*\.\s*fromcharcode\s*\(|"
     rb"\b(?:window|self|top|parent|document)\s*\.\s*location\s*=|\beval\s*\(\s*(?:atob|unescape|string|"
     rb"name|location)|"
     rb"constructor\s*\.\s*constructor\s*\(|\[\s*[\"'](?:constructor|alert|eval)[\"']\s*\]|"
@@ -80,8 +83,7 @@ _CALLS = linear(
     rb"\bon(?:error|load)\s*=\s*(?:alert|eval|confirm|prompt)\b"
 )
 _CODE_URL = re.compile(
-    rb"(?:(?:java|vb|live)script:(?:[\w.$\[\]'\"\\/+*!~;%&#{},@-]*[(`=\[]|//|%)|data:(?:text/html|"
-    rb"[\w/+.-]*svg[\w/+.-]*"
+    rb"(?:(?:java|vb|live)script:(?:[\w.$\[\]'\"\\/+*!~;%&#{},@-]*[(`=\[]|//|%)|data:(?:text/html"
     rb"|text/xml|application/xhtml\+xml|[\w/]*(?:javascript|ecmascript))[;,]|view-source:|mhtml:)",
     re.IGNORECASE,
 )
@@ -117,8 +119,11 @@ def is_xss(value: bytes) -> bool:
 
 
 def _in_markup(value: bytes) -> bytes | None:
-    for tag in islice(_TAG.finditer(value), TAGS):
+    last_code = max(value.rfind(byte) for byte in _CODE)
+    for tag in chain(islice(_TAG.finditer(value), TAGS), islice(_TAG_AT_ALL.finditer(value), TAGS)):
         name = tag[1].lower().partition(b":")[2] or tag[1].lower()
+        if name == b"script" and not tag[2] and tag.end() > last_code:
+            continue  # the name of the tag, in a sentence
         if name.strip(b"\x00") in _RUNS or name.startswith(
             (b"![cdata", b"!entity", b"?xml-stylesheet", b"script")
         ):
@@ -134,6 +139,8 @@ def _runs_by_attribute(name: bytes, attributes: bytes) -> bool:
     for key, *given in _ATTRIBUTE.findall(attributes):
         key, content = key.lower(), next(filter(None, given), b"")
         if key in _URL_ATTRIBUTES and _code_url(content) is not None:
+            return True
+        if name == b"use" and content.lower().startswith(b"data:"):
             return True
         if key == b"style" and _STYLE.search(content):
             return True

