@@ -5,6 +5,7 @@ in smuggling.py.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -168,17 +169,20 @@ def test_an_origin_that_answers_before_the_body_is_not_asked_again_behind_half_o
 
 def test_what_comes_behind_a_long_pause_is_not_read_as_a_request(edge: SmugglingEdge) -> None:
     edge.begin()
-    for target in (edge.new_path(), edge.new_path("stored"), b"/moved/x"):
-        with edge.client() as client:
-            client.send(
-                b"POST %b HTTP/1.1\r\nHost: edge.test\r\nContent-Length: %d\r\n\r\n" % (target, len(SMUGGLED))
-            )
+    targets = edge.new_path(), edge.new_path("stored"), b"/moved/x"
+    with ExitStack() as stack:
+        clients = [stack.enter_context(edge.client()) for _ in targets]
+        for target, client in zip(targets, clients, strict=True):
+            head = b"POST %b HTTP/1.1\r\nHost: edge.test\r\nContent-Length: %d\r\n\r\n"
+            client.send(head % (target, len(SMUGGLED)))
+        for target, client in zip(targets, clients, strict=True):
             answer = client.answer()  # at once, or when the edge has waited long enough
             assert answer is not None
             assert answer.status == (308 if target.startswith(b"/moved/") else 408)
             assert client.answer() is None
             client.send(SMUGGLED + SMUGGLED)
-        edge.ask_as_neighbours()
+    edge.ask_as_neighbours()
+    for target in targets:
         edge.origin.wait_until_cut(target)
     assert edge.got() == []
 

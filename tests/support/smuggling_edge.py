@@ -141,7 +141,7 @@ class Client:
 
 
 class SmugglingEdge:
-    """Two workers. Answers are kept below /stored/, not below /plain/; /moved/ and /forbidden/ answer early."""
+    """Two workers. Answers are kept below /stored/, not below /plain/; two other paths are answered early."""
 
     def __init__(self, cluster: Cluster, origin: RecordingOrigin) -> None:
         self.cluster = cluster
