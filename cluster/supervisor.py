@@ -611,7 +611,7 @@ class Supervisor:
         self.stopping_ns = time.monotonic_ns()
         self.reload_replies += self.reload_requests + self.renewals
         self.reload_requests, self.renewals = [], []
-        self.awaiting_room = None
+        self.awaiting_room = self.incoming = None  # what was coming drains with the rest
         if self.reload_replies:
             self._answer_reload({"ok": False, "error": "the edge is stopping", "generation": 0, "notes": []})
         self.sockets.close()

@@ -37,12 +37,13 @@ admin: http://127.0.0.1:0
 log: {path: access.log}
 tls: {certificate: edge.pem, key: edge.key}
 sites:
-  - {hosts: [secure.test], origin: ORIGIN, client_certificate: {ca_file: a.pem}}
-  - {hosts: [also.test], origin: ORIGIN, client_certificate: {ca_file: a.pem}}
-  - {hosts: [other.test], origin: ORIGIN, client_certificate: {ca_file: b.pem}}
+  - {hosts: [secure.test], origin: ORIGIN, https_only: false, client_certificate: {ca_file: a.pem}}
+  - {hosts: [also.test], origin: ORIGIN, https_only: false, client_certificate: {ca_file: a.pem}}
+  - {hosts: [other.test], origin: ORIGIN, https_only: false, client_certificate: {ca_file: b.pem}}
   - {hosts: [moved.test], origin: ORIGIN, https_only: true, client_certificate: {ca_file: a.pem}}
   - hosts: [maybe.test, "*.maybe.test"]
     origin: ORIGIN
+    https_only: false
     client_certificate: {ca_file: a.pem, required: false}
     routes: [{prefix: /admin, client_certificate: required}]
   - {hosts: [open.test, open.maybe.test], origin: ORIGIN}

@@ -8,16 +8,16 @@ from worker.context import Context
 from worker.fields import CDN_LOOP, CONNECTION, COOKIE, FORWARDED, TE, Fields
 from worker.identity import FIELDS as CLIENT_CERTIFICATE
 from worker.message import Request, Stream
-from worker.origin.hop_by_hop import HOP_BY_HOP, connection_options
+from worker.origin.hop_by_hop import HOP_BY_HOP, connection_options, spellings
 from worker.origin.loop import refuse_loop
 from worker.settings import OriginSettings
 
 # Written by this hop or not at all. Expect is answered by the edge towards the client; the origin is simply
 # sent the body.
-OWN = (*HOP_BY_HOP, b"host", b"expect", b"x-request-id")
+OWN = (*HOP_BY_HOP, b"host", b"expect", b"x-request-id", b"http2-settings")
 ABOUT_CLIENT = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"forwarded")
 PATH_TAKEN = (b"via", b"cdn-loop")
-_REMOVED = (*OWN, *ABOUT_CLIENT, *PATH_TAKEN, *CLIENT_CERTIFICATE)
+_REMOVED = spellings(*OWN, *ABOUT_CLIENT, *PATH_TAKEN, *CLIENT_CERTIFICATE)
 
 _ABOUT_CLIENT_LINES = (
     b"X-Forwarded-For: %b\r\nX-Real-IP: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n"

@@ -12,6 +12,8 @@ from worker.origin.hop_by_hop import HOP_BY_HOP, connection_options
 CHUNKED = -1  # values of Head.size
 UNTIL_CLOSE = -2
 
+_BODY = CONTENT_LENGTH | TRANSFER_ENCODING
+
 # Bounded by bytes (OriginSettings.header_bytes); this only keeps the index of the lines small.
 MAX_FIELDS = 1024
 
@@ -68,6 +70,7 @@ def read_head(block: bytes, *, to_head: bool) -> Head:
         raise HeadError(str(error)) from None
     mask = fields.mask
     upgrade = fields.joined(b"upgrade") if status == 101 else None
+    misleading = mask & _BODY != 0 and status != 200 and _contradicts(status, fields, mask)
     if mask & CONTENT_LENGTH and status == 200 and not to_head:
         length: int | None = int(fields.get(b"content-length") or b"")
         size = length or 0
@@ -83,7 +86,7 @@ def read_head(block: bytes, *, to_head: bool) -> Head:
         fields.remove(*REMOVED)
     if upgrade is not None:  # hop-by-hop, and the whole meaning of a 101
         fields.append(b"Upgrade", upgrade)
-    return Head(status, fields, size, length, keep and size != UNTIL_CLOSE, idle_s)
+    return Head(status, fields, size, length, keep and size != UNTIL_CLOSE and not misleading, idle_s)
 
 
 def _framing(status: int, fields: Fields, mask: int, old: bool, to_head: bool) -> tuple[int, int | None]:
@@ -98,11 +101,22 @@ def _framing(status: int, fields: Fields, mask: int, old: bool, to_head: bool) -
         if (fields.joined(b"transfer-encoding") or b"").lower() != b"chunked":
             raise HeadError("a transfer coding other than chunked")
         size = CHUNKED
+    if status < 200 and (size == CHUNKED or size > 0):
+        raise HeadError("an interim answer that announces a body")
     if to_head or status == 304:
         return 0, length
     if status == 204 or status < 200:
         return 0, None
     return size, length
+
+
+def _contradicts(status: int, fields: Fields, mask: int) -> bool:
+    """Does an answer that has no body announce one, which its origin may well send?"""
+    if status == 304:  # its Content-Length is that of a 200
+        return mask & TRANSFER_ENCODING != 0
+    return status == 204 and (
+        mask & TRANSFER_ENCODING != 0 or int(fields.get(b"content-length") or b"0") != 0
+    )
 
 
 def _idle_time(fields: Fields) -> int | None:

@@ -8,8 +8,11 @@ import re
 
 from worker.fields import CONTENT_LENGTH, HOST, TRANSFER_ENCODING, FieldError, Fields
 
-# chunk-size and chunk-ext. No space before ";": RFC 9112 7.1.1 calls it bad, and readers differ over it.
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t -~\x80-\xff]*)?")
+# chunk-size and chunk-ext. No white space around ";" and "=": RFC 9112 7.1.1 calls it bad, and readers differ
+# over it, as they do over a quote that does not end with its line.
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"'
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*+" % (_TOKEN, _TOKEN, _QUOTED))
 _MAX_LINE = 1024
 _MAX_EXTENSIONS = 16 * 1024  # of all chunks of one body together: nobody uses them but attackers
 

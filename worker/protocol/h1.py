@@ -57,6 +57,13 @@ IDLE, HEAD, BUSY, DISCARD, LINGER, CLOSED = range(6)
 _FRAMING = CONNECTION | CONTENT_LENGTH | TRANSFER_ENCODING | EXPECT
 _BODY = CONTENT_LENGTH | TRANSFER_ENCODING
 
+# What Connection cannot take from a request: its own options, and what each hop reads and then writes itself.
+_KEPT = frozenset(
+    b"close keep-alive upgrade te trailer connection proxy-connection http2-settings host content-length "
+    b"transfer-encoding expect via cdn-loop forwarded x-forwarded-for x-forwarded-proto x-forwarded-host "
+    b"x-real-ip x-request-id early-data".split()
+) | {b""}
+
 
 class H1Server(ConnectionServer):
     """The HTTP/1 connections of one listener."""
@@ -363,6 +370,9 @@ class H1Protocol(Answering):
             if options != b"keep-alive" or not keep:
                 tokens = [token.strip() for token in (options or b"").lower().split(b",")]
                 keep = b"close" not in tokens and (keep or b"keep-alive" in tokens)
+                if not _KEPT.issuperset(tokens):
+                    # At once: what the origin never sees must not choose a variant of its answer.
+                    fields.remove(*set(tokens).difference(_KEPT))
         self._keep = self._keep and keep
         expecting = bool(mask & EXPECT) and minor == 1
         if expecting and (fields.joined(b"expect") or b"").lower() != b"100-continue":

@@ -23,11 +23,19 @@ class Source(pulled_body.Source, Protocol):
 
 
 class StreamBody(PulledBody):
-    """A request's body, fed by its stream."""
+    """A request's body, fed by its stream.
 
-    __slots__ = ()
+    One that is announced to be empty, while its stream goes on, has no `length`: the origin would be given a
+    whole request before anybody knows whether this is one.
+    """
+
+    __slots__ = ("_announced",)
 
     _source: Source
+
+    def __init__(self, source: Source, announced: int | None, limit: int) -> None:
+        super().__init__(source, announced or None, limit)
+        self._announced = announced
 
     def feed(self, piece: bytes) -> None:
         """Some of it has come."""
@@ -36,6 +44,8 @@ class StreamBody(PulledBody):
         self.received += len(piece)
         if self.received > self._limit:
             self.fail(bad_request(f"body of more than {self._limit} bytes", 413, Fault.BODY_TOO_LARGE))
+        elif self._announced is not None and self.received > self._announced:
+            self.fail(bad_request(f"body of more than the {self._announced} bytes that were announced"))
         elif piece and not self.closed:
             pieces = self._pieces
             if pieces and len(pieces[-1]) + len(piece) <= MERGED_BYTES:
@@ -48,8 +58,8 @@ class StreamBody(PulledBody):
         """All of it has come."""
         if self.ended:
             return
-        if self.length is not None and self.received != self.length:
-            self.fail(bad_request(f"body of {self.received} bytes, announced were {self.length}"))
+        if self._announced is not None and self.received != self._announced:
+            self.fail(bad_request(f"body of {self.received} bytes, announced were {self._announced}"))
             return
         self.ended = True
         self.trailers = trailers

@@ -54,6 +54,17 @@ def test_host(asked, configured, sent):
     assert built(context(fields=[(b"Host", b"a.example")], host=asked), settings)[1][b"host"] == sent
 
 
+@pytest.mark.parametrize("version", [b"1.1", b"2"])
+def test_a_field_of_ours_is_not_taken_over_in_another_spelling(version):
+    """A gateway to CGI or WSGI cannot tell them apart."""
+    names = [b"X_Forwarded_For", b"X-Forwarded_For", b"x_real-ip", b"CONTENT_LENGTH", b"Transfer_Encoding"]
+    ctx = context(fields=[(name, b"6") for name in (*names, b"X_Other", b"Cookie")])
+    ctx.request.version = version
+    sent = built(ctx)[1]
+    assert not {name.lower() for name in names} & sent.keys()
+    assert sent[b"x_other"] == b"6"
+
+
 def test_fields_of_the_first_hop_stay_there():
     fields = [
         (b"Connection", b"keep-alive, X-Private ,close"),

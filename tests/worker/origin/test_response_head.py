@@ -54,6 +54,27 @@ def test_persistence(version, lines, keep):
     assert head(*lines, status=f"HTTP/{version} 200 OK").keep is keep
 
 
+# RFC 9112 6.1 and 6.2: none of these may announce a body; who does it all the same may send one.
+@pytest.mark.parametrize(
+    ("status", "line", "keep"),
+    [
+        ("204 No Content", "Content-Length: 5", False),
+        ("204 No Content", "Content-Length: 0", True),
+        ("204 No Content", "Transfer-Encoding: chunked", False),
+        ("304 Not Modified", "Transfer-Encoding: chunked", False),
+        ("304 Not Modified", "Content-Length: 5", True),
+    ],
+)
+def test_an_answer_that_announces_a_body_it_cannot_have_is_the_last_of_its_connection(status, line, keep):
+    assert head(line, status=f"HTTP/1.1 {status}").keep is keep
+
+
+@pytest.mark.parametrize("line", ["Content-Length: 5", "Transfer-Encoding: chunked"])
+def test_an_interim_answer_that_announces_a_body_is_refused(line):
+    with pytest.raises(HeadError, match="interim answer"):
+        head(line, status="HTTP/1.1 103 Early Hints")
+
+
 def test_fields_of_this_hop_are_removed():
     lines = [
         "Connection: X-Private, keep-alive",

@@ -161,6 +161,8 @@ CASES = [
     Case("chunk line ended by LF", post(CHUNKED, body=b"3\nabc\r\n0\r\n\r\n"), (400,)),
     Case("chunk ended by LF", post(CHUNKED, body=b"3\r\nabc\n0\r\n\r\n"), (400,)),
     Case("chunk extension with CR", post(CHUNKED, body=b"3;\ra\r\nabc\r\n0\r\n\r\n"), (400,)),
+    Case("chunk extension with an open quote", post(CHUNKED, body=b'3;a="b\r\nabc\r\n0\r\n\r\n'), (400,)),
+    Case("chunk extension without a name", post(CHUNKED, body=b"3;\r\nabc\r\n0\r\n\r\n"), (400,)),
     Case("chunk line too long", post(CHUNKED, body=b"3;" + b"a" * 2000), (400,)),
     Case("framing field as trailer", post(CHUNKED, body=b"0\r\nContent-Length: 3\r\n\r\n"), (400,)),
     Case("bad trailer", post(CHUNKED, body=b"0\r\nX : 3\r\n\r\n"), (400,)),
