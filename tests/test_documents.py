@@ -72,7 +72,7 @@ def test_commands_that_are_shown_exist(document: Path) -> None:
     blocks = "".join(re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL))
     shown = set(re.findall(r"^edgecluster ([a-z][a-z-]+)", blocks, re.MULTILINE))
     assert shown <= set(edgecluster.list_commands(Context(edgecluster)))
-    scripts = set(re.findall(r"\b(scripts/[a-z-]+)\b", document.read_text()))
+    scripts = set(re.findall(r"\b(scripts/[a-z0-9-]+)\b", document.read_text()))
     assert all((ROOT / script).stat().st_mode & 0o111 for script in scripts)
 
 
