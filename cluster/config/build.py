@@ -336,9 +336,7 @@ def compression_settings(compression: Compression) -> CompressionSettings:
 
 def access_settings(access: Access, base: Path) -> AccessSettings:
     """The lists, and an explicit answer for everyone else: an allow list alone means nobody else."""
-    allows = access.allow or access.allow_files or access.allow_asns or access.allow_countries
-    denies = access.deny or access.deny_files or access.deny_asns or access.deny_countries
-    default = access.default or ("deny" if allows and not denies else "allow")
+    default = access.default or ("deny" if access.allows and not access.denies else "allow")
     return AccessSettings(
         tuple(access.allow),
         tuple(access.deny),

@@ -439,6 +439,16 @@ class Access(Section):
         default=None, description="Everyone else; when not given: deny beside an allow list, else allow."
     )
 
+    @property
+    def allows(self) -> bool:
+        """Is there any list of who may?"""
+        return bool(self.allow or self.allow_files or self.allow_asns or self.allow_countries)
+
+    @property
+    def denies(self) -> bool:
+        """Is there any list of who may not?"""
+        return bool(self.deny or self.deny_files or self.deny_asns or self.deny_countries)
+
 
 class RateLimit(Section):
     """A token bucket (`rate`) or a sliding window (`limit`), one for all workers."""

@@ -117,17 +117,9 @@ def access_is_decided(config: Config) -> Broken:
     """With both lists given, nobody but the user knows what everyone else may."""
     for location, rules in _all_rules(config):
         access: Access | None = rules.access
-        if access is not None and access.default is None and _allows(access) and _denies(access):
+        if access is not None and access.default is None and access.allows and access.denies:
             others = "say what everyone else may with 'default: allow' or 'default: deny'"
             yield (*location, "access"), f"both 'allow' and 'deny' are given: {others}"
-
-
-def _allows(access: Access) -> bool:
-    return bool(access.allow or access.allow_files or access.allow_asns or access.allow_countries)
-
-
-def _denies(access: Access) -> bool:
-    return bool(access.deny or access.deny_files or access.deny_asns or access.deny_countries)
 
 
 def limits_agree(config: Config) -> Broken:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from cluster.control.stamps import Stamp, stamp
 from cluster.errors import BootError
 from cluster.geo import open_geo
 from cluster.lists import access_lists, open_lists
@@ -65,14 +66,5 @@ class AddressFiles:
         open_lists(self._settings)
         open_geo(self._settings.geo)
 
-    def _stamps(self) -> list[tuple[int, ...]]:
-        """What tells a file that was changed or replaced."""
-        return [_stamp(path) for path in self._paths]
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    try:
-        stat = path.stat()
-    except OSError:
-        return ()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+    def _stamps(self) -> list[Stamp]:
+        return [stamp(path) for path in self._paths]

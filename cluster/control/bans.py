@@ -17,6 +17,7 @@ from cluster.certificates import write_whole
 from cluster.config.units import network
 from worker.networks import NetworkMap, SharedNetworks
 from worker.security.bans import MAX_BANS
+from worker.security.lists import lines
 from worker.settings import Network
 
 log = logging.getLogger("edgecluster.control")
@@ -100,7 +101,7 @@ class Bans:
         self._publish()
 
     def _publish(self) -> None:
-        self._shared.publish(NetworkMap([("\n".join(self._bans).encode(), 1)]))
+        self._shared.publish(NetworkMap([(lines(self._bans), 1)]))
 
     def _load(self) -> dict[str, Ban]:
         """What was in force; nothing, and a word about it, where the file cannot be read."""

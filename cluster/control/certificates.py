@@ -29,6 +29,7 @@ from cluster.acme.schedule import (
 from cluster.acme.store import Store
 from cluster.certificates import Pair, local_files, read_pair
 from cluster.control.orders import obtain
+from cluster.control.stamps import Stamp, stamp
 from cluster.control.thread import in_thread
 from cluster.errors import BootError
 from cluster.settings import CertificateSettings, ClusterSettings
@@ -128,18 +129,9 @@ class Certificates:
                 served = stamps
             await asyncio.sleep(LOOK_S)
 
-    def _stamps(self) -> list[tuple[int, ...]]:
-        """What tells a file that was changed or replaced."""
-        stamps: list[tuple[int, ...]] = []
-        for pair in self._settings.certificates:
-            for path in (pair.certificate, pair.key):
-                try:
-                    stat = path.stat()
-                except OSError:
-                    stamps.append(())
-                else:
-                    stamps.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
-        return stamps
+    def _stamps(self) -> list[Stamp]:
+        pairs = self._settings.certificates
+        return [stamp(path) for pair in pairs for path in (pair.certificate, pair.key)]
 
     def _given_are_sound(self) -> bool:
         self._given_errors = {}

@@ -64,13 +64,14 @@ class Edge:
 
     async def renew(self) -> None:
         """Have the certificates on disk served, by the configuration in force. Raises wire.WireError."""
-        answer = await self._ask("renew", RELOAD_S)
-        if not answer.get("ok"):
-            raise wire.WireError(str(answer.get("error")))
+        await self._serve_anew("renew")
 
     async def refresh(self) -> None:
         """Have the access lists on disk served, by the configuration in force. Raises wire.WireError."""
-        answer = await self._ask("refresh", RELOAD_S)
+        await self._serve_anew("refresh")
+
+    async def _serve_anew(self, verb: str) -> None:
+        answer = await self._ask(verb, RELOAD_S)
         if not answer.get("ok"):
             raise wire.WireError(str(answer.get("error")))
 

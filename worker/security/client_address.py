@@ -11,6 +11,7 @@ from worker.context import Client, Context
 from worker.fields import FORWARDED
 from worker.message import Response
 from worker.networks import NetworkMap
+from worker.security.lists import lines
 from worker.settings import Network
 
 KNOWN = 4096  # clients remembered, with what is known of them
@@ -35,7 +36,7 @@ class ClientAddressGate:
     def __init__(self, trusted: Sequence[Network], field: str) -> None:
         """`field`: "x-forwarded-for" or "forwarded". The other one is not believed: a proxy that writes one
         of them may pass on whatever its client has put into the other."""
-        self._trusted = NetworkMap([("\n".join(map(str, trusted)).encode(), 1)])
+        self._trusted = NetworkMap([(lines(trusted), 1)])
         self._field = field.encode()
         self._known: dict[tuple[bytes, str, str, str], Client] = {}
 

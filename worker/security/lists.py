@@ -20,8 +20,8 @@ class ListError(Exception):
 def read_networks(settings: AccessSettings) -> NetworkMap:
     """The networks that the settings name, and those in the files they name. Raises ListError."""
     sources = [
-        (None, _lines(settings.allow), ALLOW),
-        (None, _lines(settings.deny), DENY),
+        (None, lines(settings.allow), ALLOW),
+        (None, lines(settings.deny), DENY),
         *((path, _content(path), ALLOW) for path in settings.allow_files),
         *((path, _content(path), DENY) for path in settings.deny_files),
     ]
@@ -36,7 +36,8 @@ def read_networks(settings: AccessSettings) -> NetworkMap:
         ) from None
 
 
-def _lines(networks: Iterable[Network]) -> bytes:
+def lines(networks: Iterable[Network | str]) -> bytes:
+    """The text of a list of these."""
     return "\n".join(map(str, networks)).encode()
 
 
