@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from tests.support.cluster import Cluster, settings, wait_until
 from tests.support.h3_client import H3Client, open_client
-from tests.support.scripted_origin import ScriptedOrigin, answer
+from tests.support.scripted_origin import Recorded, ScriptedOrigin, answer
 
 WORKERS = 4
 AT_A_TIME = 50  # handshakes: clients and edge share the machine
@@ -81,8 +81,8 @@ async def _run(edge: Cluster, count: int) -> Outcome:
 def run(state_dir: Path, *, connections: int) -> Outcome:
     """One run; the cluster is started and stopped here."""
 
-    def respond(request: object) -> bytes:
-        return answer(request.target.encode(), headers="Cache-Control: no-store")  # type: ignore[attr-defined]
+    def respond(request: Recorded) -> bytes:
+        return answer(request.target.encode(), headers="Cache-Control: no-store")
 
     with (
         ScriptedOrigin(respond, keep_bodies=False) as origin,

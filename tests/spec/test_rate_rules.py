@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.configured_edge import ConfiguredEdge, configured_edge
-from tests.support.scripted_origin import ScriptedOrigin, answer
+from tests.support.scripted_origin import Recorded, ScriptedOrigin, answer
 
 CONFIG = """
 sites:
@@ -27,8 +27,8 @@ sites:
 
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConfiguredEdge]:
-    def respond(request: object) -> object:
-        is_wrong = b"wrong" in request.head  # type: ignore[attr-defined]
+    def respond(request: Recorded) -> bytes:
+        is_wrong = b"wrong" in request.head
         return answer(b"no", status="401 Unauthorized") if is_wrong else answer(b"yes")
 
     with (
