@@ -343,6 +343,22 @@ cdef class Mapping:
     cdef shm map
 
 
+cdef class Statistics:
+    cdef Mapping mapping
+    cdef void *_region(self) except NULL
+    cpdef object add(self, unsigned int index, int64_t amount=*)
+    cdef int retire(self, int member) except -1
+
+
+cdef class Hit:
+    cdef readonly int verdict
+    cdef readonly int flags
+    cdef readonly bytes meta
+    cdef readonly object body
+    cdef readonly uint64_t size
+    cdef readonly int64_t fresh_until_ns
+
+
 cdef class Score:
     cdef Mapping mapping
     cdef score *score

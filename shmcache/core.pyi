@@ -424,8 +424,6 @@ class Statistics:
     """A page of counters per member, written without atomics by its owner only."""
 
     def add(self, index: int, amount: int = 1) -> None: ...
-    def add_many(self, *pairs: int) -> None:
-        """`add(index, amount)` for each pair of arguments, in one call."""
     def total(self, index: int) -> int: ...
     def totals(self) -> list[int]:
         """Sum over all members, living and retired: it never goes backwards."""

@@ -315,12 +315,7 @@ cdef class PinnedBody:
 @cython.final
 @cython.freelist(64)
 cdef class Hit:
-    cdef readonly int verdict
-    cdef readonly int flags
-    cdef readonly bytes meta
-    cdef readonly object body
-    cdef readonly uint64_t size
-    cdef readonly int64_t fresh_until_ns
+    pass
 
 
 @cython.final
@@ -966,8 +961,6 @@ USER_STATISTICS = COUNTER_USER
 
 
 cdef class Statistics:
-    cdef Mapping mapping
-
     def __cinit__(self, Mapping mapping):
         self.mapping = mapping
 
@@ -976,20 +969,10 @@ cdef class Statistics:
             raise SegmentError("the segment is closed")
         return self.mapping.map.statistics
 
-    def add(self, unsigned int index, int64_t amount=1):
+    cpdef object add(self, unsigned int index, int64_t amount=1):
         if index >= COUNTER_SLOTS:
             raise IndexError(f"statistic {index} is outside 0..{COUNTER_SLOTS - 1}")
         counter_add(self._region(), self.mapping.map.member, index, <uint64_t>amount)
-
-    def add_many(self, *pairs):
-        cdef Py_ssize_t at
-        cdef unsigned int index
-        cdef void *region = self._region()
-        for at in range(0, len(pairs) - 1, 2):
-            index = pairs[at]
-            if index >= COUNTER_SLOTS:
-                raise IndexError(f"statistic {index} is outside 0..{COUNTER_SLOTS - 1}")
-            counter_add(region, self.mapping.map.member, index, <uint64_t><int64_t>pairs[at + 1])
 
     def total(self, unsigned int index):
         if index >= COUNTER_SLOTS:

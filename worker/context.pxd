@@ -12,7 +12,7 @@ cdef class Context:
     cdef public Request request
     cdef public Client client, peer
     cdef public bytes request_id, key, origin_target, origin_host
-    cdef public long long started_ns, now_ns, bytes_in, bytes_out, age_s, ttl_s, connect_ns, first_byte_ns, delay_ns
+    cdef public long long started_ns, ended_ns, now_ns, bytes_in, bytes_out, age_s, ttl_s, connect_ns, first_byte_ns, delay_ns
     cdef public double now_s
     cdef public int status, forwarded_status, retries
     cdef public bint stored, refresh

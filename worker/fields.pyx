@@ -11,9 +11,10 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdio cimport snprintf
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
+
+from worker.digits cimport put_number
 
 cdef extern from *:
     """
@@ -757,7 +758,7 @@ cdef class Fields:
         """A whole message in one allocation: `start`, the lines, `date` unless they have a Date, Content-Length
         unless `length` is negative, `framing`, the empty line, `body`."""
         cdef char number[48]
-        cdef int number_size = 0
+        cdef Py_ssize_t number_size = 0
         cdef Py_ssize_t lines_size = self.end - self.start, size
         cdef const char *lines = PyBytes_AS_STRING(self.block) + self.start
         cdef bytes piece, message
@@ -769,7 +770,10 @@ cdef class Fields:
             lines_size = PyBytes_GET_SIZE(piece)
         dated = has_line(lines, lines + lines_size, b"date", 4)
         if length >= 0:
-            number_size = snprintf(number, sizeof(number), b"Content-Length: %zd\r\n", length)
+            memcpy(number, b"Content-Length: ", 16)
+            p = put_number(number + 16, length)
+            memcpy(p, b"\r\n", 2)
+            number_size = p + 2 - number
         size = PyBytes_GET_SIZE(start) + lines_size + number_size + PyBytes_GET_SIZE(framing) + 2
         size += PyBytes_GET_SIZE(body)
         if not dated:
@@ -800,22 +804,26 @@ cdef inline bint is_token(unsigned char byte) noexcept:
 
 cdef bytes join_pieces(tuple pieces):
     """Bytes as they are, whole numbers in decimal digits; a third of what %-formatting costs."""
-    cdef char[24] digits
+    cdef char[256] short_one  # what most come to: the exact size is known before the object is made
+    cdef char *room = short_one
+    cdef char *to
     cdef Py_ssize_t size = 0
     cdef bytes joined
-    cdef char *to
     for piece in pieces:
         size += PyBytes_GET_SIZE(piece) if type(piece) is bytes else 20
-    joined = PyBytes_FromStringAndSize(NULL, size)
-    to = PyBytes_AS_STRING(joined)
-    for piece in pieces:
-        if type(piece) is bytes:
-            to = put(to, <bytes>piece)
-        else:
-            size = snprintf(digits, sizeof(digits), b"%lld", <long long>piece)
-            memcpy(to, digits, size)
-            to += size
-    return joined[: to - PyBytes_AS_STRING(joined)]
+    if size > <Py_ssize_t>sizeof(short_one):
+        room = <char *>PyMem_Malloc(size)
+        if room == NULL:
+            raise MemoryError
+    try:
+        to = room
+        for piece in pieces:
+            to = put(to, <bytes>piece) if type(piece) is bytes else put_number(to, piece)
+        joined = PyBytes_FromStringAndSize(room, to - room)
+    finally:
+        if room != short_one:
+            PyMem_Free(room)
+    return joined
 
 
 cdef uint64_t sizes_of(tuple names) except? 0:

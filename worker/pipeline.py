@@ -7,6 +7,7 @@ future and no await. Only `forward`, entered when no gate answered, may wait.
 import logging
 from asyncio import CancelledError, Task, sleep
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from time import monotonic_ns
 from typing import Any, Protocol, cast
 
 from worker.context import Context
@@ -206,6 +207,7 @@ class Pipeline:
 
     def finish(self, ctx: Context) -> None:
         """Let the observers see the finished request."""
+        ctx.ended_ns = monotonic_ns()
         for observe in self.observers:
             observe(ctx)
 

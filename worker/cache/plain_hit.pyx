@@ -9,6 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 
+from shmcache.core cimport Hit
 from worker.context cimport Context
 from worker.fields cimport Fields
 from worker.message cimport Response
@@ -25,7 +26,7 @@ if PREFIX_BYTES != 14:
     raise ImportError("the metadata prefix is not the one this module reads")
 
 
-def plain_hit(Context ctx not None, hit, bint with_body):
+def plain_hit(Context ctx not None, Hit hit not None, bint with_body):
     """The answer for `hit`, whose verdict and flags the caller has looked at; sets outcome, age_s and ttl_s.
 
     Raises ValueError for metadata shorter than it claims to be.

@@ -8,7 +8,6 @@ import socket
 import stat
 from collections.abc import Callable
 from select import PIPE_BUF
-from time import monotonic_ns
 
 from worker.context import Context
 from worker.observe.log_line import line_format
@@ -43,11 +42,10 @@ class AccessLog:
     def __call__(self, ctx: Context) -> None:
         if self._sink is None:
             return
-        now_ns = monotonic_ns()
-        line = self._line(ctx, now_ns)
+        line = self._line(ctx)
         size = len(line)
         if size > self._longest:
-            line = self._line.shortened(ctx, now_ns)
+            line = self._line.shortened(ctx)
             size = len(line)
         self._lines.append(line)
         self._bytes += size

@@ -7,10 +7,10 @@ value would have to be escaped or the line would be long, and writes byte for by
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
-from libc.stdio cimport snprintf
 from libc.string cimport memcpy, strlen
 
 from worker.context cimport Context
+from worker.digits cimport put_number
 from worker.fields cimport Fields
 from worker.message cimport Request
 
@@ -73,7 +73,7 @@ cdef bint text(Writer *to, const char *name, str value) except -1:
     return True
 
 
-def hit_line(bytes begin not None, Context ctx not None, long long now_ns):
+def hit_line(bytes begin not None, Context ctx not None):
     """The line of a request that was a plain hit; None if it is not to be written this way.
 
     `begin` is what `log_line` begins a line with, up to the request id. A plain hit has no error, no block,
@@ -103,12 +103,15 @@ def hit_line(bytes begin not None, Context ctx not None, long long now_ns):
         and member(&to, b',"version":"', request.version)
     ):
         return None
-    to.at += snprintf(to.at, SPARE, b',"status":%d,"cache":"hit"', ctx.status)
+    literal(&to, b',"status":')
+    to.at = put_number(to.at, ctx.status)
+    literal(&to, b',"cache":"hit"')
     if ctx.route is not None and not text(&to, b',"route":"', ctx.route.name):
         return None
-    to.at += snprintf(
-        to.at, SPARE, b',"bytes_out":%lld,"duration_us":%lld', ctx.bytes_out, (now_ns - ctx.started_ns) // 1000
-    )
+    literal(&to, b',"bytes_out":')
+    to.at = put_number(to.at, ctx.bytes_out)
+    literal(&to, b',"duration_us":')
+    to.at = put_number(to.at, (ctx.ended_ns - ctx.started_ns) // 1000)
     if not (
         member(&to, b',"user_agent":"', fields.get(b"user-agent"))
         and member(&to, b',"referer":"', fields.get(b"referer"))

@@ -27,13 +27,13 @@ _HIT = Outcome.HIT  # looking a member up in its enum takes longer than all othe
 
 
 class Line(Protocol):
-    """Formats the requests of one worker. `now_ns` is when the request was finished."""
+    """Formats the finished requests of one worker."""
 
-    def __call__(self, ctx: Context, now_ns: int) -> bytes:
+    def __call__(self, ctx: Context) -> bytes:
         """The line, with its newline."""
         ...
 
-    def shortened(self, ctx: Context, now_ns: int) -> bytes:
+    def shortened(self, ctx: Context) -> bytes:
         """The same line with every value a client chose cut to SHORT_BYTES: less than 4096 bytes in all."""
         ...
 
@@ -80,30 +80,30 @@ class JsonLine:
         self._from_s = self._until_s = 0.0  # the millisecond that `_begin` tells
         self._begin = b""
 
-    def __call__(self, ctx: Context, now_ns: int) -> bytes:
+    def __call__(self, ctx: Context) -> bytes:
         if not self._from_s <= ctx.now_s < self._until_s:
             ms = int(ctx.now_s * 1000)
             self._from_s, self._until_s, self._begin = ms / 1000, (ms + 1) / 1000, _begin(ms)
         unusual = ctx.forward or ctx.block or ctx.error or ctx.identity
         if ctx.outcome is _HIT and unusual is None and not ctx.bytes_in:
-            line = hit_line(self._begin, ctx, now_ns)
+            line = hit_line(self._begin, ctx)
             if line is not None:
                 return line
-        return self.any_line(ctx, now_ns)
+        return self.any_line(ctx)
 
-    def any_line(self, ctx: Context, now_ns: int) -> bytes:
+    def any_line(self, ctx: Context) -> bytes:
         """The line of any request, its values escaped where they have to be."""
         return _JSON % (
             _begin(int(ctx.now_s * 1000)), ctx.request_id, ctx.client.address.encode(),
             _what(_asked(ctx), ctx) + _shown(ctx, 200),
-            ctx.bytes_out, (now_ns - ctx.started_ns) // 1000, _who(_agent(ctx)),
+            ctx.bytes_out, (ctx.ended_ns - ctx.started_ns) // 1000, _who(_agent(ctx)),
         )  # fmt: skip
 
-    def shortened(self, ctx: Context, now_ns: int) -> bytes:
+    def shortened(self, ctx: Context) -> bytes:
         return _JSON % (
             _begin(int(ctx.now_s * 1000)), ctx.request_id, ctx.client.address.encode(),
             _what(_short(_asked(ctx)), ctx) + _shown(ctx, SHORT_BYTES),
-            ctx.bytes_out, (now_ns - ctx.started_ns) // 1000,
+            ctx.bytes_out, (ctx.ended_ns - ctx.started_ns) // 1000,
             _who(_short(_agent(ctx))),
         )  # fmt: skip
 
@@ -198,7 +198,7 @@ class CombinedLine:
         self._lines = _Memo()
         self._agents = _Memo()
 
-    def __call__(self, ctx: Context, now_ns: int) -> bytes:
+    def __call__(self, ctx: Context) -> bytes:
         second = int(ctx.now_s)
         if second != self._second:
             self._second, self._time = second, _combined_time(second)
@@ -213,7 +213,7 @@ class CombinedLine:
             who = self._agents.keep(agent, _combined_who(agent))
         return _COMBINED % (ctx.client.address.encode(), self._time, asked, ctx.status, ctx.bytes_out, who)
 
-    def shortened(self, ctx: Context, now_ns: int) -> bytes:
+    def shortened(self, ctx: Context) -> bytes:
         asked = _quoted(_request_line(ctx)[: 4 * SHORT_BYTES])
         who = _combined_who(_short(_agent(ctx)))
         time = _combined_time(int(ctx.now_s))

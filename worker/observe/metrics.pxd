@@ -1,5 +1,10 @@
+from shmcache.core cimport Statistics
 from worker.context cimport Context
 
 cdef class Metrics:
-    cdef public object _add, _add_many
+    cdef Statistics _statistics
     cdef public dict _requests, _statuses, _blocks, _faults, _reasons
+
+cdef class LoopStalls:
+    cdef Statistics _statistics
+    cdef long long _longest_us

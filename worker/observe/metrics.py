@@ -5,7 +5,6 @@ for all workers. What the numbers mean is in `counters`, how they are printed in
 """
 
 from bisect import bisect_left
-from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from worker.context import Context
@@ -51,8 +50,7 @@ class Metrics:
     """Counts finished requests."""
 
     def __init__(self, statistics: "Statistics") -> None:
-        self._add = statistics.add
-        self._add_many = statistics.add_many
+        self._statistics = statistics
         self._requests = {
             version.encode(): {
                 outcome: (
@@ -73,51 +71,50 @@ class Metrics:
         if ctx.status == 101:  # the life of a tunnel is no answer's duration: what counts is the wait for it
             duration_ns = ctx.connect_ns + ctx.first_byte_ns
         else:
-            duration_ns = monotonic_ns() - ctx.started_ns
+            duration_ns = ctx.ended_ns - ctx.started_ns
         counter, group = self._requests[ctx.request.version][outcome]
-        self._add_many(
-            counter, 1,
-            group, duration_ns // 1000,
-            group + 1 + bisect_left(DURATION_BOUNDS_NS, duration_ns), 1,
-            self._statuses.get(ctx.status) or status_counter(ctx.status), 1,
-            BYTES_OUT, ctx.bytes_out,
-        )  # fmt: skip
+        statistics = self._statistics
+        statistics.add(counter)
+        statistics.add(group, duration_ns // 1000)
+        statistics.add(group + 1 + bisect_left(DURATION_BOUNDS_NS, duration_ns))
+        statistics.add(self._statuses.get(ctx.status) or status_counter(ctx.status))
+        statistics.add(BYTES_OUT, ctx.bytes_out)
         if outcome is not _HIT or ctx.error is not None or ctx.bytes_in:
             self._add_the_rest(ctx)
 
     def _add_the_rest(self, ctx: Context) -> None:
         """What a plain hit has none of."""
-        add = self._add
+        statistics = self._statistics
         if ctx.bytes_in:
-            add(BYTES_IN, ctx.bytes_in)
+            statistics.add(BYTES_IN, ctx.bytes_in)
         if ctx.block is not None:
-            add(self._blocks[ctx.block])
+            statistics.add(self._blocks[ctx.block])
         if ctx.error is not None:
-            add(self._faults[ctx.error.fault])
+            statistics.add(self._faults[ctx.error.fault])
         if ctx.not_storable is not None:
-            add(self._reasons[ctx.not_storable])
+            statistics.add(self._reasons[ctx.not_storable])
         if ctx.origin:
-            add(ORIGIN_REQUESTS, 1 + ctx.retries)
-            add(ORIGIN_RETRIES, ctx.retries)
-            add(ORIGIN_WAIT_US, ctx.first_byte_ns // 1000)
+            statistics.add(ORIGIN_REQUESTS, 1 + ctx.retries)
+            statistics.add(ORIGIN_RETRIES, ctx.retries)
+            statistics.add(ORIGIN_WAIT_US, ctx.first_byte_ns // 1000)
             if ctx.connect_ns:
-                add(ORIGIN_CONNECTS)
+                statistics.add(ORIGIN_CONNECTS)
 
 
 class LoopStalls:
     """Counts how long the worker's loop could not attend to anybody."""
 
     def __init__(self, statistics: "Statistics") -> None:
-        self._add = statistics.add
+        self._statistics = statistics
         self._longest_us = 0
 
     def __call__(self, stall_ns: int) -> None:
         """A timer came `stall_ns` later than it was set for."""
         stall_us = max(0, stall_ns) // 1000
-        self._add(STALLS + bisect_left(STALL_BOUNDS_NS, stall_ns))
-        self._add(STALL_US, stall_us)
+        self._statistics.add(STALLS + bisect_left(STALL_BOUNDS_NS, stall_ns))
+        self._statistics.add(STALL_US, stall_us)
         if stall_us > self._longest_us:
-            self._add(
+            self._statistics.add(
                 STALL_MAX_US, stall_us - self._longest_us
             )  # a maximum, told by a counter that only grows
             self._longest_us = stall_us

@@ -313,7 +313,7 @@ class H1Protocol(Answering):
         self._ctx = ctx = Context(
             request,
             self._client,
-            server.new_id(),
+            server.ids.take(),
             now_ns,
             now_ns * 1e-9 + server.wall_offset_s,
         )
@@ -408,7 +408,7 @@ class H1Protocol(Answering):
         self._ctx = ctx = Context(
             Request(method, server.scheme, b"", target, b"/", None, b"1.1", Fields.trusted(b"")),
             self._client,
-            server.new_id(),
+            server.ids.take(),
             now_ns,
             now_ns * 1e-9 + server.wall_offset_s,
         )

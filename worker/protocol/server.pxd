@@ -1,5 +1,8 @@
+from worker.protocol.request_id cimport RequestIds
+
 cdef class ConnectionServer:
-    cdef public object edge, limits, loop, new_id, second_reader, tally
+    cdef public object edge, limits, loop, second_reader, tally
+    cdef public RequestIds ids
     cdef public Py_ssize_t max_line, max_header, max_fields, max_requests
     cdef public str listener, name
     cdef public bytes scheme, own_authority, date_line, alt_svc

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from asyncio import AbstractEventLoop, Future, Task
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from email.utils import formatdate
 from ipaddress import ip_address
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from worker.errors import EdgeError
 from worker.pipeline import Exchange
 from worker.protocol import client_certificate
 from worker.protocol.head import SecondReader, normal_authority
-from worker.protocol.request_id import request_ids
+from worker.protocol.request_id import RequestIds
 from worker.protocol.tally import NoTally, Tally
 from worker.settings import Limits, ListenerSettings, Network
 
@@ -81,7 +81,7 @@ class ConnectionServer:
         self.alt_svc = b""  # a line for clients that might come by HTTP/3 instead
         self.draining = False
         self.lends_too_much = False  # stored bodies on their way to slow clients take too much of the cache
-        self.new_id: Callable[[], bytes] = request_ids().__next__
+        self.ids = RequestIds()
         self.second_reader = SecondReader()
         self.own_authority = normal_authority(listener.url.partition("://")[2].encode(), self.scheme)
         self.authorities: dict[bytes | None, bytes] = {}  # normal form by spelling

@@ -86,7 +86,7 @@ class StreamConnection:
         ctx = Context(
             request,
             self._client,
-            server.new_id(),
+            server.ids.take(),
             now_ns,
             now_ns * 1e-9 + server.wall_offset_s,
         )

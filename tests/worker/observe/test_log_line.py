@@ -23,7 +23,8 @@ COMBINED = re.compile(
 
 
 def parsed(ctx: Context, line: JsonLine | None = None) -> dict[str, object]:
-    text = (line or JsonLine())(ctx, ctx.started_ns + 1_234_567)
+    ctx.ended_ns = ctx.started_ns + 1_234_567
+    text = (line or JsonLine())(ctx)
     assert text.endswith(b"}\n") and text.count(b"\n") == 1
     facts = json.loads(text)
     assert isinstance(facts, dict)
@@ -126,7 +127,7 @@ def test_no_client_can_break_out_of_a_line(path: bytes, query: bytes, agent: byt
     facts = parsed(ctx)
     assert facts.get("path", "") == path.decode("utf-8", "replace")
     assert facts.get("query", "") == query.decode("utf-8", "replace")
-    assert COMBINED.match(CombinedLine()(ctx, 0))
+    assert COMBINED.match(CombinedLine()(ctx))
 
 
 @given(st.binary(min_size=500, max_size=900))
@@ -137,8 +138,8 @@ def test_a_shortened_line_fits_a_pipe_whatever_it_holds(value: bytes) -> None:
         ctx.error = EdgeError(502, Side.ORIGIN, Fault.INCOMPLETE, '"' * 5000)
         ctx.origin = "http://" + "o" * 250
         for line in (JsonLine(), CombinedLine()):
-            assert len(line.shortened(ctx, 0)) <= 4096
-            assert line.shortened(ctx, 0).count(b"\n") == 1
+            assert len(line.shortened(ctx)) <= 4096
+            assert line.shortened(ctx).count(b"\n") == 1
 
 
 @given(
@@ -159,7 +160,8 @@ def test_a_hit_is_told_the_same_way_by_the_native_writer_and_by_the_general_one(
     assert ctx.route is not None
     ctx.route = replace(ctx.route, name=route)
     line = JsonLine()
-    assert line(ctx, ctx.started_ns + 777) == line.any_line(ctx, ctx.started_ns + 777)
+    ctx.ended_ns = ctx.started_ns + 777
+    assert line(ctx) == line.any_line(ctx)
 
 
 def test_the_memory_of_pieces_is_bounded() -> None:
@@ -167,16 +169,16 @@ def test_the_memory_of_pieces_is_bounded() -> None:
     for number in range(MEMO_ENTRIES + 10):
         ctx = hit()
         ctx.request.target = b"/%d" % number
-        assert b"/%d " % number in line(ctx, 0)
+        assert b"/%d " % number in line(ctx)
     assert len(line._lines) <= MEMO_ENTRIES
     ctx.request.target = b"/" + b"x" * 10_000
     before = len(line._lines)
-    line(ctx, 0)
+    line(ctx)
     assert len(line._lines) == before
 
 
 def test_combined_is_what_log_analysers_know() -> None:
-    match = COMBINED.match(CombinedLine()(hit(), 0))
+    match = COMBINED.match(CombinedLine()(hit()))
     assert match is not None
     assert match.groups() == (
         b"192.0.2.1", b"23/Nov/2025:08:13:05 +0000", b"GET /page?x=1 HTTP/1.1", b"200", b"1300",
@@ -186,14 +188,14 @@ def test_combined_is_what_log_analysers_know() -> None:
 
 def test_combined_prints_a_dash_for_nothing_and_names_later_protocols() -> None:
     ctx = make_context(version=b"2")
-    match = COMBINED.match(CombinedLine()(ctx, 0))
+    match = COMBINED.match(CombinedLine()(ctx))
     assert match is not None
     assert match.groups()[2:] == (b"GET /page HTTP/2.0", b"000", b"0", b"-", b"-")
 
 
 def test_combined_escapes_what_would_end_a_quoted_value() -> None:
     ctx = with_client_values(b"/", b"", b'a"b\\c\xe9', Outcome.HIT)
-    match = COMBINED.match(CombinedLine()(ctx, 0))
+    match = COMBINED.match(CombinedLine()(ctx))
     assert match is not None
     assert match[7] == rb"a\x22b\x5Cc\xE9"
 

@@ -33,6 +33,7 @@ def segment() -> Iterator[Segment]:
 def finished(outcome: Outcome, status: int = 200, version: bytes = b"1.1", **learned: object) -> Context:
     ctx = make_context(version=version)
     ctx.outcome, ctx.status, ctx.bytes_out = outcome, status, 1000
+    ctx.ended_ns = ctx.started_ns + 1_000_000
     for slot, value in learned.items():
         setattr(ctx, slot, value)
     return ctx

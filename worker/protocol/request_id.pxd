@@ -1,0 +1,4 @@
+cdef class RequestIds:
+    cdef bytes random
+    cdef int at
+    cpdef bytes take(self)
