@@ -8,6 +8,7 @@ import pytest
 import trustme
 
 from tests.support.origin_client import Upload, context, fetching, read_all, run, until
+from tests.support.ports import free_port
 from tests.support.scripted_dns import Records, ScriptedDns
 from tests.support.scripted_h2_origin import H2Origin, H2Request, H2Wire
 from tests.support.scripted_origin import ScriptedOrigin, Wire, answer
@@ -235,7 +236,7 @@ def test_an_origin_that_learns_http2_is_asked_by_it_after_a_while(ca_file, monke
                 assert (await fetch(context())).body == b"hello"
                 assert new.requests
 
-    with ScriptedOrigin([answer(b"plain")], tls=server_context("http/1.1")) as old:
+    with ScriptedOrigin([answer(b"plain")], tls=server_context("http/1.1"), port=free_port()) as old:
         run(main())
 
 
