@@ -1,9 +1,16 @@
-# What we use of libnghttp2, as its header declares it (1.40 or later), and how field lines become its pairs.
-# Both ends need it: the server of our clients and the client of our origins.
+# What we use of libnghttp2, as its header declares it (1.40 or later), how field lines become its pairs, and how
+# its frames become the bytes that are sent. Both ends need it: the server of our clients and the client of our
+# origins.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport realloc
-from libc.string cimport memchr, memcmp
+from libc.string cimport memchr, memcmp, memcpy
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
 
 cdef extern from "nghttp2/nghttp2.h":
     ctypedef struct nghttp2_session
@@ -238,3 +245,50 @@ cdef inline size_t set_pairs(Pairs *pairs, size_t at, bytes lines, Py_ssize_t st
             at += 1
         p = line_end + 1
     return at
+
+
+cdef enum:
+    BUDGET = 64 * 1024  # bytes taken at once, and the rest of a frame
+    FRAME_HEAD = 9
+    FRAME = 16 * 1024 + FRAME_HEAD
+
+cdef struct Outgoing:
+    # What a session sends next: frames of many streams in one piece. Zeroed, it is empty.
+    PyObject *taken  # bytes under construction within `take_frames`
+    Py_ssize_t size, room
+    Py_ssize_t queued  # about how many bytes wait for their turn
+
+
+cdef inline bytes take_frames(nghttp2_session *session, Outgoing *out, bint *failed):
+    """What is to be sent, about 64 KiB at most. Sets `failed` if libnghttp2 could not go on."""
+    cdef const uint8_t *data
+    cdef ssize_t size
+    out.room = min(max(out.queued, 2048), BUDGET + FRAME)
+    out.queued = 0
+    out.size = 0
+    out.taken = new_bytes(NULL, out.room)
+    try:
+        while out.size < BUDGET:
+            size = nghttp2_session_mem_send(session, &data)
+            if size <= 0:
+                if size < 0:
+                    failed[0] = True
+                break
+            put_bytes(out, data, size)
+        if out.size >= BUDGET:  # there is more: make room for it at once
+            out.queued = BUDGET + FRAME
+        _PyBytes_Resize(&out.taken, out.size)
+        return <bytes><object>out.taken
+    finally:
+        Py_XDECREF(out.taken)
+        out.taken = NULL
+
+
+cdef inline int put_bytes(Outgoing *out, const void *data, Py_ssize_t size) except -1:
+    """Append to what is taken."""
+    if out.room - out.size < size:
+        out.room = max(2 * out.room, out.size + size)
+        _PyBytes_Resize(&out.taken, out.room)
+    memcpy(PyBytes_AS_STRING(<object>out.taken) + out.size, data, size)
+    out.size += size
+    return 0

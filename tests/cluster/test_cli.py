@@ -28,6 +28,7 @@ from cluster.errors import BootError
 from cluster.lock import supervisor_socket
 from cluster.settings import ClusterSettings
 from cluster.version import VERSION
+from tests.support import ports
 from tests.support.answering_supervisor import STATUS, answering
 from tests.support.mmdb import country, write_mmdb
 
@@ -416,8 +417,8 @@ class TestRunning:
 class TestDemo:
     def test_a_taken_port_is_replaced_by_a_free_one(self) -> None:
         notes: list[str] = []
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            default = taken.getsockname()[1]
+        default = ports.free_port()
+        with socket.create_server(("127.0.0.1", default)):
             port = free_port(default, notes)
         assert port != default
         assert notes == [f"port {default} is taken, so this uses {port}"]

@@ -12,6 +12,7 @@ import pytest
 
 from cluster.control.probes import Result, check
 from tests.support.cluster import PATIENCE_S
+from tests.support.ports import free_port
 from tests.support.scripted_h2_origin import H2Origin, H2Request, H2Wire
 from worker.origin.resolve import Resolver
 from worker.reasons import Fault
@@ -71,7 +72,7 @@ def test_a_server_that_stalls_or_is_not_there_does_not_pass() -> None:
     async def script(wire: H2Wire, request: H2Request) -> None:
         await wire.stall()
 
-    with H2Origin(script) as origin:
+    with H2Origin(script, port=free_port()) as origin:
         assert check_once(origin.port, timeout_s=0.2).fault is Fault.RESPONSE_TIMEOUT
     assert check_once(origin.port).fault is Fault.CONNECT_REFUSED
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ import trustme
 from cluster.control.probes import Prober, Result, check
 from shmcache.core import Segment
 from tests.support.cluster import wait_until
+from tests.support.ports import free_port
 from tests.support.regions import open_segment
 from tests.support.scripted_dns import NOTHING, NXDOMAIN, Records, ScriptedDns
 from tests.support.scripted_origin import Handler, Recorded, ScriptedOrigin, Step, answer, script
@@ -149,9 +149,7 @@ def test_no_answer_in_time_does_not_pass() -> None:
 
 
 def test_a_server_that_is_not_there_does_not_pass() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    result = check_once(OriginSettings("http", "127.0.0.1", port))
+    result = check_once(OriginSettings("http", "127.0.0.1", free_port()))
     assert (result.passed, result.fault) == (False, Fault.CONNECT_REFUSED)
     result = check_once(OriginSettings("http", "no-such-name.invalid", 80))
     assert (result.passed, result.fault) == (False, Fault.DNS)

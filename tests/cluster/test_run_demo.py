@@ -4,12 +4,11 @@ import http.client
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,15 +19,9 @@ import pytest
 from cluster.cli.demo import PORTS
 from cluster.demo.pages import BIG_BYTES
 from cluster.segment import SHM, segment_name
+from tests.support.ports import free_port
 
 PATIENCE_S = 120.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on: the defaults may be in use by whoever runs this."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in sockets]
 
 
 class Demo:
@@ -36,7 +29,7 @@ class Demo:
 
     def __init__(self, state_dir: Path, *arguments: str) -> None:
         self.state_dir = state_dir
-        ports = [f"--{name}-port={port}" for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)]
+        ports = [f"--{name}-port={free_port()}" for name in PORTS]
         command = [sys.executable, "-m", "cluster", "run-demo", "--state-dir", str(state_dir), "--log", ""]
         self.process = subprocess.Popen(
             [*command, "--workers", "2", "--cache-memory", "64MiB", *ports, *arguments],

@@ -10,6 +10,7 @@ import pytest
 from cluster import datagrams
 from cluster.errors import BootError
 from cluster.sockets import Sockets
+from tests.support.ports import free_port
 from worker.settings import ListenerSettings
 
 ANY = ListenerSettings("http", "127.0.0.1", 0)
@@ -90,9 +91,7 @@ def test_an_address_no_interface_has_is_refused_saying_so(sockets: Sockets) -> N
 
 
 def test_a_port_that_comes_free_in_time_is_taken(sockets: Sockets) -> None:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
+    port = free_port()
     # Its last connection in TIME_WAIT must not count as somebody listening.
     with socket.create_server(("127.0.0.1", port)) as server:
         with socket.create_connection(("127.0.0.1", port)):

@@ -25,6 +25,7 @@ from cluster.segment import SHM
 from cluster.settings import CertificateSettings
 from tests.support.bare_worker import failing_control
 from tests.support.cluster import BARE, PATIENCE_S, Cluster, settings, wait_until, with_worker
+from tests.support.ports import free_port
 from tests.support.segments import regions_of
 from worker.settings import ListenerSettings
 
@@ -357,9 +358,10 @@ def test_a_killed_control_process_is_replaced(edge: Cluster) -> None:
 
 
 def test_the_children_of_a_killed_supervisor_end_and_the_next_start_tidies_up(tmp_path: Path) -> None:
-    first = Cluster(settings(tmp_path), mains=BARE).start()
+    listener = ListenerSettings("http", "127.0.0.1", free_port())
+    made = with_worker(settings(tmp_path), listeners=(listener,))
+    first = Cluster(made, mains=BARE).start()
     try:
-        listener = replace(first.settings.worker.listeners[0], port=urlsplit(first.url).port or 0)
         pids = [*first.pids, first.status["control_pid"]]
         first.process.kill()
         first.process.wait()
@@ -367,7 +369,7 @@ def test_the_children_of_a_killed_supervisor_end_and_the_next_start_tidies_up(tm
         assert running_pid(tmp_path) is None
         with pytest.raises(wire.NotRunning):
             first.call("ping")
-        with Cluster(with_worker(first.settings, listeners=(listener,)), mains=BARE) as second:
+        with Cluster(made, mains=BARE) as second:
             assert "tidying up" in second.output
             assert "the cache starts warm" in second.output
             assert ask(second.url)["pid"] in second.pids
@@ -410,9 +412,7 @@ def test_reload_with_fewer_and_more_workers_drops_no_request(edge: Cluster) -> N
 
 def test_reload_opens_new_addresses_and_closes_the_gone_ones(edge: Cluster) -> None:
     first = edge.url
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    added = ListenerSettings("http", "127.0.0.1", port)
+    added = ListenerSettings("http", "127.0.0.1", free_port())
     both = (*edge.settings.worker.listeners, added)
     assert edge.reload(with_worker(edge.settings, listeners=both))["ok"]
     assert edge.urls == [first, added.url]

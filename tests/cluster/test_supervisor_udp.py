@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.cluster import BARE, PATIENCE_S, Cluster, settings, wait_until, with_worker
+from tests.support.ports import free_port
+from worker.settings import ListenerSettings
 
 LINGERING = "lingers"  # a bare worker of that name drains until it is told to hurry
 
@@ -73,13 +75,13 @@ def test_status_and_the_ready_line_name_the_udp_addresses(edge: Cluster) -> None
 
 
 def test_without_http3_there_is_no_udp_socket_and_no_inbox(tmp_path: Path) -> None:
-    made = with_worker(settings(tmp_path, schemes=("https",)), http3=False)
+    listener = ListenerSettings("https", "127.0.0.1", free_port())
+    made = with_worker(settings(tmp_path), listeners=(listener,), http3=False)
     with Cluster(made, mains=BARE) as edge:
         assert edge.status["http3"] == []
         assert "http/3" not in edge.ready
-        port = urlsplit(edge.url).port or 0
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-            free.bind(("127.0.0.1", port))
+            free.bind(("127.0.0.1", listener.port))
         assert _datagram_sockets(edge.process.pid) == 0
 
 
@@ -193,15 +195,15 @@ def test_a_failed_reload_leaves_the_running_generation_its_sockets(edge: Cluster
 def test_a_start_after_a_killed_supervisor_gets_the_ports_that_its_draining_workers_hold(
     tmp_path: Path,
 ) -> None:
-    made = settings(tmp_path, schemes=("https",), name=LINGERING, drain_timeout_s=60.0)
+    port = free_port()
+    listeners = (ListenerSettings("https", "127.0.0.1", port),)
+    made = with_worker(settings(tmp_path, name=LINGERING, drain_timeout_s=60.0), listeners=listeners)
     first = Cluster(made, mains=BARE).start()
     try:
-        port = urlsplit(first.url).port or 0
-        listeners = tuple(replace(one, port=port) for one in made.worker.listeners)
         first.process.kill()
         first.process.wait()
         assert not _is_free(port)
-        with Cluster(with_worker(made, listeners=listeners), mains=BARE) as second:
+        with Cluster(made, mains=BARE) as second:
             assert "killing those that have not finished" in second.output
             assert second.status["cache_start"] == "warm"
             assert ask(second, 0, 0, port)["pid"] in second.pids

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.support.cluster import Cluster, settings, wait_until
+from tests.support.ports import free_port
 
 PATIENCE_S = 20.0
 
@@ -26,14 +27,6 @@ class Proxy:
 
     name: str
     port: int
-
-
-def free_port() -> int:
-    """A loopback port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The oracle against the text it was written from, a row per rule, so that a silent run means something."""
 
+import re
 import time
 
 import pytest
@@ -87,7 +88,12 @@ ROWS: list[tuple[Stored, Asked, float, list[Rule]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0].fields} after {row[2]} s")
+def _name(row: tuple[Stored, Asked, float, list[Rule]]) -> str:
+    """Without dates, so that processes that run tests side by side find the same ones."""
+    return re.sub(r"\w+, [^']+ GMT", "a date", f"{row[0].fields} after {row[2]} s")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=_name)
 def test_what_may_be_reused_without_validation(row: tuple[Stored, Asked, float, list[Rule]]) -> None:
     response, asked, after_s, broken = row
     assert broken_by_reuse(response, asked, NOW_S + after_s, origin_failed=False, targeted=True) == broken

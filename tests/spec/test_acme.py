@@ -23,7 +23,8 @@ from cluster.config import Flags, load
 from cluster.settings import ClusterSettings
 from tests.support.client import ask
 from tests.support.cluster import Cluster, wait_until
-from tests.support.pebble import Pebble, free_port, pebble
+from tests.support.pebble import Pebble, pebble
+from tests.support.ports import free_port
 from tests.support.scripted_origin import ScriptedOrigin, answer
 from tests.support.tls_client import TlsClient
 

@@ -9,7 +9,8 @@ from cluster.acme.authority import Authority, AuthorityError
 from cluster.config import load
 from cluster.errors import UsageError
 from cluster.settings import ClusterSettings
-from tests.support.pebble import Pebble, free_port, pebble
+from tests.support.pebble import Pebble, pebble
+from tests.support.ports import free_port
 
 KEY = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
 

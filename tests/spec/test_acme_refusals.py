@@ -15,7 +15,8 @@ from cluster.config import Flags, load
 from cluster.settings import ClusterSettings
 from tests.support.acme_front import NEW_ORDER, Front, acme_front
 from tests.support.cluster import Cluster, wait_until
-from tests.support.pebble import free_port, pebble
+from tests.support.pebble import pebble
+from tests.support.ports import free_port
 from tests.support.scripted_origin import ScriptedOrigin, answer
 from tests.support.tls_client import certificate_for
 

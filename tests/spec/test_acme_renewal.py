@@ -17,7 +17,8 @@ from cluster.config import Flags, load
 from cluster.settings import ClusterSettings
 from tests.support.acme_front import RENEWAL, Front, acme_front
 from tests.support.cluster import Cluster, wait_until
-from tests.support.pebble import free_port, pebble
+from tests.support.pebble import pebble
+from tests.support.ports import free_port
 from tests.support.tls_client import certificate_for
 
 START, END = "2026-11-26T12:00:00Z", "2026-11-28T12:00:00+00:00"

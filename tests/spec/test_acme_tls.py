@@ -16,7 +16,8 @@ from cluster.acme.store import Store
 from cluster.cli.admin import ask_admin
 from cluster.config import Flags, load
 from tests.support.cluster import Cluster, wait_until
-from tests.support.pebble import Pebble, free_port, pebble
+from tests.support.pebble import Pebble, pebble
+from tests.support.ports import free_port
 from tests.support.scripted_origin import ScriptedOrigin, answer
 from tests.support.tls_client import certificate_for
 

@@ -15,7 +15,8 @@ from cluster.settings import CertificateSettings, ClusterSettings
 from cluster.trusted import trusted_hosts
 from tests.support.client import Answer, ask
 from tests.support.cluster import Cluster, wait_until
-from tests.support.pebble import free_port, pebble
+from tests.support.pebble import pebble
+from tests.support.ports import free_port
 from tests.support.scripted_origin import ScriptedOrigin, answer
 from tests.support.tls_client import certificate_for
 

@@ -15,6 +15,7 @@ import pytest
 from cluster.segment import SHM, segment_name
 from tests.spec.test_shared_hits import port_of
 from tests.support.cluster import PATIENCE_S, ROOT, Cluster, settings, with_worker
+from tests.support.ports import free_port
 from tests.support.scripted_origin import ScriptedOrigin, answer
 from worker.settings import Limits
 
@@ -206,8 +207,7 @@ def test_a_header_that_comes_byte_by_byte_is_given_up(edge: Cluster) -> None:
 
 
 def test_an_origin_that_does_not_answer_is_named_as_the_one_who_failed(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]  # free again, and nobody listens there
+    port = free_port()
     with Cluster(settings(tmp_path, origin=f"http://127.0.0.1:{port}")) as edge:
         said = talk(edge, GOOD.replace(b"Connection", b"Accept: text/html\r\nConnection"))
     status, fields = head(said)

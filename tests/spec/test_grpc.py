@@ -13,6 +13,7 @@ import trustme
 from tests.support.cluster import PATIENCE_S
 from tests.support.configured_edge import ConfiguredEdge, configured_edge
 from tests.support.grpc_origin import OPTIONS, Echo, GrpcOrigin, Messages
+from tests.support.ports import free_port
 from tests.support.tls_pair import write_pair
 
 AUTHORITY = trustme.CA()
@@ -179,13 +180,12 @@ def test_a_hundred_streams_at_once_each_get_their_own(running: Running) -> None:
 
 @pytest.fixture
 def origin() -> Iterator[GrpcOrigin]:
-    with GrpcOrigin() as server:
+    with GrpcOrigin(port=free_port()) as server:
         yield server
 
 
 def test_without_a_server_a_call_is_unavailable_and_with_one_again_it_is_answered(tmp_path: Path) -> None:
-    with GrpcOrigin() as first:
-        port = first.port
+    port = free_port()
     with configured_edge(tmp_path, configuration(tmp_path, f"http://127.0.0.1:{port}")) as edge:
         with channel_to(edge) as channel:
             echo = Echo(channel)
@@ -264,12 +264,9 @@ def test_a_stream_on_which_both_are_silent_stays_open(tmp_path: Path, origin: Gr
 
 
 def test_calls_go_to_another_server_while_one_is_down(tmp_path: Path, origin: GrpcOrigin) -> None:
-    with GrpcOrigin() as gone:
-        port = gone.port
+    servers = [f"http://127.0.0.1:{free_port()}", origin.url]
     text = configuration(tmp_path, origin.url)
-    text = text[: text.index("sites:")] + (
-        f"sites: [{{origin: {{servers: ['http://127.0.0.1:{port}', '{origin.url}'], protocol: h2}}}}]\n"
-    )
+    text = text[: text.index("sites:")] + f"sites: [{{origin: {{servers: {servers}, protocol: h2}}}}]\n"
     with configured_edge(tmp_path, text) as edge, channel_to(edge) as channel:
         echo = Echo(channel)
         for number in range(10):

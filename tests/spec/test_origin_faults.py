@@ -6,7 +6,6 @@ One edge of two workers is asked all rows of the table at once; each test then l
 import asyncio
 import datetime
 import json
-import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ import trustme
 
 from tests.support.client import Answer, ask
 from tests.support.cluster import Cluster, settings, wait_until, with_worker
+from tests.support.ports import free_port
 from tests.support.scripted_dns import NOTHING, NXDOMAIN, SERVFAIL, Records, ScriptedDns
 from tests.support.scripted_origin import Recorded, ScriptedOrigin, Step, Wire, answer, chunked, script
 from tests.support.versions import VERSIONS, Ends, ask_over
@@ -153,12 +153,10 @@ class Edge:
         )  # fmt: skip
         patient = replace(plain, first_byte_timeout_s=60, idle_timeout_s=60)
         tls = replace(plain, scheme="https", ca_file=str(state_dir / "ca.pem"))
-        with socket.create_server(("127.0.0.1", 0)) as placeholder:
-            nobody = placeholder.getsockname()[1]
         self.origins = {
             "plain": plain,
             "patient": patient,
-            "refused": replace(plain, port=nobody),
+            "refused": replace(plain, port=free_port()),
             "reset": replace(plain, port=resetting.port),
             "tls-plain": replace(tls, port=speaking.port),
             "tls-self": replace(tls, port=enter(ScriptedOrigin([], tls=_self_signed(stranger))).port),
@@ -176,7 +174,7 @@ class Edge:
             "queue": replace(patient, connections=1, queue_timeout_s=0.5),
             "patient-queue": replace(patient, connections=1, queue_timeout_s=60),
         }
-        self.dying = ScriptedOrigin([STORED]).__enter__()
+        self.dying = ScriptedOrigin([STORED], port=free_port()).__enter__()
         self.origins["dying"] = replace(plain, port=self.dying.port)
         made = settings(state_dir, log=LogSettings(str(self.log)), schemes=("http", "https"))
         routes = [RouteSettings(name, f"/{name}/".encode(), o) for name, o in self.origins.items()]
@@ -386,8 +384,7 @@ def test_requests_above_the_connections_are_refused_or_wait(edge: Edge) -> None:
 
 
 def test_an_edge_that_is_its_own_origin_refuses_the_loop(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as placeholder:
-        port = placeholder.getsockname()[1]
+    port = free_port()
     made = settings(tmp_path, origin=f"http://127.0.0.1:{port}", log=LogSettings(str(tmp_path / "log")))
     made = with_worker(made, listeners=(replace(made.worker.listeners[0], port=port),))
     with Cluster(made):

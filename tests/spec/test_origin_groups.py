@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from cluster.cli import edgecluster
 from tests.support.client import Answer, ask
 from tests.support.cluster import Cluster, settings, wait_until, with_worker
+from tests.support.ports import free_port
 from tests.support.scripted_origin import Handler, Recorded, ScriptedOrigin, answer, script
 from worker.settings import (
     BreakerSettings,
@@ -121,7 +122,9 @@ def server(said: str | dict[str, Any]) -> OriginSettings:
 def origins(*handlers: Handler | bytes) -> Iterator[list[ScriptedOrigin]]:
     with ExitStack() as stack:
         yield [
-            stack.enter_context(ScriptedOrigin([handler] if isinstance(handler, bytes) else handler))
+            stack.enter_context(
+                ScriptedOrigin([handler] if isinstance(handler, bytes) else handler, port=free_port())
+            )
             for handler in handlers
         ]
 
@@ -215,7 +218,7 @@ def test_the_breaker_opens_for_all_workers_and_closes_again(tmp_path: Path) -> N
 def test_a_backup_takes_over_and_gives_back(tmp_path: Path) -> None:
     ejection = EjectionSettings(failures=2, time_s=0.5, max_time_s=0.5, max_share=1.0)
     with ExitStack() as stack:
-        proper, backup = (stack.enter_context(ScriptedOrigin([UP])) for _ in range(2))
+        proper, backup = (stack.enter_context(ScriptedOrigin([UP], port=free_port())) for _ in range(2))
         running = stack.enter_context(
             edge(tmp_path, proper.url, {"url": backup.url, "backup": True}, ejection=ejection)
         )

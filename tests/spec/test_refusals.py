@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from tests.support.client import Answer
 from tests.support.cluster import wait_until
 from tests.support.configured_edge import ConfiguredEdge, configured_edge
+from tests.support.ports import free_port
 from tests.support.scripted_origin import ScriptedOrigin, answer
 from tests.support.versions import VERSIONS, connect
 
@@ -45,9 +45,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def running(origin: ScriptedOrigin, log: Path) -> Iterator[ConfiguredEdge]:
-    with socket.create_server(("127.0.0.1", 0)) as placeholder:
-        nobody = placeholder.getsockname()[1]
-    text = CONFIG.format(url=origin.url, log=log, nobody=nobody)
+    text = CONFIG.format(url=origin.url, log=log, nobody=free_port())
     text += "".join(LIMITED.lstrip("\n").format(version=version, burst=BURST) for version in VERSIONS)
     with configured_edge(log.parent, text) as edge:
         yield edge

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-PATIENCE_S = 60.0
+PATIENCE_S = 100.0  # for two hundred handshakes on a busy machine, too
 
 Pairs = Sequence[tuple[str, str]]
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
+
 CONFIG = """
 daemon off; pid {root}/pid; error_log {root}/error.log; worker_processes 1; {user}
 events {{ worker_connections 256; }}
@@ -42,8 +44,7 @@ def nginx(root: Path, *, http2: bool = False) -> Iterator[tuple[str, Path]]:
         pytest.skip("nginx is not installed (Debian: apt install nginx)")
     site = root / "site"
     site.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as placeholder:
-        port = placeholder.getsockname()[1]
+    port = free_port()
     user = "user root;" if os.geteuid() == 0 else ""
     (root / "nginx.conf").write_text(
         CONFIG.format(root=root, port=port, user=user, http2="http2" if http2 else "")

@@ -6,7 +6,6 @@ with pebble(tmp_path, http_port=8080) as authority:
 
 import json
 import os
-import socket
 import ssl
 import subprocess
 import urllib.request
@@ -18,13 +17,7 @@ from typing import Any
 import trustme
 
 from tests.support.cluster import wait_until
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has now."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-    return port
+from tests.support.ports import free_port
 
 
 class Pebble:

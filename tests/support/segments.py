@@ -107,8 +107,8 @@ def was_killed(pid: int) -> bool:
     return False
 
 
-def build_faulty_core(directory: Path) -> ModuleType:
-    """shmcache.core compiled with fault points, as a module of its own beside the real one."""
+def build_faulty_core(directory: Path) -> None:
+    """Compile shmcache.core with fault points."""
     compiler = shutil.which("cc")
     if compiler is None or importlib.util.find_spec("Cython") is None:
         pytest.skip(
@@ -124,7 +124,11 @@ def build_faulty_core(directory: Path) -> ModuleType:
     subprocess.run(
         [compiler, *flags, *include, str(generated), *files, "-lpthread", "-o", str(library)], check=True
     )
-    spec = importlib.util.spec_from_file_location("faulty.core", library)
+
+
+def load_faulty_core(directory: Path) -> ModuleType:
+    """What was built there, as a module of its own beside the real one."""
+    spec = importlib.util.spec_from_file_location("faulty.core", directory / "core.so")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -6,10 +6,10 @@ another cache, which would believe us.
 
 import json
 from collections.abc import Callable, Sequence
-from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
 from shmcache.core import Cache
+from worker.addresses import read_address
 from worker.cache.key import cache_key
 from worker.cache.purge import KeyOf, purge_key
 from worker.context import Context
@@ -63,8 +63,6 @@ class PurgeGate:
         return Response(200, fields, body, len(body))
 
     def is_allowed(self, address: str) -> bool:
-        """Whether a client of this address may purge; an IPv4 one on an IPv6 socket is the IPv4 one it is."""
-        parsed = ip_address(address)
-        if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
-            parsed = parsed.ipv4_mapped
+        """Whether a client of this address may purge."""
+        parsed = read_address(address)
         return any(parsed in network for network in self._allowed)

@@ -228,7 +228,7 @@ def _of_certificates(certificates: Sequence[Mapping[str, Any]]) -> Iterator[str]
 
 
 def _labels(**labels: str) -> str:
-    """Labels in braces; their values are words of ours, which need no more escaping than this."""
+    """Labels in braces, their values escaped as the text format wants it: a path may hold anything."""
     pairs = ",".join(
         '{}="{}"'.format(name, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n"))
         for name, value in labels.items()

@@ -19,6 +19,7 @@ from worker.origin.body import Body, BodyError, TooLargeError
 from worker.origin.hop_by_hop import forwardable_trailers
 from worker.origin.response_head import UNTIL_CLOSE, Head, HeadError, is_hopeless, read_head
 from worker.origin.tunnel import OriginEnd
+from worker.origin.upload import failure, wrong_length
 from worker.reasons import Fault, Side
 from worker.settings import OriginSettings
 from worker.upgrade import is_among
@@ -137,16 +138,10 @@ class Connection:
 
     async def _send_body(self, body: Stream) -> None:
         """Send the request's body as fast as the origin takes it, beside the answer, which may come first."""
-        try:
-            await self._send_pieces(body)
-        except EdgeError as error:
-            self.upload = None
+        error = await failure(self._send_pieces(body))
+        self.upload = None
+        if error is not None:
             self.fail(error)
-        except Exception as error:
-            self.upload = None
-            self.fail(EdgeError(500, Side.EDGE, Fault.INTERNAL, f"reading the request body: {error!r}"))
-        else:
-            self.upload = None
 
     async def _send_pieces(self, body: Stream) -> None:
         length = body.length
@@ -172,8 +167,7 @@ class Connection:
             trailers = b"" if body.trailers is None else forwardable_trailers(body.trailers).encode()
             self.transport.write(b"0\r\n%b\r\n" % trailers)
         elif sent != length:
-            detail = f"the request body has {'more' if sent > length else 'fewer'} bytes than announced"
-            raise EdgeError(400, Side.CLIENT, Fault.BAD_REQUEST, detail)
+            raise wrong_length(sent, length)
         self.sent_ns = self.active_ns = monotonic_ns()
 
     def fail(self, error: EdgeError) -> None:

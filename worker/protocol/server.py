@@ -5,9 +5,9 @@ import time
 from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import Iterator, Sequence
 from email.utils import formatdate
-from ipaddress import ip_address
 from typing import Any, Protocol
 
+from worker.addresses import read_address
 from worker.context import Client, Context
 from worker.errors import EdgeError
 from worker.pipeline import Exchange
@@ -185,9 +185,7 @@ class ConnectionServer:
 
     def client_at(self, peer: tuple[str, int], tls_version: str, tls_cipher: str) -> Client:
         """Who is at that address, which is numeric."""
-        address = ip_address(peer[0].partition("%")[0])
-        if address.version == 6 and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
+        address = read_address(peer[0].partition("%")[0])
         packed = address.packed
         client = Client(
             str(address),

@@ -5,8 +5,8 @@ Knows X-Forwarded-For and Forwarded; whom to trust is said in the settings.
 
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from worker.addresses import Address, read_address
 from worker.context import Client, Context
 from worker.fields import FORWARDED
 from worker.message import Response
@@ -21,8 +21,6 @@ HOPS = 32  # elements looked at: no chain of proxies is that long
 _FOR = re.compile(rb'(?:^|;)[ \t]*for=(?:"([^"\\]*)"|([^;," \t]*))[ \t]*(?:;|$)', re.IGNORECASE)
 # An address, with brackets where it is IPv6 and perhaps a port.
 _NODE = re.compile(rb"\[([0-9A-Fa-f:.]+)\](?::\d+)?|([0-9.]+)(?::\d+)?|([0-9A-Fa-f:]+(?:[0-9.]+)?)")
-
-Address = IPv4Address | IPv6Address
 
 
 class ClientAddressGate:
@@ -82,12 +80,9 @@ class ClientAddressGate:
         if node is None:
             return None
         try:
-            address = ip_address((node[1] or node[2] or node[3]).decode())
+            return read_address((node[1] or node[2] or node[3]).decode())
         except ValueError:
             return None
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            return address.ipv4_mapped
-        return address
 
 
 def _behind(address: Address, peer: Client) -> Client:

@@ -201,6 +201,12 @@ def test_groups_of_origins_are_printed_by_their_configured_names() -> None:
     assert sum("breaker" in name for name in got) == 2
 
 
+def test_what_would_end_a_label_or_its_line_is_escaped() -> None:
+    certificates = [{"name": '/etc/a "b"\\c\nd.pem', "expires_s": 1.5}]
+    text = prometheus([0] * STATISTICS, {}, {}, certificates=certificates)
+    assert r'edgecluster_certificate_expiry_seconds{name="/etc/a \"b\"\\c\nd.pem"} 1.5' in text.splitlines()
+
+
 def test_the_summary_counts_what_an_operator_asks_first(segment: Segment) -> None:
     observe = Metrics(segment.statistics)
     for ctx in MIX:

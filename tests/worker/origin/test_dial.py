@@ -11,6 +11,7 @@ import pytest
 import trustme
 
 from tests.support.origin_client import context, fetching, run, until
+from tests.support.ports import free_port
 from tests.support.scripted_dns import NOTHING, NXDOMAIN, SERVFAIL, Records, ScriptedDns
 from tests.support.scripted_origin import ScriptedOrigin, answer, script
 from worker.errors import EdgeError
@@ -97,8 +98,7 @@ def test_an_address_that_is_silent_holds_up_one_connection_only_for_a_moment(dns
 
 
 def test_all_addresses_that_refuse_are_one_failure(dns):
-    with socket.create_server((FIRST, 0)) as placeholder:
-        port = placeholder.getsockname()[1]
+    port = free_port()
 
     async def main():
         dns.answers[NAME] = Records(FIRST, SECOND, "::1")

@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from tests.support.origin_client import Upload, context, fetching, read_all, run, until
+from tests.support.ports import free_port
 from tests.support.scripted_origin import ScriptedOrigin, Wire, answer, chunked, script
 from worker.errors import EdgeError
 from worker.origin.body import Body
@@ -194,8 +195,7 @@ def test_the_time_for_the_first_byte_starts_when_the_request_has_left():
 
 
 def test_a_refused_connection_is_tried_again_as_often_as_configured():
-    with socket.create_server(("127.0.0.1", 0)) as placeholder:
-        port = placeholder.getsockname()[1]
+    port = free_port()
 
     async def main(retries: int):
         async with fetching(f"http://127.0.0.1:{port}", retries=retries) as fetch:

@@ -8,6 +8,7 @@ import pytest
 import trustme
 
 from tests.support.origin_client import Upload, context, fetching, read_all, run, until
+from tests.support.ports import free_port
 from tests.support.scripted_dns import Records, ScriptedDns
 from tests.support.scripted_h2_origin import H2Origin, H2Request, H2Wire
 from tests.support.scripted_origin import ScriptedOrigin, Wire, answer
@@ -125,21 +126,29 @@ def test_nobody_waits_longer_than_the_queue_allows():
 
 def test_the_place_of_whoever_was_cancelled_goes_to_the_next():
     """Each is cancelled in the moment in which it gets its place."""
+    queued: list[bool] = []
+
+    async def first_held(wire: H2Wire, request: H2Request) -> None:
+        while request.path == "/first" and not queued:  # noqa: ASYNC110 (the test runs in another loop)
+            await asyncio.sleep(0.001)
+        await hello(wire, request)
 
     async def main():
         async with fetching(origin.url, protocol="h2", streams=1, connections=1) as fetch:
             for _ in range(20):
-                first = asyncio.create_task(fetch(context()))
+                queued.clear()
+                first = asyncio.create_task(fetch(context(path=b"/first")))
                 second = asyncio.create_task(fetch(context()))
                 await until(lambda: len(fetch.pool.waiting) == 1)
                 third = asyncio.create_task(fetch(context()))
                 await until(lambda: len(fetch.pool.waiting) == 2)
                 first.add_done_callback(lambda _, second=second: second.cancel())
+                queued.append(True)
                 results = await asyncio.gather(first, second, third, return_exceptions=True)
                 assert results[2].body == b"hello"
                 assert fetch.in_flight() == 0
 
-    with H2Origin(hello) as origin:
+    with H2Origin(first_held) as origin:
         run(main())
 
 
@@ -235,7 +244,7 @@ def test_an_origin_that_learns_http2_is_asked_by_it_after_a_while(ca_file, monke
                 assert (await fetch(context())).body == b"hello"
                 assert new.requests
 
-    with ScriptedOrigin([answer(b"plain")], tls=server_context("http/1.1")) as old:
+    with ScriptedOrigin([answer(b"plain")], tls=server_context("http/1.1"), port=free_port()) as old:
         run(main())
 
 

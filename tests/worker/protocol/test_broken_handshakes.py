@@ -89,7 +89,11 @@ def test_a_client_that_leaves_behind_its_hello_is_counted(tls: ssl.SSLContext) -
     run(test())
 
 
-@pytest.mark.parametrize("data", [b"", b"\x16", HELLO[:20], b"GET / HT"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x16", HELLO[:20], b"GET / HT"],
+    ids=["at once", "after a byte", "within its hello", "within a request"],
+)
 def test_a_client_that_goes_silent_is_closed(
     tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:

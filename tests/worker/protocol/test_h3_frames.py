@@ -202,6 +202,7 @@ def test_a_blocked_request_waits_for_its_table_and_is_then_answered() -> None:
             assert edge.finished == []
             client.send(encoder, b"\x3f\xe1\x1f" + b"\x41x\1y")
             await client.until(lambda: client.received(stream).endswith(b"3"))
+            await edge.until(lambda: edge.finished)
             assert edge.finished[0].request.fields.get(b"x") == b"y"
 
     run(test())

@@ -19,6 +19,7 @@ from worker.origin.h2.session import CANCEL, PROTOCOL_ERROR, REFUSED_STREAM, H2S
 from worker.origin.hop_by_hop import forwardable_trailers
 from worker.origin.repeat import Repeatable
 from worker.origin.response_head import REMOVED
+from worker.origin.upload import failure, wrong_length
 from worker.reasons import Fault, Side
 from worker.settings import OriginSettings
 
@@ -117,16 +118,10 @@ class Exchange(H2Stream):
 
     async def _send_body(self, body: Stream) -> None:
         """Send the request's body as fast as the origin takes it, beside the answer, which may come first."""
-        try:
-            await self._send_pieces(body)
-        except EdgeError as error:
-            self.upload = None
+        error = await failure(self._send_pieces(body))
+        self.upload = None
+        if error is not None:
             self.fail(error)
-        except Exception as error:
-            self.upload = None
-            self.fail(EdgeError(500, Side.EDGE, Fault.INTERNAL, f"reading the request body: {error!r}"))
-        else:
-            self.upload = None
 
     async def _send_pieces(self, body: Stream) -> None:
         length = body.length
@@ -140,8 +135,7 @@ class Exchange(H2Stream):
                 await self._room()
             self.connection.flush_soon()
         if length is not None and sent != length:
-            detail = f"the request body has {'more' if sent > length else 'fewer'} bytes than announced"
-            raise EdgeError(400, Side.CLIENT, Fault.BAD_REQUEST, detail)
+            raise wrong_length(sent, length)
         trailers = body.trailers if length is None else None
         self.finish(None if trailers is None else forwardable_trailers(trailers))
         self.sent_ns = self.active_ns = monotonic_ns()

@@ -1,8 +1,7 @@
-from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint32_t
 
 from worker.fields cimport Fields, Section
-from worker.nghttp2 cimport nghttp2_session
+from worker.nghttp2 cimport Outgoing, nghttp2_session
 
 
 cdef class Session:
@@ -11,8 +10,7 @@ cdef class Session:
     cdef Section section
     cdef readonly dict streams
     cdef list closed, drained, fed
-    cdef PyObject *out  # bytes under construction while `take` runs
-    cdef Py_ssize_t out_size, out_room, queued
+    cdef Outgoing out
     cdef int continuations, empty_frames, max_fields
     cdef size_t max_bytes
     cdef readonly bint failed, agreed, is_leaving
@@ -25,7 +23,6 @@ cdef class Session:
     cpdef bytes take(self)
     cpdef list take_closed(self)
     cpdef list take_drained(self)
-    cdef int put(self, const void *data, Py_ssize_t size) except -1
     cdef int deliver(self, H2Stream stream) except -1
     cdef int fail(self, uint32_t fault) noexcept
     cdef int head_end(self, H2Stream stream, bint ended) except -1

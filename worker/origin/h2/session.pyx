@@ -7,21 +7,13 @@ judge every header section of an answer, libnghttp2 and the validator of `worker
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_XDECREF
 from libc.stdint cimport int32_t, uint8_t, uint32_t
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr
 
 from worker.fields cimport Fields, Section
 from worker.nghttp2 cimport *
 
-cdef extern from "Python.h":
-    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
-    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
-
 cdef enum:
-    BUDGET = 64 * 1024  # bytes per `take`, and the rest of a frame
-    FRAME = 16 * 1024 + 9
     CONTINUATIONS = 16  # frames of one header section behind its first
     WINDOW = 64 * 1024 * 1024  # of the connection, so that only the streams' own windows hold an origin back
     TOO_LARGE_FACTOR = 8  # a header section so many times the limit is an attack, and ends the connection
@@ -95,43 +87,14 @@ cdef class Session:
 
     cpdef bytes take(self):
         """What is to be sent, about 64 KiB at most; b"" when nothing is, or may be."""
-        cdef const uint8_t *data
-        cdef ssize_t size
-        cdef bytes out
+        cdef bytes taken
         if self.session == NULL or not nghttp2_session_want_write(self.session):
             return b""
-        self.out_room = min(max(self.queued, 2048), BUDGET + FRAME)
-        self.queued = 0
-        self.out_size = 0
-        self.out = new_bytes(NULL, self.out_room)
-        try:
-            while self.out_size < BUDGET:
-                size = nghttp2_session_mem_send(self.session, &data)
-                if size <= 0:
-                    if size < 0:
-                        self.failed = True
-                    break
-                self.put(data, size)
-            if self.error is not None:
-                error, self.error = self.error, None
-                raise error
-            if self.out_size >= BUDGET:  # there is more: make room for it at once
-                self.queued = BUDGET + FRAME
-            _PyBytes_Resize(&self.out, self.out_size)
-            out = <bytes><object>self.out
-            return out
-        finally:
-            Py_XDECREF(self.out)
-            self.out = NULL
-
-    cdef int put(self, const void *data, Py_ssize_t size) except -1:
-        """Append to what is taken."""
-        if self.out_room - self.out_size < size:
-            self.out_room = max(2 * self.out_room, self.out_size + size)
-            _PyBytes_Resize(&self.out, self.out_room)
-        memcpy(PyBytes_AS_STRING(<object>self.out) + self.out_size, data, size)
-        self.out_size += size
-        return 0
+        taken = take_frames(self.session, &self.out, &self.failed)
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        return taken
 
     cpdef list take_closed(self):
         """The streams that have ended since the last call, either way."""
@@ -288,7 +251,7 @@ cdef class H2Stream:
         if self.id < 0:
             return False
         session.streams[self.id] = self
-        session.queued += PyBytes_GET_SIZE(head) + 64
+        session.out.queued += PyBytes_GET_SIZE(head) + 64
         return True
 
     cpdef bint offer(self, bytes piece) except -1:
@@ -301,7 +264,7 @@ cdef class H2Stream:
         self.piece = piece
         self.at = 0
         self.size = PyBytes_GET_SIZE(piece)
-        self.session.queued += self.size + 32
+        self.session.out.queued += self.size + 32
         nghttp2_session_resume_data(self.session.session, self.id)
         return True
 
@@ -479,7 +442,7 @@ cdef ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *_, 
     cdef size_t left, count
     cdef bint dated = False
     try:
-        if self.out_size >= BUDGET:
+        if self.out.size >= BUDGET:
             return NGHTTP2_ERR_PAUSE
         left = stream.size - stream.at
         if left == 0 and not stream.last:
@@ -502,9 +465,9 @@ cdef int send_data(nghttp2_session *_, nghttp2_frame *frame, const uint8_t *head
     cdef Session self = <Session>user
     cdef H2Stream stream = <H2Stream>source.ptr
     try:
-        self.put(head, 9)
+        put_bytes(&self.out, head, FRAME_HEAD)
         if size:
-            self.put(PyBytes_AS_STRING(stream.piece) + stream.at, size)
+            put_bytes(&self.out, PyBytes_AS_STRING(stream.piece) + stream.at, size)
         stream.at += size
         if stream.at == stream.size:
             stream.piece = None

@@ -1,8 +1,7 @@
-from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 from worker.fields cimport Section
-from worker.nghttp2 cimport nghttp2_session
+from worker.nghttp2 cimport Outgoing, nghttp2_session
 from worker.protocol.stream cimport Framing, Stream
 
 
@@ -11,8 +10,7 @@ cdef class Session(Framing):
     cdef object owner, make_stream, error
     cdef Section section
     cdef list ready
-    cdef PyObject *out  # bytes under construction while `take` runs
-    cdef Py_ssize_t out_size, out_room, queued
+    cdef Outgoing out
     cdef uint32_t fault
     cdef int continuations
     cdef readonly int resets, empty_frames
@@ -27,7 +25,6 @@ cdef class Session(Framing):
 
     cpdef list receive(self, bytes data)
     cpdef bytes take(self)
-    cdef int put(self, const void *data, Py_ssize_t size) except -1
     cpdef object terminate(self, uint32_t code)
     cdef int count_frames(self, const unsigned char *data, Py_ssize_t size) noexcept
     cdef bint is_flooded(self) noexcept

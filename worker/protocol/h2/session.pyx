@@ -8,24 +8,14 @@ out: frames of many streams leave as one piece, and one TLS record does not end 
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_XDECREF
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
-from libc.string cimport memchr, memcpy
 
 from worker.fields cimport Fields, Section
 from worker.nghttp2 cimport *
 from worker.protocol.stream cimport Framing, Stream
 
-cdef extern from "Python.h":
-    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
-    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
-
 cdef enum:
-    BUDGET = 64 * 1024  # bytes per `take`, and the rest of a frame
-    HEAD = 9  # of a frame
-    FRAME = 16 * 1024 + HEAD
     PREFACE = 24
     CONTINUATIONS = 8  # frames of one header section behind its first; 64 KiB need three
     WINDOW = 16 * 1024 * 1024  # of the connection, so that only the streams' own windows hold a client back
@@ -118,7 +108,7 @@ cdef class Session(Framing):
                 if self.head_at < 3:
                     self.head_length = self.head_length << 8 | data[0]
                 self.head_at += 1
-                if self.head_at == HEAD:
+                if self.head_at == FRAME_HEAD:
                     self.frames += 1
                     self.skip = self.head_length
                     self.head_at = self.head_length = 0
@@ -132,45 +122,16 @@ cdef class Session(Framing):
 
     cpdef bytes take(self):
         """What is to be sent, about 64 KiB at most; b"" when nothing is, or may be."""
-        cdef const uint8_t *data
-        cdef ssize_t size
-        cdef bytes out
+        cdef bytes taken
         if self.session == NULL or not nghttp2_session_want_write(self.session):
             return b""
-        self.out_room = min(max(self.queued, 2048), BUDGET + FRAME)
-        self.queued = 0
-        self.out_size = 0
-        self.out = new_bytes(NULL, self.out_room)
-        try:
-            while self.out_size < BUDGET:
-                size = nghttp2_session_mem_send(self.session, &data)
-                if size <= 0:
-                    if size < 0:
-                        self.failed = True
-                    break
-                self.put(data, size)
-            if self.error is not None:
-                error, self.error = self.error, None
-                raise error
-            if self.is_flooded() and not self.failed:  # by resets that we have just sent
-                self.terminate(NGHTTP2_ENHANCE_YOUR_CALM)
-            if self.out_size >= BUDGET:  # there is more: make room for it at once
-                self.queued = BUDGET + FRAME
-            _PyBytes_Resize(&self.out, self.out_size)
-            out = <bytes><object>self.out
-            return out
-        finally:
-            Py_XDECREF(self.out)
-            self.out = NULL
-
-    cdef int put(self, const void *data, Py_ssize_t size) except -1:
-        """Append to what is taken."""
-        if self.out_room - self.out_size < size:
-            self.out_room = max(2 * self.out_room, self.out_size + size)
-            _PyBytes_Resize(&self.out, self.out_room)
-        memcpy(PyBytes_AS_STRING(<object>self.out) + self.out_size, data, size)
-        self.out_size += size
-        return 0
+        taken = take_frames(self.session, &self.out, &self.failed)
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        if self.is_flooded() and not self.failed:  # by resets that we have just sent
+            self.terminate(NGHTTP2_ENHANCE_YOUR_CALM)
+        return taken
 
     def forgive(self):
         """A second has passed: resets and empty frames are counted anew."""
@@ -258,11 +219,11 @@ cdef class Session(Framing):
             count += 1
         provider.source.ptr = <void *>stream
         provider.read_callback = read_body
-        self.queued += PyBytes_GET_SIZE(lines) + 128
+        self.out.queued += PyBytes_GET_SIZE(lines) + 128
         if stream.lending is not None:
-            self.queued += BUDGET
+            self.out.queued += BUDGET
         elif stream.size:
-            self.queued += stream.size + 9
+            self.out.queued += stream.size + 9
         elif stream.last:
             body = NULL
         if nghttp2_submit_response(self.session, stream.id, pairs.data, count, body):
@@ -281,7 +242,7 @@ cdef class Session(Framing):
         return 0
 
     cpdef int resume(self, Stream stream) except -1:
-        self.queued += stream.size - stream.at + 32
+        self.out.queued += stream.size - stream.at + 32
         nghttp2_session_resume_data(self.session, stream.id)
         return 0
 
@@ -445,7 +406,7 @@ cdef ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *_, 
     cdef bint dated = False
     cdef bytes lines
     try:
-        if self.out_size >= BUDGET:
+        if self.out.size >= BUDGET:
             return NGHTTP2_ERR_PAUSE
         if stream.at == stream.size and stream.lending is not None:
             stream.refill()
@@ -471,8 +432,8 @@ cdef int send_data(nghttp2_session *_, nghttp2_frame *frame, const uint8_t *head
     cdef Session self = <Session>user
     cdef Stream stream = <Stream>source.ptr
     try:
-        self.put(head, 9)
-        self.put(stream.data + stream.at, size)
+        put_bytes(&self.out, head, FRAME_HEAD)
+        put_bytes(&self.out, stream.data + stream.at, size)
         stream.at += size
         if stream.at == stream.size:
             stream.taken()
