@@ -24,6 +24,7 @@ _USUAL = {
     "cache": "{memory: 64MiB}",
     "log": "{path: ''}",
     "state_dir": "state",
+    "waf": "off",
 }
 
 

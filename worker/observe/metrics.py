@@ -5,10 +5,12 @@ for all workers. What the numbers mean is in `counters`, how they are printed in
 """
 
 from bisect import bisect_left
+from collections.abc import Callable
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from worker.context import Context
+from worker.judgement import Judgement
 from worker.observe.counters import (
     BLOCKED,
     BLOCKS,
@@ -32,6 +34,8 @@ from worker.observe.counters import (
     STALL_US,
     STALLS,
     STATUSES,
+    WAF_MATCHED,
+    WAF_REFUSABLE,
     request_counter,
     status_counter,
 )
@@ -48,9 +52,10 @@ _FROM_EDGE = (Outcome.HIT, Outcome.STALE, Outcome.NONE)
 
 
 class Metrics:
-    """Counts finished requests."""
+    """Counts finished requests; `count_rule` the rules of the WAF that matched, each once per request."""
 
-    def __init__(self, statistics: "Statistics") -> None:
+    def __init__(self, statistics: "Statistics", count_rule: Callable[[str], None] | None = None) -> None:
+        self._count_rule = count_rule
         self._add = statistics.add
         self._add_many = statistics.add_many
         self._requests = {
@@ -84,6 +89,8 @@ class Metrics:
         )  # fmt: skip
         if outcome is not _HIT or ctx.error is not None or ctx.bytes_in:
             self._add_the_rest(ctx)
+        if ctx.waf is not None:
+            self._add_rules(ctx.waf)
 
     def _add_the_rest(self, ctx: Context) -> None:
         """What a plain hit has none of."""
@@ -102,6 +109,14 @@ class Metrics:
             add(ORIGIN_WAIT_US, ctx.first_byte_ns // 1000)
             if ctx.connect_ns:
                 add(ORIGIN_CONNECTS)
+
+    def _add_rules(self, judgement: Judgement) -> None:
+        self._add(WAF_MATCHED)
+        if judgement.refuses:
+            self._add(WAF_REFUSABLE)
+        if self._count_rule is not None:
+            for rule in judgement.rules:
+                self._count_rule(rule)
 
 
 class LoopStalls:
