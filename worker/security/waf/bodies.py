@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from io import BytesIO
 from typing import Any
 
 import brotli
@@ -30,7 +31,9 @@ VALUES = 20_000  # of a JSON document
 DEPTH = 64
 PARTS = 256
 CODINGS = 2  # around each other
+MEMBERS = 64  # of a gzip body
 BOMB = 100  # times its size: what a body must not unpack to, when that is more than is looked at
+STEP_BYTES = 1024  # unpacked at once
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -114,36 +117,63 @@ def _decoded(fields: Fields, raw: bytes, limit: int, is_cut: bool) -> tuple[Body
         return body, is_cut
     for name in reversed(codings):
         try:
-            body.content, is_more = _CODINGS[name](body.content, limit)
+            content, consumed, is_whole = _CODINGS[name](body.content, limit + 1)
         except (zlib.error, brotli.error, zstandard.ZstdError) as error:
             body.add_fault(MALFORMED, f"cannot be read as {name.decode()}: {error}")
             break
-        is_cut = is_cut or is_more
-        if is_more and limit > BOMB * len(raw):
-            body.add_fault(EXCESS, f"unpacks to more than {BOMB} times its size")
+        if len(content) > limit:
+            is_cut = True
+            if limit > BOMB * consumed:
+                body.add_fault(EXCESS, f"unpacks to more than {BOMB} times its size")
+        elif not is_whole and not is_cut:
+            body.add_fault(MALFORMED, f"ends before its {name.decode()} does")
+        body.content = content[:limit]
     return body, is_cut
 
 
-def _inflate(raw: bytes, limit: int) -> tuple[bytes, bool]:
-    """gzip or zlib, by its beginning; else deflate alone, which some send under that name."""
-    is_wrapped = raw[:2] == b"\x1f\x8b" or (raw[:1] and raw[0] & 15 == 8)
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32 if is_wrapped else -zlib.MAX_WBITS)
-    content = unpacker.decompress(raw, limit + 1)
-    return content[:limit], len(content) > limit
+# Each gives what is unpacked, up to `most` bytes, how much of `raw` it took, and whether that is all.
+Unpacked = tuple[bytes, int, bool]
 
 
-def _brotli(raw: bytes, limit: int) -> tuple[bytes, bool]:
-    content = brotli.Decompressor().process(raw, output_buffer_limit=limit + 1)
-    return content[:limit], len(content) > limit
+def _gzip(raw: bytes, most: int) -> Unpacked:
+    return _inflated(raw, most, zlib.MAX_WBITS | 16)
 
 
-def _zstd(raw: bytes, limit: int) -> tuple[bytes, bool]:
-    with zstandard.ZstdDecompressor(max_window_size=1 << 23).stream_reader(raw) as reader:
-        content = reader.read(limit + 1)
-    return content[:limit], len(content) > limit
+def _deflate(raw: bytes, most: int) -> Unpacked:
+    """As zlib wraps it, or bare, which some send under that name."""
+    is_wrapped = len(raw) > 1 and raw[0] & 15 == 8 and int.from_bytes(raw[:2], "big") % 31 == 0
+    return _inflated(raw, most, zlib.MAX_WBITS if is_wrapped else -zlib.MAX_WBITS)
 
 
-_CODINGS = {b"gzip": _inflate, b"x-gzip": _inflate, b"deflate": _inflate, b"br": _brotli, b"zstd": _zstd}
+def _inflated(raw: bytes, most: int, window: int) -> Unpacked:
+    """Members may follow each other."""
+    content, left = b"", raw
+    for _ in range(MEMBERS):
+        unpacker = zlib.decompressobj(window)
+        content += unpacker.decompress(left, most - len(content))
+        left = unpacker.unused_data
+        if not left or len(content) >= most:
+            return content, len(raw) - len(unpacker.unconsumed_tail) - len(left), unpacker.eof
+    return content, len(raw) - len(left), False
+
+
+def _brotli(raw: bytes, most: int) -> Unpacked:
+    unpacker = brotli.Decompressor()
+    content, at = b"", 0
+    while at < len(raw) and len(content) < most:
+        content += unpacker.process(raw[at : at + STEP_BYTES], output_buffer_limit=most - len(content))
+        at += STEP_BYTES
+    return content, min(at, len(raw)), unpacker.is_finished()
+
+
+def _zstd(raw: bytes, most: int) -> Unpacked:
+    """Of frames that end too early nobody tells."""
+    source, unpacker = BytesIO(raw), zstandard.ZstdDecompressor(max_window_size=1 << 23)
+    with unpacker.stream_reader(source, read_size=STEP_BYTES, read_across_frames=True) as reader:
+        return reader.read(most), source.tell(), True
+
+
+_CODINGS = {b"gzip": _gzip, b"x-gzip": _gzip, b"deflate": _deflate, b"br": _brotli, b"zstd": _zstd}
 
 
 # By content type
@@ -198,6 +228,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_Object)
 
 def _json(body: Body, content_type: bytes, is_cut: bool) -> None:
     if not _read_json(body, is_cut=is_cut):
+        body.arguments.clear()
         _strings(body, content_type, is_cut)
         if not is_cut:
             body.others.append(("REQUEST_BODY", b"", body.content))
@@ -241,16 +272,17 @@ def _strings(body: Body, content_type: bytes, is_cut: bool) -> None:
     """Of what is JSON only in part, or several documents: all that stands in quotes."""
     for match in _STRING.finditer(body.content):
         if len(body.arguments) == VALUES:
-            body.add_fault(EXCESS, f"JSON: more than {VALUES} values")
+            if not body.faults:
+                body.add_fault(EXCESS, f"JSON: more than {VALUES} values")
             return
         try:
             text = json.loads(match[0])
         except ValueError:
-            text = match[0].decode("utf-8", "replace")
+            text = match[0].decode("utf-8", "replace").strip('"')
         body.arguments.append((b"json", text.encode("utf-8", "replace")))
 
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\Z)', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 
 
 def _xml(body: Body, content_type: bytes, is_cut: bool) -> None:

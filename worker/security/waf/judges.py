@@ -84,7 +84,7 @@ def read_rules(settings: JudgeSettings) -> RuleSet:
             raise RulesError(
                 f"the WAF excludes '{unknown[0].rule}', and there is no rule, tag or detector of that name"
             )
-        return build([*directives, *seclang.parse(_exclusions(settings.exclude), "exclude")])
+        return build([*directives, *seclang.parse(_exclusions(settings.exclude), "edgecluster")])
     except seclang.SecLangError as error:
         raise RulesError(str(error)) from None
 
@@ -128,7 +128,7 @@ def _exclusions(exclusions: Iterable[ExclusionSettings]) -> str:
             continue
         by = "Id" if id_ranges(one.rule) else "Tag"
         if one.variable:
-            lines.append(f'SecRuleUpdateTargetBy{by} "{one.rule}" "!{one.variable}"')
+            lines.append(f'SecRuleUpdateTargetBy{by} "{one.rule}" "!{one.variable}"\n')
         else:
-            lines.append(f'SecRuleRemoveBy{by} "{one.rule}"')
-    return "\n".join(lines)
+            lines.append(f'SecRuleRemoveBy{by} "{one.rule}"\n')
+    return "".join(lines)
