@@ -292,7 +292,7 @@ def _xml(body: Body, content_type: bytes, is_cut: bool) -> None:
         body.add_fault(rule, f"XML: {document.error}")
     entity = find_xml(body.content)
     if entity is not None:
-        body.add_fault(XXE, XXE, entity)
+        body.add_fault(XXE, "", entity)
     body.others.append(("XML", b"/*", document.text))
     body.others += [("XML", b"//@*", value) for value in document.attributes]
 

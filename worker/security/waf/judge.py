@@ -28,6 +28,27 @@ REMEMBERED = 2048  # values, paths, queries and heads; a full memory begins anew
 REMEMBERED_BYTES = 2048  # what is longer comes too seldom to be remembered
 _PLAIN_BYTES = 16  # letters and digits up to here say nothing in any encoding
 
+# What is told of what a detector finds.
+WORDS = {
+    "sqli": "SQL injection",
+    "xss": "script in what shall be text",
+    "traversal": "a way to files nobody is meant to reach",
+    "command": "a command of a shell",
+    "template": "code of a template",
+    "ssrf": "an address that makes the server ask itself or its neighbours",
+    "nosql": "operators of a query for documents",
+    "ldap": "a filter of a directory",
+    "xpath": "a query for XML",
+    "header": "lines of an HTTP answer",
+    "mail": "lines of mail",
+    "xml": "entities of XML from outside",
+    "prototype": "pollution of prototypes",
+    "lookup": "a lookup that loads code",
+    "framework": "inner objects of a framework",
+    "serialised": "serialised objects",
+    "probe": "what scanners ask every site for",
+}
+
 # Fields whose value is a URL of the client's own choice, or where it has come from.
 Value = TypeVar("Value")
 
@@ -211,7 +232,9 @@ def _excluded(exclusions: Iterable[ExclusionSettings]) -> dict[str, set[str]]:
 
 
 def _found(rule: str, variable: str, name: bytes, part: bytes, score: int, message: str = "") -> Found:
-    return Found(rule, f"{variable}:{_text(name)}" if name else variable, part, message or rule, score)
+    return Found(
+        rule, f"{variable}:{_text(name)}" if name else variable, part, message or WORDS.get(rule, rule), score
+    )
 
 
 def _text(name: bytes) -> str:

@@ -89,6 +89,32 @@ def read_rules(settings: JudgeSettings) -> RuleSet:
         raise RulesError(str(error)) from None
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a folder of rules holds, for whoever is to decide about using it."""
+
+    files: int
+    rules: RuleSet | None  # None where they cannot be put together
+    settings: int  # directives without effect here
+    faults: tuple[str, ...]  # each begins with file:line
+
+
+def survey(paths: Iterable[str]) -> Survey:
+    """Read rules to the end whatever is wrong with them. Raises RulesError if there are none."""
+    faults: list[seclang.SecLangError] = []
+    directives: list[seclang.Directive] = []
+    for path in rule_files(paths):
+        directives += seclang.read(path, faults)
+    rules = None
+    try:
+        rules = build(directives, faults)
+    except seclang.SecLangError as error:
+        faults.append(error)
+    files = {directive.position.file for directive in directives}
+    settings = sum(isinstance(directive, seclang.Setting) for directive in directives)
+    return Survey(len(files), rules, settings, tuple(dict.fromkeys(map(str, faults))))
+
+
 def rule_files(paths: Iterable[str]) -> list[Path]:
     """The files to be read, in order: of a folder what its own list names (Debian's owasp-crs.load), else
     crs-setup.conf, then every *.conf in it and in its folder `rules`. Raises RulesError."""
