@@ -51,6 +51,8 @@ HIT_PATH = [
     "worker.security.waf.probes",
     "worker.security.waf.transaction",
     "worker.security.waf.engine",
+    "worker.security.waf.judge",
+    "worker.security.waf.gate",
     "worker.cache.negotiation",
     "worker.cache.key",
     "worker.cache.validate",

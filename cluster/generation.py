@@ -8,7 +8,8 @@ from cluster.process import Child, Role, State
 from cluster.settings import ClusterSettings
 from worker.geo import Geo
 from worker.networks import NetworkMap
-from worker.settings import AccessSettings
+from worker.security.waf.judges import Judges
+from worker.settings import AccessSettings, JudgeSettings
 
 STEADY_NS = 10_000_000_000  # who lived that long did not die of its start
 FIRST_DELAY_NS = 100_000_000
@@ -61,6 +62,7 @@ class Generation:
     context: ssl.SSLContext | None
     geo: Geo | None
     lists: Mapping[AccessSettings, NetworkMap]
+    judges: Mapping[JudgeSettings, Judges]
     certificates: tuple[tuple[bytes, bytes], ...] = ()  # for HTTP/3: PEM, chain and key
     posts: list[Post] = field(init=False)
 

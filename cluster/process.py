@@ -17,6 +17,7 @@ from cluster.errors import BootError
 from cluster.settings import ClusterSettings
 from shmcache.core import Segment
 from worker.networks import SharedNetworks
+from worker.security.waf.counts import RuleCounts
 from worker.start import Exit, WorkerStart, tell_failure, tell_ready
 
 __all__ = [
@@ -72,6 +73,7 @@ class ControlStart:
     admin_listener: socket.socket | None  # bound, listening, non-blocking; it stays the supervisor's
     ready: int  # write end of its readiness pipe
     bans: SharedNetworks  # which it alone publishes
+    rule_counts: RuleCounts | None = None
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from cluster.errors import BootError
 from cluster.generation import SUPERVISOR_PLACE, Generation, Post
 from cluster.geo import open_geo
 from cluster.inboxes import Inboxes
+from cluster.judges import open_judges, waf_words
 from cluster.lists import open_lists
 from cluster.lock import InstanceLock, admin_socket, supervisor_socket
 from cluster.process import Child, ControlStart, Exit, Role, State, User
@@ -36,6 +37,7 @@ from cluster.version import VERSION
 from cluster.wire import Answer, Reply, WireServer
 from worker.networks import SharedNetworks
 from worker.security.bans import MAX_BANS
+from worker.security.waf.counts import RuleCounts
 from worker.settings import ListenerSettings
 from worker.start import Http3Start, Listening, WorkerStart
 
@@ -61,6 +63,8 @@ def ready_line(status: Answer) -> str:
         f"cache {status['cache_bytes'] / 1024**2:g} MiB",
         f"config {status['config_path'] or 'none (flags only)'}",
     ]
+    if status["waf"]:
+        parts.append(status["waf"])
     if status["admin"]:
         parts.insert(1, f"admin {status['admin']}")
     if status["http3"]:
@@ -99,6 +103,7 @@ class Supervisor:
         self.admin = Sockets()
         self.contexts = Contexts()
         self.bans = SharedNetworks(MAX_BANS)
+        self.rule_counts = RuleCounts()
         self.inboxes = Inboxes()
         self.quic_secret = os.urandom(QUIC_SECRET_BYTES)
         self.control = Post(Role.CONTROL, -1)
@@ -163,6 +168,7 @@ class Supervisor:
             self.admin.open((settings.admin,), 1, patience_s=patience_s)
         context, geo = self.contexts.of(settings), open_geo(settings.worker.geo)
         lists = open_lists(settings.worker)
+        judges = open_judges(settings, self.rule_counts)
         if (words := too_large_objects(settings)) is not None:
             log.warning("%s", words)
         self.named = NamedSegment(settings.state_dir, settings.cache_bytes, drop=_why_drop(settings))
@@ -187,7 +193,7 @@ class Supervisor:
         stack.callback(admin_socket(settings.state_dir).unlink, missing_ok=True)
         stack.callback(self.crew.clear)
         self.generation = Generation(
-            1, settings, self._bound(settings), context, geo, lists, self.contexts.pairs
+            1, settings, self._bound(settings), context, geo, lists, judges, self.contexts.pairs
         )
 
     def _open_sockets(self, settings: ClusterSettings, lanes: int, patience_s: float = 0.0) -> None:
@@ -339,6 +345,8 @@ class Supervisor:
                     geo=generation.geo,
                     lists=generation.lists,
                     bans=self.bans,
+                    judges=generation.judges,
+                    count_rule=self.rule_counts.of(member),
                     http3=http3,
                 )
             )
@@ -366,6 +374,7 @@ class Supervisor:
                     admin_listener=listener,
                     ready=ready,
                     bans=self.bans,
+                    rule_counts=self.rule_counts,
                 )
             )
 
@@ -517,6 +526,7 @@ class Supervisor:
             self.reload_notes.append(words)
         context, geo = self.contexts.of(settings), open_geo(settings.worker.geo)
         lists = open_lists(settings.worker)
+        judges = open_judges(settings, self.rule_counts)
         self.are_lists_old = False
         # Nobody accepts on the new lanes yet, and nobody will if the reload fails.
         self.settled = False
@@ -531,6 +541,7 @@ class Supervisor:
             context,
             geo,
             lists,
+            judges,
             self.contexts.pairs,
         )
 
@@ -685,6 +696,7 @@ class Supervisor:
             "reloading": self.incoming is not None or self.awaiting_room is not None,
             "listeners": [listener.url for listener in bound.worker.listeners],
             "http3": [_udp_address(listener) for listener in _http3_listeners(bound)],
+            "waf": waf_words(settings.worker),
             "admin": bound.admin.url if bound.admin is not None else None,
             "workers": sorted(workers + vacant, key=lambda worker: (worker["generation"], worker["lane"])),
             "control_pid": control.pid if control is not None else None,

@@ -13,7 +13,7 @@ PACKAGES = ("cluster", "worker", "shmcache")
 # Every floor of the worker may import the floors below it, its own floor only where that is said.
 NOUNS = (
     "message", "errors", "reasons", "settings", "fields", "patterns", "addresses", "networks", "identity",
-    "nghttp2",
+    "judgement", "digits", "nghttp2",
 )  # fmt: skip
 STAGES = ("protocol", "security", "cache", "origin", "response", "observe")
 SHARED = (*NOUNS, "context", "pipeline", "tunnel", "upgrade")  # what a stage may know beside itself

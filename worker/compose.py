@@ -7,7 +7,9 @@ and is sent by its exchange (7); observers look at the end.
 
 import hashlib
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 
 from shmcache.core import Segment
@@ -55,18 +57,24 @@ from worker.security.lists import read_networks
 from worker.security.normalize import Normalizer
 from worker.security.ratekey import key_parts
 from worker.security.ratelimit import RateLimitGate
+from worker.security.waf.gate import WafGate
+from worker.security.waf.inspection import Inspection
+from worker.security.waf.judges import Judges
 from worker.settings import (
     AccessSettings,
     DirectorySettings,
     GroupSettings,
     HeaderSettings,
+    JudgeSettings,
     Origin,
     OriginSettings,
     RateLimitSettings,
     RouteSettings,
+    WafSettings,
     WorkerSettings,
 )
 
+SWITCH_S = 0.001  # what the loop waits at most for a thread that computes
 CRAWLED = 4096  # entries looked at per sweep: less than half a millisecond
 
 
@@ -85,12 +93,14 @@ class Composed:
         geo: Geo | None = None,
         lists: Mapping[AccessSettings, NetworkMap] | None = None,
         bans: SharedNetworks | None = None,
+        judges: Mapping[JudgeSettings, Judges] | None = None,
+        count_rule: Callable[[str], None] | None = None,
     ) -> None:
         self._settings = settings
         self._segment = segment
         self._spawn = spawn
         self._log = AccessLog(settings.log, lambda lines: segment.statistics.add(LOG_LINES_LOST, lines))
-        self._observers: tuple[Observer, ...] = (Metrics(segment.statistics), self._log)
+        self._observers: tuple[Observer, ...] = (Metrics(segment.statistics, count_rule), self._log)
         self._purges = Purges(segment.statistics)
         self._error_page = ErrorPage(settings.name)
         self._fields = EdgeFields(settings.name)
@@ -102,6 +112,8 @@ class Composed:
         self._geo = geo
         self._country = None if geo is None else geo.country
         self._lists = lists or {}
+        self._judges = judges or {}
+        self._thread: ThreadPoolExecutor | None = None
         self._keys = Routes(settings.sites, self._key, cache_key)
         self._normalizer = Normalizer()
         self._first: list[Gate] = []  # of every request
@@ -143,6 +155,8 @@ class Composed:
 
     async def close(self) -> None:
         """End the idle origin connections and the log. Called after the last request."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
         for source in self._sources:
             source.close()
         for source in self._sources:
@@ -160,6 +174,9 @@ class Composed:
             gates.append(self._access(route.access))
         limits = [self._rate_limit(limit) for limit in route.rate_limits]
         gates += limits
+        waf = None if route.waf is None else self._waf(route.waf)
+        if waf is not None:
+            gates.append(waf)
         gates += self._canonical(route)
         if route.client_certificate is not None:
             gates.append(ClientCertificateGate(route.client_certificate, refuse))
@@ -181,7 +198,10 @@ class Composed:
         )
         self._fills.append(fill)
         counting = tuple(gate.count for gate in limits if gate.counts_answers)
-        return self._pipeline(gates, fill, fill.refresh, _send_filters(route), counting)
+        fetch: Fetch = fill
+        if waf is not None and route.waf is not None:
+            fetch = self._inspection(fill, waf, route.waf)
+        return self._pipeline(gates, fetch, fill.refresh, _send_filters(route), counting)
 
     def _access(self, settings: AccessSettings) -> AccessGate:
         networks = self._lists.get(settings)
@@ -198,6 +218,20 @@ class Composed:
         key_of = key_parts(limit.key, asn_of=asn_of, country_of=self._country)
         segment = self._segment
         return RateLimitGate(limit, segment.buckets, segment.windows, self._error_page.refuse, key_of)
+
+    def _waf(self, settings: WafSettings) -> WafGate:
+        return WafGate(self._judges[settings.judge].loop, settings, self._error_page.refuse)
+
+    def _inspection(self, fetch: Fetch, gate: WafGate, settings: WafSettings) -> Inspection:
+        judges = self._judges[settings.judge]
+        return Inspection(fetch, gate, judges.loop, judges.thread, settings, self._waf_thread)
+
+    def _waf_thread(self) -> Executor:
+        """The one thread that judges long bodies, from the first of them on."""
+        if self._thread is None:
+            sys.setswitchinterval(SWITCH_S)
+            self._thread = ThreadPoolExecutor(1, "waf")
+        return self._thread
 
     def _canonical(self, route: RouteSettings) -> list[Gate]:
         """Who came by the wrong scheme or name is led away before a certificate is asked for."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.identity import Identity
+from worker.judgement import Judgement
 from worker.message import Request
 from worker.reasons import Block, Forward, NotStorable, Outcome
 
@@ -61,7 +62,7 @@ class Context:
         "ended_ns", "error", "first_byte_ns", "forward", "forwarded_status", "identity", "inform", "key",
         "not_storable", "now_ns", "now_s", "origin", "origin_host", "origin_target", "outcome", "peer",
         "refresh", "request", "request_id", "retries", "revalidate", "route", "started_ns", "status",
-        "stored", "ttl_s",
+        "stored", "ttl_s", "waf",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +83,7 @@ class Context:
         self.route: RouteSettings | None = None
         # security
         self.block: Block | None = None
+        self.waf: Judgement | None = None  # what is held against it, if anything
         self.delay_ns = 0  # what a rate limit lets it wait
         self.identity: Identity | None = None  # of the client, where the route asks for it
         # cache

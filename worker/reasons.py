@@ -74,6 +74,14 @@ class Block(StrEnum):
     CLIENT_CERTIFICATE = "client-certificate"  # the route wants one, and the client showed none
 
 
+class Held(StrEnum):
+    """What came of a request against which the WAF holds something; the access log's `waf` field."""
+
+    MATCHED = "matched"  # too little to refuse it
+    WOULD_REFUSE = "would-refuse"  # it only logs
+    REFUSED = "refused"
+
+
 class Side(StrEnum):
     """Who failed: shown on the error page, in the log and as a metric label."""
 

@@ -110,7 +110,14 @@ class Worker:
         bound = tuple(listening.settings for listening in start.listening)  # with the ports that are ours
         settings = replace(start.settings, listeners=bound)
         self.composed = Composed(
-            settings, start.segment, self.spawn, geo=start.geo, lists=start.lists, bans=start.bans
+            settings,
+            start.segment,
+            self.spawn,
+            geo=start.geo,
+            lists=start.lists,
+            bans=start.bans,
+            judges=start.judges,
+            count_rule=start.count_rule,
         )
         loop.add_signal_handler(signal.SIGTERM, self.stopping.set)
         loop.add_signal_handler(signal.SIGUSR2, self.hurried.set)

@@ -238,6 +238,35 @@ class ClientCertificateSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ExclusionSettings:
+    """What the WAF does not look at."""
+
+    rule: str  # id of a rule, a range of ids (942100-942199), a tag, or the id of a detector
+    variable: str = ""  # "ARGS:comment"; "": nowhere
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeSettings:
+    """By what the WAF judges requests. Routes with the same share what is compiled of it."""
+
+    threshold: int = 5  # score from which on a request is refused
+    paranoia: int = 1  # level of the Core Rule Set
+    rules: tuple[str, ...] = ()  # files of SecLang, or folders of such; (): our own detectors alone
+    exclude: tuple[ExclusionSettings, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WafSettings:
+    """The WAF of one route."""
+
+    judge: JudgeSettings = JudgeSettings()
+    blocks: bool = False  # else it only logs what it would have refused
+    body_bytes: int = 128 * 1024  # of a body that are inspected before any of it is forwarded; 0: none
+    body_wait_s: float = 30.0  # for those bytes
+    refuses_rest: bool = False  # bodies of which there is more, or that take longer
+
+
+@dataclass(frozen=True, slots=True)
 class RewriteSettings:
     """What a route asks its origin for, in place of what the client asked for."""
 
@@ -277,6 +306,7 @@ class RouteSettings:
     cache: CacheSettings = CacheSettings()
     compression: CompressionSettings = CompressionSettings()
     access: AccessSettings | None = None
+    waf: WafSettings | None = None
     rate_limits: tuple[RateLimitSettings, ...] = ()
     purgers: tuple[Network, ...] = ()  # whose PURGE requests are carried out
     upgrade: tuple[bytes, ...] = (b"websocket",)  # protocols a connection may be switched to, in lower case

@@ -7,14 +7,15 @@ import mmap
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 from shmcache.core import Segment
 from worker.geo import Geo
 from worker.networks import NetworkMap, SharedNetworks
-from worker.settings import AccessSettings, ListenerSettings, WorkerSettings
+from worker.settings import AccessSettings, JudgeSettings, ListenerSettings, WorkerSettings
 
 
 class Exit(IntEnum):
@@ -72,6 +73,8 @@ class WorkerStart:
     geo: Geo | None = None
     lists: Mapping[AccessSettings, NetworkMap] = field(default_factory=dict)  # what the access lists hold
     bans: SharedNetworks | None = None
+    judges: Mapping[JudgeSettings, Any] = field(default_factory=dict)  # the WAF's, as `compose` knows them
+    count_rule: Callable[[str], None] | None = None  # counts a match of a rule of theirs
     http3: Http3Start | None = None  # None: no listener has it
 
 

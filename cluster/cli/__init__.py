@@ -17,6 +17,7 @@ from cluster.cli.demo import run_demo
 from cluster.cli.output import failure
 from cluster.cli.running import reload, status, stop
 from cluster.cli.serving import start
+from cluster.cli.waf import waf
 from cluster.errors import BootError, UsageError
 
 __all__ = ["edgecluster", "main"]
@@ -35,7 +36,22 @@ def edgecluster(context: click.RichContext) -> None:
         click.echo(context.get_help())
 
 
-for verb in (start, run_demo, check, reload, stop, status, purge, cache, ban, unban, bans, cert, version):
+for verb in (
+    start,
+    run_demo,
+    check,
+    reload,
+    stop,
+    status,
+    purge,
+    cache,
+    ban,
+    unban,
+    bans,
+    waf,
+    cert,
+    version,
+):
     edgecluster.add_command(verb)
 
 

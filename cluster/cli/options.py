@@ -108,6 +108,11 @@ _SERVING: tuple[Callable[[Command], Command], ...] = (
     click.option(
         "--log", metavar="PATH", help='Access log; "-" is standard output, "" is none. [default: -]'
     ),
+    click.option(
+        "--waf",
+        type=click.Choice(("off", "log", "block")),
+        help="Refuse requests that look like attacks, or only log them. [default: log]",
+    ),
     config_option,
     click.option(
         "--state-dir",
@@ -134,9 +139,10 @@ def flags_of(
     acme_ca_file: str | None,
     acme_challenge: str | None,
     no_https_redirect: bool,
+    waf: str | None,
 ) -> Flags:
     """The serving options of one command line."""
     return Flags(
         to, domains, listen, workers, cache_memory, tls_certificate, tls_key, admin, log, state_dir,
-        email, acme_directory, acme_ca_file, acme_challenge, no_https_redirect,
+        email, acme_directory, acme_ca_file, acme_challenge, no_https_redirect, waf,
     )  # fmt: skip

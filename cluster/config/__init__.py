@@ -44,6 +44,7 @@ class Flags:
     acme_ca_file: str | None = None
     acme_challenge: str | None = None
     no_https_redirect: bool = False
+    waf: str | None = None
 
 
 NO_FLAGS = Flags()
@@ -116,6 +117,8 @@ def lay_over(tree: dict[str, Any], flags: Flags) -> dict[Location, str]:
         put(("tls", "certificates"), [files], "--tls-cert")
     if flags.admin is not None:
         put(("admin",), flags.admin, "--admin")
+    if flags.waf is not None:
+        put(("waf", "mode"), flags.waf, "--waf")
     if flags.log is not None:
         put(("log", "path"), flags.log if flags.log in ("-", "") else str(absolute(flags.log, here)), "--log")
     if flags.state_dir is not None:

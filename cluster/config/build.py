@@ -1,9 +1,11 @@
 """From a checked Config to the settings the supervisor and the workers are started with."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from cluster.acme.challenges import KINDS
 from cluster.acme.names import is_public
@@ -19,12 +21,12 @@ from cluster.config.models import (
     Compression,
     Config,
     Key,
-    Purge,
     RateLimit,
     Route,
     Rules,
     Site,
     Tls,
+    Waf,
 )
 from cluster.config.paths import absolute, default_state_dir
 from cluster.config.rewriting import Headers, Hsts, Redirect, RequestChanges, ResponseChanges, Rewrite
@@ -42,8 +44,10 @@ from worker.settings import (
     CacheSettings,
     ClientCertificateSettings,
     CompressionSettings,
+    ExclusionSettings,
     GeoSettings,
     HeaderSettings,
+    JudgeSettings,
     KeySettings,
     Limits,
     LogSettings,
@@ -52,6 +56,7 @@ from worker.settings import (
     RewriteSettings,
     RouteSettings,
     SiteSettings,
+    WafSettings,
     WorkerSettings,
 )
 
@@ -159,7 +164,7 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
     return WorkerSettings(
         listeners=tuple(config.listen),
         sites=tuple(
-            site_settings(site, index, origins, config.purge, base) for index, site in enumerate(config.sites)
+            site_settings(site, index, origins, config, base) for index, site in enumerate(config.sites)
         ),
         limits=Limits(
             request_line_bytes=limits.request_line,
@@ -193,14 +198,14 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
     )
 
 
-def site_settings(site: Site, index: int, origins: NamedOrigins, purge: Purge, base: Path) -> SiteSettings:
+def site_settings(site: Site, index: int, origins: NamedOrigins, config: Config, base: Path) -> SiteSettings:
     """A site's routes, and one for "/" when the site's own origin takes what they leave."""
     hosts = () if "*" in site.hosts else tuple(in_host_field(host) for host in site.hosts)
     name = site_name(site, index)
     routes = list(site.routes)
     if site.origin is not None and all(route.prefix != "/" for route in routes):
         routes.append(Route(prefix="/"))
-    purgers = tuple((site.purge or purge).allow)
+    purgers = tuple((site.purge or config.purge).allow)
     wanted = site.client_certificate
     authority = "" if wanted is None else str(absolute(wanted.ca_file, base))
     return SiteSettings(
@@ -210,6 +215,7 @@ def site_settings(site: Site, index: int, origins: NamedOrigins, purge: Purge, b
             replace(
                 route_settings(route, site, name, origins, base),
                 purgers=purgers,
+                waf=waf_settings((config.waf, site.waf, route.waf), base),
                 client_certificate=client_certificate_settings(route, wanted, authority),
             )
             for route in routes
@@ -347,6 +353,33 @@ def access_settings(access: Access, base: Path) -> AccessSettings:
         allow_countries=tuple(code.encode() for code in access.allow_countries),
         deny_countries=tuple(code.encode() for code in access.deny_countries),
         default_allow=default == "allow",
+    )
+
+
+def waf_settings(said: Sequence[Waf | None], base: Path) -> WafSettings | None:
+    """The WAF as the file says at its top, for the site and for the route: each key by the last that has it,
+    exclusions by all. None for off."""
+    wafs = [waf for waf in said if waf is not None]
+
+    def last(key: str, default: Any) -> Any:
+        given = (value for waf in reversed(wafs) if (value := getattr(waf, key)) is not None)
+        return next(given, default)
+
+    usual, mode = WafSettings(), last("mode", "log")
+    if mode == "off":
+        return None
+    excluded = (ExclusionSettings(one.rule, one.variable or "") for waf in wafs for one in waf.exclude)
+    return WafSettings(
+        judge=JudgeSettings(
+            threshold=last("threshold", usual.judge.threshold),
+            paranoia=last("paranoia", usual.judge.paranoia),
+            rules=tuple(str(absolute(path, base)) for path in last("rules", ())),
+            exclude=tuple(dict.fromkeys(excluded)),
+        ),
+        blocks=mode == "block",
+        body_bytes=last("body_limit", usual.body_bytes),
+        body_wait_s=last("body_wait", usual.body_wait_s),
+        refuses_rest=last("over_limit", "pass") == "refuse",
     )
 
 

@@ -19,6 +19,7 @@ from cluster.client_certificates import demanded, read_authorities
 from cluster.config.units import show_size
 from cluster.contexts import check_for_quic
 from cluster.errors import BootError
+from cluster.judges import waf_settings, waf_words
 from cluster.lists import access_lists
 from cluster.lock import running_pid
 from cluster.segment import left_bytes, too_large_objects
@@ -28,6 +29,7 @@ from worker.geo import Database, GeoError
 from worker.origin.resolve import ResolveError, Resolver, is_numeric
 from worker.origin.tls import TlsFileError, load_contexts
 from worker.security.lists import ListError, read_networks
+from worker.security.waf.judges import RulesError, read_rules
 from worker.settings import DirectorySettings
 
 SHM = Path("/dev/shm")
@@ -59,6 +61,7 @@ def findings(settings: ClusterSettings) -> Iterator[Finding]:
     yield access_log(settings)
     yield from geo(settings)
     yield from access_files(settings)
+    yield from waf(settings)
     yield from origins(settings)
 
 
@@ -257,6 +260,19 @@ def access_files(settings: ClusterSettings) -> Iterator[Finding]:
             yield Finding("error", "access list", str(error))
         else:
             yield Finding("ok", "access list", f"{paths}: {networks.count:,} networks")
+
+
+def waf(settings: ClusterSettings) -> Iterator[Finding]:
+    """The rules of the WAF can be read, and what it does where it finds something."""
+    for judge in dict.fromkeys(one.judge for one in waf_settings(settings.worker) if one.judge.rules):
+        try:
+            rules = read_rules(judge)
+        except RulesError as error:
+            yield Finding("error", "waf", str(error))
+        else:
+            yield Finding("ok", "waf", f"{', '.join(judge.rules)}: {len(rules.rules):,} rules")
+    words = waf_words(settings.worker).removeprefix("waf ")
+    yield Finding("ok", "waf", words or "off")
 
 
 def origins(settings: ClusterSettings) -> Iterator[Finding]:

@@ -40,6 +40,8 @@ from cluster.config.values import (
     Statuses,
     TlsVersion,
     Token,
+    WafRule,
+    WafVariable,
     WholeSeconds,
     WholeSecondsOrZero,
     Word,
@@ -47,9 +49,11 @@ from cluster.config.values import (
 from worker.settings import (
     CacheSettings,
     CompressionSettings,
+    JudgeSettings,
     Limits,
     ListenerSettings,
     LogSettings,
+    WafSettings,
     WorkerSettings,
 )
 
@@ -505,6 +509,71 @@ class RateLimit(Section):
         return self.burst or max(1, math.ceil(self.rate or 0))
 
 
+class Exclusion(Section):
+    """What the WAF does not look at. The rule alone is short for `{rule: RULE}`."""
+
+    rule: WafRule = Field(description="Id, range of ids or tag of rules, or the id of a detector.")
+    variable: WafVariable | None = Field(
+        default=None, description="Where it is not asked, such as ARGS:comment; nowhere when not given."
+    )
+
+    short_hand: ClassVar = {"type": ["string", "integer"]}
+    short_words: ClassVar = "a rule"
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        return {"rule": value} if isinstance(value, str | int) else value
+
+
+_waf, _judge = WafSettings(), JudgeSettings()
+_MODES = ("off", "log", "block")
+
+
+class Waf(Section):
+    """The web application firewall. A mode alone is short for `{mode: MODE}`. What is left out, the site or
+    the top of the file decides; `exclude` adds to theirs."""
+
+    mode: Annotated[Literal["off", "log", "block"] | None, Expects("off, log or block")] = Field(
+        default=None, description="Refuse attacks with 403, or only log them; log when not given anywhere."
+    )
+    threshold: Annotated[Count | None, Expects("a whole number of at least 1")] = Field(
+        default=None, description=f"Score from which on it refuses; {_judge.threshold} when not given."
+    )
+    rules: Many[FilePath] | None = Field(
+        default=None,
+        description="Files or folders of rules in SecLang, such as /usr/share/modsecurity-crs; "
+        "only the detectors of our own when not given.",
+    )
+    paranoia: Annotated[int | None, Field(ge=1, le=4), Expects("a whole number from 1 to 4")] = Field(
+        default=None,
+        description=f"How suspicious the Core Rule Set is, from 1 to 4; {_judge.paranoia} when not given.",
+    )
+    exclude: Many[Exclusion] = Field(default=[], description="What is not looked at.")
+    body_limit: Annotated[SizeOrZero | None, Expects("a size such as 128KiB, or 0")] = Field(
+        default=None,
+        description="How much of a body is inspected before any of it is forwarded; 128KiB when not given, "
+        "0 for none.",
+    )
+    body_wait: Annotated[Duration | None, Expects("a duration such as 30s")] = Field(
+        default=None,
+        description=f"How long it may take to come; {_waf.body_wait_s:g}s when not given.",
+    )
+    over_limit: Annotated[Literal["pass", "refuse"] | None, Expects("pass or refuse")] = Field(
+        default=None,
+        description="Of bodies that are longer or slower, pass the rest uninspected, or refuse them "
+        "(in mode block); pass when not given.",
+    )
+
+    short_hand: ClassVar = {"enum": [*_MODES, False]}
+    short_words: ClassVar = "off, log, block"
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        if value is False:
+            return {"mode": "off"}
+        return {"mode": value} if isinstance(value, str) else value
+
+
 class ClientCertificates(Section):
     """Certificates that clients show during the TLS handshake."""
 
@@ -526,6 +595,7 @@ class Rules(Section):
     cache: Cache | None = Field(default=None, description="Caching; false for none.")
     compression: Compression | None = Field(default=None, description="Compression; false for none.")
     access: Access | None = Field(default=None, description="Who may ask; everyone when not given.")
+    waf: Waf | None = Field(default=None, description="Refusing attacks: off, log or block.")
     rate_limits: list[RateLimit] | None = Field(
         default=None, description="Rate limits, each of which must grant."
     )
@@ -622,6 +692,7 @@ class Config(Section):
         description="The field in which trusted proxies name the client, for lists, limits and the log.",
     )
     purge: Purge = Field(default=Purge(), description="Who may send PURGE requests; nobody when not given.")
+    waf: Waf = Field(default=Waf(), description="Refusing attacks: off, log or block; for every site.")
     geo: GeoSection = Field(default=GeoSection(), description="Where addresses are.")
     limits: LimitsSection = Field(
         default=LimitsSection(), description="Bounds on what one client may send or hold."

@@ -11,6 +11,7 @@ from cluster.config.document import Location
 from cluster.config.models import Access, Binding, Config, RateLimit, Rules
 from cluster.config.origin_rules import Broken, broken_origin_rules
 from cluster.profiles import BROKEN, is_offered
+from worker.security.waf.judge import DETECTOR_IDS
 from worker.settings import ListenerSettings
 
 
@@ -27,6 +28,7 @@ def broken_rules(config: Config) -> Broken:
     yield from broken_origin_rules(config)
     yield from access_is_decided(config)
     yield from limits_agree(config)
+    yield from exclusions_name_something(config)
     yield from a_kept_cache_is_used(config)
     yield from countries_are_known(config)
     yield from https_is_spoken(config)
@@ -137,6 +139,20 @@ def _all_rules(config: Config) -> Iterator[tuple[Location, Rules]]:
         yield ("sites", index), site
         for position, route in enumerate(site.routes):
             yield ("sites", index, "routes", position), route
+
+
+def exclusions_name_something(config: Config) -> Broken:
+    """Without files of rules there are detectors only."""
+    wafs = [((), config.waf), *((location, rules.waf) for location, rules in _all_rules(config))]
+    given = [(location, waf) for location, waf in wafs if waf is not None]
+    if any(waf.rules for _, waf in given):
+        return  # whether they have such rules is seen when they are read
+    for location, waf in given:
+        for index, one in enumerate(waf.exclude):
+            if one.rule not in DETECTOR_IDS:
+                known = ", ".join(sorted(DETECTOR_IDS))
+                message = f"no 'rules' are given, and no detector is named '{one.rule}': there are {known}"
+                yield (*location, "waf", "exclude", index), message
 
 
 def a_kept_cache_is_used(config: Config) -> Broken:

@@ -11,6 +11,7 @@ from ipaddress import ip_address, ip_network
 from typing import TypeGuard
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from worker.security.waf.words import VARIABLES, unknown
 from worker.settings import DirectorySettings, ListenerSettings, Network, OriginSettings
 
 SIZE_UNITS = {
@@ -229,6 +230,26 @@ def host_pattern(value: object) -> str:
     if isinstance(value, str) and value.startswith("*."):
         return "*." + host_name(value[2:])
     return "*" if value == "*" else host_name(value)
+
+
+def waf_rule(value: object) -> str:
+    """What names rules of the WAF: 942100, '942100-942199', a tag, a detector."""
+    text = str(value) if type(value) is int else value
+    if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9_./ -]+", text):
+        raise ValueError("names no rule")
+    return text
+
+
+def waf_variable(value: object) -> str:
+    """A variable of rules, perhaps one of its members: 'args:comment' -> 'ARGS:comment'."""
+    if not isinstance(value, str):
+        raise ValueError("not a variable")
+    variable, colon, name = value.partition(":")
+    if variable.upper() not in VARIABLES:
+        raise ValueError(unknown("variable", variable, VARIABLES))
+    if (colon and not re.fullmatch(r"[A-Za-z0-9_.$@\[\]*/-]+", name)) or name.startswith("/"):
+        raise ValueError("must name one member: letters, digits and _ . $ @ [ ] * / -")
+    return variable.upper() + colon + name
 
 
 def show_size(size_bytes: int) -> str:

@@ -184,6 +184,18 @@ FileName = Annotated[
 ]  # fmt: skip
 
 
+WafRule = Annotated[
+    str, BeforeValidator(units.waf_rule),
+    Expects("the id of a rule such as 942100, a range of ids, a tag such as attack-sqli, or a detector"),
+    text_schema("942100", "942100-942199", "attack-sqli", "sqli"),
+]  # fmt: skip
+WafVariable = Annotated[
+    str, BeforeValidator(units.waf_variable),
+    Expects("a variable of rules such as ARGS, ARGS:comment or REQUEST_HEADERS:Referer"),
+    text_schema("ARGS:comment", "REQUEST_COOKIES"),
+]  # fmt: skip
+
+
 class OneOrMany:
     """Marks a list in whose place a single item may stand."""
 

@@ -36,7 +36,7 @@ def run(start: ControlStart) -> int:
 async def _serve(start: ControlStart) -> int:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    edge = Edge(start.segment, start.supervisor_socket, start.settings, start.bans)
+    edge = Edge(start.segment, start.supervisor_socket, start.settings, start.bans, start.rule_counts)
     try:
         listening = private_socket(start.admin_socket)
     except OSError as error:

@@ -28,6 +28,7 @@ from worker.observe.purges import Purges
 from worker.reasons import PurgeKind
 from worker.routing import Routes
 from worker.security.normalize import Normalizer
+from worker.security.waf.counts import RuleCounts
 
 T = TypeVar("T")
 
@@ -40,12 +41,18 @@ class Edge:
     """Everything the API is about."""
 
     def __init__(
-        self, segment: Segment, supervisor_socket: Path, settings: ClusterSettings, bans: SharedNetworks
+        self,
+        segment: Segment,
+        supervisor_socket: Path,
+        settings: ClusterSettings,
+        bans: SharedNetworks,
+        rule_counts: RuleCounts | None = None,
     ) -> None:
         sites = settings.worker.sites
         self.segment = segment
         self.supervisor_socket = supervisor_socket
         self.keys = Routes(sites, lambda route: key_maker(route.cache.key), cache_key)
+        self.rule_counts = rule_counts
         self.note_purge = Purges(segment.statistics)
         self.origins = Origins(segment.scoreboard, sites)
         self.certificates = Certificates(settings, segment.cache, self.renew)
@@ -113,6 +120,7 @@ class Edge:
             cluster,
             self.origins.report(),
             self.certificates.report(),
+            {} if self.rule_counts is None else self.rule_counts.totals(),
         )
 
     async def not_ready(self) -> str:

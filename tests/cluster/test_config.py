@@ -27,6 +27,7 @@ from worker.settings import (
     RateLimitSettings,
     RouteSettings,
     SiteSettings,
+    WafSettings,
 )
 
 NO_FLAGS = Flags()
@@ -149,7 +150,7 @@ class TestMeaning:
         monkeypatch.setenv("XDG_STATE_HOME", "/nowhere/state")
         settings = load(None, Flags(to="http://127.0.0.1:8000"))
         origin = OriginSettings("http", "127.0.0.1", 8000)
-        route = RouteSettings("default/", b"/", origin)
+        route = RouteSettings("default/", b"/", origin, waf=WafSettings())
         assert settings.worker.sites == (SiteSettings("default", (), (route,)),)
         assert settings.worker.listeners == (ListenerSettings("http", "127.0.0.1", 8080),)
         assert settings.worker.limits == Limits()
@@ -272,6 +273,7 @@ class TestMeaning:
             compression=CompressionSettings(codings=()),
             access=AccessSettings((), (ip_network("192.0.2.0/24"),), default_allow=True),
             rate_limits=(RateLimitSettings("api", 2.5, 3, "log"),),
+            waf=WafSettings(),
         )  # fmt: skip
         assert rest == RouteSettings(
             "shop/", b"/",
@@ -282,6 +284,7 @@ class TestMeaning:
             compression=CompressionSettings(("gzip",), 1024, 9),
             access=AccessSettings((ip_network("10.0.0.0/8"),), (), default_allow=False),
             rate_limits=(RateLimitSettings("all", 10, 20),),
+            waf=WafSettings(),
         )  # fmt: skip
         assert settings.workers == 3
         assert settings.cache_bytes == 1024**3

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cluster.cli.admin import ask_admin
 from cluster.config import load
@@ -17,6 +18,8 @@ from tests.support.client import Answer
 from tests.support.cluster import Cluster
 from tests.support.versions import NAME, Ends, ask_over
 
+Reloaded = dict[str, Any]
+
 _USUAL = {
     "listen": "[http://127.0.0.1:0, https://127.0.0.1:0]",
     "http2": "{plain: true}",
@@ -24,6 +27,7 @@ _USUAL = {
     "cache": "{memory: 64MiB}",
     "log": "{path: ''}",
     "state_dir": "state",
+    "waf": "off",
 }
 
 
@@ -51,9 +55,9 @@ class ConfiguredEdge:
         """Empty the cache."""
         ask_admin(self.cluster.settings.state_dir, "POST", "/purge", {"all": True})
 
-    def reload(self, text: str) -> None:
-        """Serve by another configuration."""
-        self.cluster.reload(_settings(self.directory, text))
+    def reload(self, text: str) -> Reloaded:
+        """Serve by another configuration; what the supervisor says to that."""
+        return self.cluster.reload(_settings(self.directory, text))
 
 
 @contextmanager

@@ -115,6 +115,8 @@ QUIC_HANDED_OVER: Final = 356  # datagrams of another worker's connections
 QUIC_DROPPED: Final = 357  # of those, the ones its inbox had no room for
 QUIC_RESETS: Final = 358  # stateless ones: somebody went on with a connection that is gone
 QUIC_RETRIES: Final = 359
+WAF_MATCHED: Final = 360  # requests against which the WAF holds something
+WAF_REFUSABLE: Final = 361  # of those, the ones that are refused where a route blocks
 END: Final = 368
 
 

@@ -48,6 +48,8 @@ from worker.observe.counters import (
     TLS_FAILURES,
     TLS_HANDSHAKES,
     TUNNELS_OPENED,
+    WAF_MATCHED,
+    WAF_REFUSABLE,
     open_connections,
     open_tunnels,
     request_counter,
@@ -81,6 +83,8 @@ _COUNTERS = (
     (ORIGIN_REQUESTS, "origin_requests", "Requests sent to origins, with retries."),
     (ORIGIN_RETRIES, "origin_retries", "Requests sent to origins again after a failure."),
     (ORIGIN_CONNECTS, "origin_connects", "Requests to origins that had to open a connection."),
+    (WAF_MATCHED, "waf_matched_requests", "Requests against which the WAF holds something."),
+    (WAF_REFUSABLE, "waf_refusable_requests", "Of those, the ones it refuses, or would where it only logs."),
     (LOG_LINES_LOST, "access_log_lost_lines", "Access log lines that could not be written."),
 )
 
@@ -109,6 +113,7 @@ def prometheus(
     cluster: Mapping[str, object],
     groups: Sequence[Mapping[str, Any]] = (),
     certificates: Sequence[Mapping[str, Any]] = (),
+    rules: Mapping[str, int] | None = None,
 ) -> str:
     """Prometheus text exposition format 0.0.4 of all that is known.
 
@@ -116,9 +121,15 @@ def prometheus(
     workers, workers_alive, respawns, generation, started_s and loop_stall_max_s are printed, and the string
     under version; what is absent is left out. `groups` are the groups of origins, each with its name, its
     breaker and its servers; `certificates` each have a name and, once they are there, the moment they expire.
+    `rules` are the matches of the WAF's rules.
     """
     return "".join(
-        (*_families(totals, occupancy, cluster), *_of_groups(groups), *_of_certificates(certificates))
+        (
+            *_families(totals, occupancy, cluster),
+            *_of_groups(groups),
+            *_of_certificates(certificates),
+            *_of_rules(rules or {}),
+        )
     )
 
 
@@ -224,6 +235,15 @@ def _of_certificates(certificates: Sequence[Mapping[str, Any]]) -> Iterator[str]
     if ends:
         yield _family(
             "certificate_expiry_seconds", "gauge", "When a certificate expires, in seconds since 1970.", ends
+        )
+
+
+def _of_rules(rules: Mapping[str, int]) -> Iterator[str]:
+    """How often rules and detectors of the WAF matched; those that never did are left out."""
+    if rules:
+        samples = [(_labels(rule=rule), count) for rule, count in rules.items()]
+        yield _family(
+            "waf_rule_matches_total", "counter", "Requests that a rule of the WAF matched.", samples
         )
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from worker.context import Context
 from worker.observe.hit_line import hit_line
-from worker.reasons import Outcome
+from worker.reasons import Block, Held, Outcome
 
 MEMO_ENTRIES = 8192
 MEMO_PIECE_BYTES = (
@@ -37,6 +37,8 @@ class Line(Protocol):
         """The same line with every value a client chose cut to SHORT_BYTES: less than 4096 bytes in all."""
         ...
 
+
+RULES = 16  # of the WAF that a line names
 
 SHORT_BYTES = 64  # six such values, of whose bytes each takes six at most
 
@@ -71,7 +73,8 @@ class JsonLine:
     time (RFC 3339, when the request's head was complete), request_id, client, method, host, path, query,
     version, status (0: the client left before the answer), cache, forward, not_storable, block, fault,
     side, detail, origin, origin_status, origin_us (request sent until the first byte came), connect_us,
-    retries, route, bytes_in (request body), client_subject, client_fingerprint (SHA-256; both of the client's
+    retries, route, bytes_in (request body), waf (what it made of it), waf_score, waf_rules (the first 16),
+    client_subject, client_fingerprint (SHA-256; both of the client's
     certificate), bytes_out (head and body), duration_us, user_agent, referer. The words are those
     of `worker.reasons`.
     """
@@ -84,7 +87,7 @@ class JsonLine:
         if not self._from_s <= ctx.now_s < self._until_s:
             ms = int(ctx.now_s * 1000)
             self._from_s, self._until_s, self._begin = ms / 1000, (ms + 1) / 1000, _begin(ms)
-        unusual = ctx.forward or ctx.block or ctx.error or ctx.identity
+        unusual = ctx.forward or ctx.block or ctx.error or ctx.identity or ctx.waf
         if ctx.outcome is _HIT and unusual is None and not ctx.bytes_in:
             line = hit_line(self._begin, ctx)
             if line is not None:
@@ -170,7 +173,20 @@ def _what(asked: _Values, ctx: Context) -> bytes:
         _member("retries", ctx.retries),
         _member("route", route.name if route else None),
         _member("bytes_in", ctx.bytes_in),
+        _held(ctx),
     ))  # fmt: skip
+
+
+def _held(ctx: Context) -> bytes:
+    """What the WAF holds against the request."""
+    judgement = ctx.waf
+    if judgement is None:
+        return b""
+    said = Held.WOULD_REFUSE if judgement.refuses else Held.MATCHED
+    if ctx.block is Block.WAF:
+        said = Held.REFUSED
+    rules = ",".join(judgement.rules[:RULES])
+    return _member("waf", said) + _member("waf_score", judgement.score) + _member("waf_rules", rules)
 
 
 def _who(agent: _Values) -> bytes:

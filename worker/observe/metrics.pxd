@@ -3,6 +3,7 @@ from worker.context cimport Context
 
 cdef class Metrics:
     cdef Statistics _statistics
+    cdef public object _count_rule
     cdef public dict _requests, _statuses, _blocks, _faults, _reasons
 
 cdef class LoopStalls:

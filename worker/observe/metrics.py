@@ -5,9 +5,11 @@ for all workers. What the numbers mean is in `counters`, how they are printed in
 """
 
 from bisect import bisect_left
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from worker.context import Context
+from worker.judgement import Judgement
 from worker.observe.counters import (
     BLOCKED,
     BLOCKS,
@@ -31,6 +33,8 @@ from worker.observe.counters import (
     STALL_US,
     STALLS,
     STATUSES,
+    WAF_MATCHED,
+    WAF_REFUSABLE,
     request_counter,
     status_counter,
 )
@@ -47,10 +51,11 @@ _FROM_EDGE = (Outcome.HIT, Outcome.STALE, Outcome.NONE)
 
 
 class Metrics:
-    """Counts finished requests."""
+    """Counts finished requests; `count_rule` the rules of the WAF that matched, each once per request."""
 
-    def __init__(self, statistics: "Statistics") -> None:
+    def __init__(self, statistics: "Statistics", count_rule: Callable[[str], None] | None = None) -> None:
         self._statistics = statistics
+        self._count_rule = count_rule
         self._requests = {
             version.encode(): {
                 outcome: (
@@ -81,6 +86,8 @@ class Metrics:
         statistics.add(BYTES_OUT, ctx.bytes_out)
         if outcome is not _HIT or ctx.error is not None or ctx.bytes_in:
             self._add_the_rest(ctx)
+        if ctx.waf is not None:
+            self._add_rules(ctx.waf)
 
     def _add_the_rest(self, ctx: Context) -> None:
         """What a plain hit has none of."""
@@ -99,6 +106,14 @@ class Metrics:
             statistics.add(ORIGIN_WAIT_US, ctx.first_byte_ns // 1000)
             if ctx.connect_ns:
                 statistics.add(ORIGIN_CONNECTS)
+
+    def _add_rules(self, judgement: Judgement) -> None:
+        self._statistics.add(WAF_MATCHED)
+        if judgement.refuses:
+            self._statistics.add(WAF_REFUSABLE)
+        if self._count_rule is not None:
+            for rule in judgement.rules:
+                self._count_rule(rule)
 
 
 class LoopStalls:

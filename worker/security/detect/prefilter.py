@@ -5,8 +5,13 @@ exactly it may report falsely, but never leaves out (HS_FLAG_PREFILTER). Knows n
 mean.
 """
 
+import contextlib
+import hashlib
+import os
 import re
 from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
 
 import hyperscan
 
@@ -24,16 +29,11 @@ _FLAGS = (
 class Prefilter:
     """Groups of patterns, compiled into one database."""
 
-    def __init__(self, groups: Sequence[Sequence[Pattern]]) -> None:
-        """A group may match where one of its patterns does."""
+    def __init__(self, groups: Sequence[Sequence[Pattern]], cache: Path | None = None) -> None:
+        """A group may match where one of its patterns does. `cache` is the folder for compiled patterns."""
         patterns = [(pattern, group) for group, members in enumerate(groups) for pattern in members]
         self._groups = [group for _, group in patterns]
-        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-        self._database.compile(
-            expressions=[_weaker(_source(pattern)) for pattern, _ in patterns],
-            ids=list(range(len(patterns))),
-            flags=[_FLAGS] * len(patterns),
-        )
+        self._database = _database([_weaker(_source(pattern)) for pattern, _ in patterns], cache)
 
     def candidates(self, value: bytes) -> set[int]:
         """The numbers of the groups that may match."""
@@ -45,6 +45,32 @@ class Prefilter:
 
         self._database.scan(value, match_event_handler=on_match)
         return found
+
+
+def _database(expressions: Sequence[bytes], cache: Path | None) -> hyperscan.Database:
+    """The compiled patterns, from `cache` if they lie there: compiling takes a second, reading a moment.
+
+    A folder that cannot be read or written costs time, and nothing else.
+    """
+    digest = hashlib.blake2b(version("hyperscan").encode(), digest_size=16)
+    for expression in expressions:
+        digest.update(b"%d:%b" % (len(expression), expression))
+    path = None if cache is None else cache / f"detectors-{digest.hexdigest()}.hs"
+    if path is not None:
+        with contextlib.suppress(OSError, ValueError, hyperscan.error):
+            kept = hyperscan.loadb(path.read_bytes(), hyperscan.HS_MODE_BLOCK)
+            kept.scratch = hyperscan.Scratch(kept)
+            return kept
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    database.compile(
+        expressions=expressions, ids=list(range(len(expressions))), flags=[_FLAGS] * len(expressions)
+    )
+    if path is not None:
+        with contextlib.suppress(OSError):
+            written = path.with_suffix(f".{os.getpid()}")
+            written.write_bytes(hyperscan.dumpb(database))
+            written.replace(path)
+    return database
 
 
 # One piece of a pattern: a class of characters, an escape, an anchor, a long repetition, or anything else.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from worker.security.detect import commands, lines, objects, paths, queries, servers, sqli, templates, xss
 from worker.security.detect.linear import Pattern
@@ -57,8 +58,9 @@ PROBE = Detector("probe", paths.find_probe, (paths.PROBED,))  # of a request's p
 class Detectors:
     """All of `DETECTORS`, asked at once. Made before the fork: compiling takes a moment."""
 
-    def __init__(self) -> None:
-        self._prefilter = Prefilter([detector.hints for detector in DETECTORS])
+    def __init__(self, cache: Path | None = None) -> None:
+        """`cache` is the folder for compiled patterns."""
+        self._prefilter = Prefilter([detector.hints for detector in DETECTORS], cache)
 
     def candidates(self, value: bytes) -> set[int]:
         """The detectors, by their place in the table, that may find something in the value as it is."""

@@ -4,7 +4,6 @@ Pure and synchronous: a request goes in, what matched and what should happen com
 logs nothing.
 """
 
-import re
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -15,10 +14,9 @@ from worker.security.waf.plan import Effect
 from worker.security.waf.probes import REMEMBERED, Probes
 from worker.security.waf.program import program
 from worker.security.waf.ruleset import Control, Link, Rule, RuleSet, SetVar, id_ranges
-from worker.security.waf.state import CLEAN, Intervention, Matched, State, Verdict
+from worker.security.waf.state import CLEAN, SCORES, Intervention, Matched, State, Verdict
 from worker.security.waf.transaction import HttpRequest, HttpResponse, Limits, Transaction
 
-_SCORES = re.compile(rb"(?:inbound_|outbound_)?anomaly_score(?:_pl\d)?")
 _INTERRUPTS = frozenset({"deny", "drop", "redirect"})
 
 
@@ -242,7 +240,7 @@ def _set(state: State, setvar: SetVar) -> None:
         return
     step = number_of(value) if setvar.op == "+" else -number_of(value)
     variables[name] = b"%d" % (number_of(variables.get(name, b"")) + step)
-    if setvar.collection == "TX" and _SCORES.fullmatch(name):
+    if setvar.collection == "TX" and SCORES.fullmatch(name):
         state.score += step
 
 

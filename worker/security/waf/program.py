@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from worker.security.waf import words
 from worker.security.waf.operators import number_of, prepare
 from worker.security.waf.ruleset import PHASES, Link, Rule, RuleSet, SetVar, id_ranges
+from worker.security.waf.state import SCORES
 from worker.security.waf.targets import Macro
 from worker.security.waf.transformations import TRANSFORMATIONS
 
@@ -262,7 +263,7 @@ class _Specializer:
         name = setvar.name.constant
         if setvar.collection != "TX" or name is None or self._patterns_pick(name.lower()):
             return True
-        return name.lower() in self._read
+        return name.lower() in self._read or SCORES.fullmatch(name.lower()) is not None
 
     def _patterns_pick(self, name: bytes) -> bool:
         watches = [watch for link in self._patterns for watch in link.watches if watch.variable == "TX"]

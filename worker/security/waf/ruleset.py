@@ -90,11 +90,16 @@ def load(path: str | Path, settings: str = "") -> RuleSet:
     return build([*seclang.parse(settings, "settings"), *seclang.read(path)])
 
 
-def build(directives: Iterable[seclang.Directive]) -> RuleSet:
-    """Raises SecLangError."""
+def build(directives: Iterable[seclang.Directive], faults: list[SecLangError] | None = None) -> RuleSet:
+    """Raises SecLangError; with `faults` those of single directives are put there instead."""
     builder = _Builder()
     for directive in directives:
-        builder.add(directive)
+        try:
+            builder.add(directive)
+        except SecLangError as error:
+            if faults is None:
+                raise
+            faults.append(error)
     return builder.finish()
 
 

@@ -131,41 +131,54 @@ class Setting:
 Directive = Rule | Marker | DefaultAction | RemoveRules | UpdateTargets | UpdateActions | Setting
 
 
-def read(path: str | Path) -> list[Directive]:
+def read(path: str | Path, faults: list[SecLangError] | None = None) -> list[Directive]:
     """The directives of a file and of all it includes, in order.
 
-    Raises SecLangError, which includes a file that cannot be read.
+    Raises SecLangError, which includes a file that cannot be read; with `faults` all are put there instead,
+    and what can be read is given.
     """
-    return list(_read(Path(path), Position(str(path), 0), 0))
+    return list(_read(Path(path), Position(str(path), 0), 0, faults))
 
 
 def parse(text: str, name: str = "rules") -> list[Directive]:
     """The directives of a text; `name` stands for its file in errors. Includes are relative to the cwd."""
-    return list(_directives(text, name, Path(), 0))
+    return list(_directives(text, name, Path(), 0, None))
 
 
-def _read(path: Path, at: Position, depth: int) -> Iterator[Directive]:
+def _read(path: Path, at: Position, depth: int, faults: list[SecLangError] | None) -> Iterator[Directive]:
     try:
         text = path.read_bytes().decode("latin-1")
     except OSError as error:
         raise SecLangError(at, f"cannot read {path}: {error.strerror}") from None
-    yield from _directives(text, str(path), path.parent, depth)
+    yield from _directives(text, str(path), path.parent, depth, faults)
 
 
-def _directives(text: str, name: str, folder: Path, depth: int) -> Iterator[Directive]:
+def _directives(
+    text: str, name: str, folder: Path, depth: int, faults: list[SecLangError] | None
+) -> Iterator[Directive]:
     for position, line in _logical_lines(text, name):
-        arguments = _split(line, position)
-        if not arguments:  # white space that is none to a configuration file
-            continue
-        directive = arguments.pop(0).lower()
-        if directive in ("include", "includeoptional"):
-            yield from _included(directive, arguments, position, folder, depth)
-        else:
-            yield _directive(directive, arguments, position)
+        try:
+            arguments = _split(line, position)
+            if not arguments:  # white space that is none to a configuration file
+                continue
+            directive = arguments.pop(0).lower()
+            if directive in ("include", "includeoptional"):
+                yield from _included(directive, arguments, position, folder, depth, faults)
+            else:
+                yield _directive(directive, arguments, position)
+        except SecLangError as error:
+            if faults is None:
+                raise
+            faults.append(error)
 
 
 def _included(
-    directive: str, arguments: list[str], at: Position, folder: Path, depth: int
+    directive: str,
+    arguments: list[str],
+    at: Position,
+    folder: Path,
+    depth: int,
+    faults: list[SecLangError] | None,
 ) -> Iterator[Directive]:
     _expect(arguments, 1, 1, at, "Include wants one path")
     if depth >= MAX_INCLUDE_DEPTH:
@@ -174,7 +187,7 @@ def _included(
     if not found and directive == "include":
         raise SecLangError(at, f"no file matches {str(folder / arguments[0])!r}")
     for path in found:
-        yield from _read(Path(path), at, depth + 1)
+        yield from _read(Path(path), at, depth + 1, faults)
 
 
 def _logical_lines(text: str, name: str) -> Iterator[tuple[Position, str]]:

@@ -3,10 +3,14 @@
 Data, and how variables that depend on the pass itself are found. Decides nothing.
 """
 
+import re
 from dataclasses import dataclass, field
 
 from worker.security.waf.forms import Forms
 from worker.security.waf.transaction import Pairs, Transaction
+
+# Variables of TX whose growth is a rule's score, whether or not another rule reads them.
+SCORES = re.compile(rb"(?:inbound_|outbound_)?anomaly_score(?:_pl\d)?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,55 @@
+"""The WAF's judges, made by the supervisor for every generation and shared by its workers."""
+
+import logging
+from pathlib import Path
+
+from cluster.errors import BootError
+from cluster.settings import ClusterSettings
+from worker.security.waf.counts import RuleCounts
+from worker.security.waf.judges import Judges, RulesError, make_judges
+from worker.settings import JudgeSettings, WafSettings, WorkerSettings
+
+log = logging.getLogger("edgecluster.waf")
+
+
+def waf_settings(settings: WorkerSettings) -> list[WafSettings]:
+    """Every WAF that some route has, each once."""
+    routes = (route for site in settings.sites for route in site.routes)
+    return list(dict.fromkeys(route.waf for route in routes if route.waf is not None))
+
+
+def open_judges(settings: ClusterSettings, counts: RuleCounts) -> dict[JudgeSettings, Judges]:
+    """A judge for each WAF, its rules compiled or taken from the state directory. Raises BootError."""
+    wanted = [waf.judge for waf in waf_settings(settings.worker)]
+    if not wanted:
+        return {}
+    try:
+        judges = make_judges(wanted, _cache(settings.state_dir))
+    except RulesError as error:
+        raise BootError(f"cannot use the WAF's rules: {error}") from None
+    for pair in judges.values():
+        counts.add_rules(pair.rules)
+    return judges
+
+
+def waf_words(settings: WorkerSettings) -> str:
+    """What the WAF does, in a few words; "" where no route has one."""
+    wafs = waf_settings(settings)
+    if not wafs:
+        return ""
+    blocking = sum(waf.blocks for waf in wafs)
+    if blocking == len(wafs):
+        return "waf blocks"
+    some = "partly blocks, partly only logs" if blocking else "only logs"
+    return f"waf {some} ('waf: block' or --waf block enforces it)"
+
+
+def _cache(state_dir: Path) -> Path | None:
+    """The folder for compiled patterns; None if it cannot be made, which costs time at every start."""
+    folder = state_dir / "waf"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        log.warning("compiled WAF patterns cannot be kept in %s: %s", folder, error.strerror)
+        return None
+    return folder

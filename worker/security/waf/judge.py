@@ -1,0 +1,249 @@
+"""What is held against a request: by rules of SecLang, by our own detectors, under one score.
+
+Looks at requests in the one spelling that is forwarded. What values came to is remembered, because most
+requests bring what others brought before. Decides no answer and reads nothing from the network.
+"""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from worker.context import Context
+from worker.fields import Fields
+from worker.judgement import CLEAN, Found, Judgement
+from worker.message import Request
+from worker.security.detect.table import CRITICAL, DETECTORS, PROBE, Detectors
+from worker.security.waf.arguments import pairs
+from worker.security.waf.bodies import ARGUMENTS, EXCESS, MALFORMED, Body
+from worker.security.waf.engine import Engine
+from worker.security.waf.percent import decoded
+from worker.security.waf.state import CLEAN as NO_MATCH
+from worker.security.waf.state import Verdict
+from worker.security.waf.transaction import HttpRequest, cookies
+from worker.settings import ExclusionSettings, JudgeSettings
+
+# What may be excluded beside rules and tags.
+DETECTOR_IDS = frozenset((*(detector.id for detector in DETECTORS), PROBE.id, EXCESS, MALFORMED))
+
+REMEMBERED = 2048  # values, paths, queries and heads; a full memory begins anew
+REMEMBERED_BYTES = 2048  # what is longer comes too seldom to be remembered
+_PLAIN_BYTES = 16  # letters and digits up to here say nothing in any encoding
+
+# What is told of what a detector finds.
+WORDS = {
+    "sqli": "SQL injection",
+    "xss": "script in what shall be text",
+    "traversal": "a way to files nobody is meant to reach",
+    "command": "a command of a shell",
+    "template": "code of a template",
+    "ssrf": "an address that makes the server ask itself or its neighbours",
+    "nosql": "operators of a query for documents",
+    "ldap": "a filter of a directory",
+    "xpath": "a query for XML",
+    "header": "lines of an HTTP answer",
+    "mail": "lines of mail",
+    "xml": "entities of XML from outside",
+    "prototype": "pollution of prototypes",
+    "lookup": "a lookup that loads code",
+    "framework": "inner objects of a framework",
+    "serialised": "serialised objects",
+    "probe": "what scanners ask every site for",
+}
+
+# Fields whose value is a URL of the client's own choice, or where it has come from.
+Value = TypeVar("Value")
+
+_OWN_URLS = frozenset((b"referer", b"origin", b"host"))
+
+
+class Judge:
+    """Judges by one `JudgeSettings`. Not to be asked by two threads: a worker has one for each of its own.
+
+    `engine` is None where there are no rules.
+    """
+
+    def __init__(self, settings: JudgeSettings, detectors: Detectors, engine: Engine | None = None) -> None:
+        self._findings = detectors.findings
+        self._engine = engine
+        self._threshold = settings.threshold
+        self._excluded = _excluded(settings.exclude)
+        self._heads: dict[bytes, tuple[Found, ...]] = {}
+        self._paths: dict[bytes, tuple[Found, ...]] = {}
+        self._queries: dict[bytes, tuple[Found, ...]] = {}
+        self._values: dict[bytes, tuple[tuple[str, bytes, int], ...]] = {}
+        self._clean: set[tuple[object, ...]] = (
+            set()
+        )  # whole heads to which neither rules nor detectors object
+
+    def of_head(self, ctx: Context, *, is_all: bool = True) -> Judgement:
+        """Of line, fields, cookies and query. Unless they are all there `is`, rules wait for the body."""
+        request = ctx.request
+        block = request.fields.encode()
+        if self._engine is None or not is_all:
+            found = self._of_head(request, block)
+            return CLEAN if not found else self._judgement(found)
+        key = (block, request.path, request.query, request.method, request.version, ctx.client.address)
+        if key in self._clean:
+            return CLEAN
+        found = self._of_head(request, block)
+        verdict = self._engine.judge(http_request(ctx))
+        if found or verdict is not NO_MATCH:
+            return self._judgement(found, verdict)
+        if len(block) <= REMEMBERED_BYTES:
+            if len(self._clean) >= REMEMBERED:
+                self._clean.clear()
+            self._clean.add(key)
+        return CLEAN
+
+    def of_whole(self, ctx: Context, body: Body) -> Judgement:
+        """Of a request with its body, or the beginning of that."""
+        request = ctx.request
+        found = self._of_head(request, request.fields.encode()) + self._of_body(body)
+        if self._engine is None:
+            return CLEAN if not found else self._judgement(found)
+        return self._judgement(found, self._engine.judge(http_request(ctx, body.content)))
+
+    def _judgement(self, found: tuple[Found, ...], verdict: Verdict = NO_MATCH) -> Judgement:
+        found = (
+            *(
+                Found(str(one.id), one.variable or "the request", one.part, one.message, one.score)
+                for one in verdict.matched
+            ),
+            *found,
+        )
+        score = sum(one.score for one in found)
+        refuses = verdict.intervention is not None or score >= self._threshold
+        return Judgement(found, score, refuses) if found or refuses else CLEAN
+
+    # By our own detectors
+
+    def _of_head(self, request: Request, block: bytes) -> tuple[Found, ...]:
+        found = self._heads.get(block)
+        if found is None:
+            found = _remember(self._heads, block, self._of_fields(request.fields))
+        path = request.path
+        of_path = self._paths.get(path)
+        if of_path is None:
+            of_path = _remember(self._paths, path, self._of_path(path))
+        if of_path:
+            found += of_path
+        query = request.query
+        if query:
+            of_query = self._queries.get(query)
+            if of_query is None:
+                of_query = _remember(self._queries, query, self._of_query(query))
+            if of_query:
+                found += of_query
+        return found
+
+    def _of_fields(self, fields: Fields) -> tuple[Found, ...]:
+        found: list[Found] = []
+        for name, value in fields.items():
+            lower = name.lower()
+            if lower == b"cookie":
+                for cookie, content in cookies(value):
+                    self._look("REQUEST_COOKIES_NAMES", cookie, decoded(cookie), found)
+                    self._look("REQUEST_COOKIES", cookie, decoded(content), found)
+                continue
+            place = len(found)
+            self._look("REQUEST_HEADERS", name, value, found)
+            if lower in _OWN_URLS:
+                found[place:] = [one for one in found[place:] if one.rule != "ssrf"]
+        return tuple(found)
+
+    def _of_path(self, path: bytes) -> tuple[Found, ...]:
+        found: list[Found] = []
+        plain = decoded(path)
+        self._look("REQUEST_FILENAME", b"", plain, found)
+        probe = PROBE.find(plain)
+        if probe is not None and not self._is_excluded(PROBE.id, "REQUEST_FILENAME", b""):
+            found.append(_found(PROBE.id, "REQUEST_FILENAME", b"", probe, PROBE.score))
+        return tuple(found)
+
+    def _of_query(self, query: bytes) -> tuple[Found, ...]:
+        found: list[Found] = []
+        arguments, _ = pairs(query)
+        if len(arguments) > ARGUMENTS:
+            self._add(EXCESS, "ARGS", b"", b"", CRITICAL, found, f"more than {ARGUMENTS} arguments")
+        self._look_at_arguments(arguments[:ARGUMENTS], found)
+        return tuple(found)
+
+    def _of_body(self, body: Body) -> tuple[Found, ...]:
+        found: list[Found] = []
+        self._look_at_arguments(body.arguments, found)
+        for variable, name, value in body.others:
+            self._look(variable, name, value, found)
+        for rule, part, message in body.faults:
+            self._add(rule, "REQUEST_BODY", b"", part, CRITICAL, found, message)
+        return tuple(found)
+
+    def _look_at_arguments(self, arguments: list[tuple[bytes, bytes]], found: list[Found]) -> None:
+        for name, value in arguments:
+            self._look("ARGS_NAMES", name, name.removeprefix(b"json."), found)
+            self._look("ARGS", name, value, found)
+
+    def _look(self, variable: str, name: bytes, value: bytes, found: list[Found]) -> None:
+        if len(value) < _PLAIN_BYTES and (not value or value.isalnum()):
+            return
+        seen = self._values.get(value)
+        if seen is None:
+            looked = [(finding.id, finding.matched, finding.score) for finding in self._findings(value)]
+            seen = _remember(self._values, value, tuple(looked))
+        for rule, matched, score in seen:
+            self._add(rule, variable, name, matched, score, found)
+
+    def _add(
+        self,
+        rule: str,
+        variable: str,
+        name: bytes,
+        part: bytes,
+        score: int,
+        found: list[Found],
+        message: str = "",
+    ) -> None:
+        if not self._is_excluded(rule, variable, name):
+            found.append(_found(rule, variable, name, part, score, message))
+
+    def _is_excluded(self, rule: str, variable: str, name: bytes) -> bool:
+        if not self._excluded or rule not in self._excluded:
+            return False
+        left_out = self._excluded[rule]
+        return "" in left_out or variable in left_out or f"{variable}:{_text(name)}".lower() in left_out
+
+
+def http_request(ctx: Context, body: bytes = b"") -> HttpRequest:
+    """The request in the one spelling that is forwarded; HTTP/2 and 3 have their authority as Host."""
+    request = ctx.request
+    fields = tuple(request.fields.items())
+    if b"host" not in request.fields:
+        fields = ((b"Host", request.host), *fields)
+    target = request.path if request.query is None else request.path + b"?" + request.query
+    address, port = ctx.client.address, ctx.client.port
+    return HttpRequest(request.method, target, request.version, fields, body, address, port, ctx.request_id)
+
+
+def _excluded(exclusions: Iterable[ExclusionSettings]) -> dict[str, set[str]]:
+    """By rule, the variables in which it is not asked; "": in none. Names of members are in lower case."""
+    found: dict[str, set[str]] = {}
+    for one in exclusions:
+        variable, colon, name = one.variable.partition(":")
+        found.setdefault(one.rule, set()).add(f"{variable}:{name}".lower() if colon else variable)
+    return found
+
+
+def _found(rule: str, variable: str, name: bytes, part: bytes, score: int, message: str = "") -> Found:
+    return Found(
+        rule, f"{variable}:{_text(name)}" if name else variable, part, message or WORDS.get(rule, rule), score
+    )
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
+
+
+def _remember(memory: dict[bytes, Value], key: bytes, value: Value) -> Value:
+    if len(key) <= REMEMBERED_BYTES:
+        if len(memory) >= REMEMBERED:
+            memory.clear()
+        memory[key] = value
+    return value
