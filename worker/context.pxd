@@ -15,6 +15,6 @@ cdef class Context:
     cdef public long long started_ns, now_ns, bytes_in, bytes_out, age_s, ttl_s, connect_ns, first_byte_ns, delay_ns
     cdef public double now_s
     cdef public int status, forwarded_status, retries
-    cdef public bint stored, refresh
+    cdef public bint stored, refresh, is_counted
     cdef public str origin
     cdef public object route, block, outcome, forward, not_storable, revalidate, collapsed, inform, error, identity

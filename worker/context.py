@@ -56,7 +56,7 @@ class Context:
 
     __slots__ = (
         "age_s", "block", "bytes_in", "bytes_out", "client", "collapsed", "connect_ns", "delay_ns",
-        "error", "first_byte_ns", "forward", "forwarded_status", "identity", "inform", "key",
+        "error", "first_byte_ns", "forward", "forwarded_status", "identity", "inform", "is_counted", "key",
         "not_storable", "now_ns", "now_s", "origin", "origin_host", "origin_target", "outcome", "peer",
         "refresh", "request", "request_id", "retries", "revalidate", "route", "started_ns", "status",
         "stored", "ttl_s",
@@ -81,6 +81,7 @@ class Context:
         # security
         self.block: Block | None = None
         self.delay_ns = 0  # what a rate limit lets it wait
+        self.is_counted = False  # among those its client has under way
         self.identity: Identity | None = None  # of the client, where the route asks for it
         # cache
         self.key = b""  # the cache key; b"" when the cache is not asked

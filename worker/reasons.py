@@ -72,6 +72,8 @@ class Block(StrEnum):
     RATE = "rate-limit"
     WAF = "waf"
     CLIENT_CERTIFICATE = "client-certificate"  # the route wants one, and the client showed none
+    METHOD = "method"  # not one of those the route takes
+    CONCURRENCY = "concurrency"  # the client has as many requests under way as it may
 
 
 class Side(StrEnum):

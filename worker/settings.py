@@ -289,6 +289,7 @@ class RouteSettings:
     response_headers: HeaderSettings = HeaderSettings()
     client_certificate: ClientCertificateSettings | None = None
     hsts: bytes | None = None  # value of Strict-Transport-Security on answers over https
+    methods: tuple[bytes, ...] = ()  # that are answered, others with 405; (): all
 
 
 @dataclass(frozen=True, slots=True)

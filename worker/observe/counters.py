@@ -51,6 +51,7 @@ CORE: Final = (
     ("leases_unknown", "Claims withdrawn because another request claimed the same key at the same time."),
     ("leases_renewed", "Times a long fetch lengthened its lease."),
     ("scoreboard_full", "Origin servers and groups whose health is not kept because the table was full."),
+    ("presence_full", "Connections and requests let in without a word to count them in."),
 )
 
 USER: Final = 64  # the first number that is ours: shmcache.core.USER_STATISTICS
