@@ -5,7 +5,7 @@ cdef class Client:
     cdef public int port
     cdef public long long asn, bans_seen
     cdef public bytes bucket_key, alt_svc
-    cdef public bint trusted
+    cdef public bint trusted, has_entered, is_counted
     cdef public object access, country, identity
 
 cdef class Context:

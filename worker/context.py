@@ -22,8 +22,8 @@ class Client:
     """
 
     __slots__ = (
-        "access", "address", "alt_svc", "asked", "asn", "bans_seen", "bucket_key", "country", "identity",
-        "listener", "port", "tls_cipher", "tls_version", "trusted",
+        "access", "address", "alt_svc", "asked", "asn", "bans_seen", "bucket_key", "country", "has_entered",
+        "identity", "is_counted", "listener", "port", "tls_cipher", "tls_version", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +45,8 @@ class Client:
         self.trusted = False  # a configured proxy: its X-Forwarded-* are believed
         self.asked = ""  # the authority whose certificate it was asked for in the handshake, "" for none
         self.identity: Identity | None = None  # the certificate it showed then
+        self.has_entered = False  # the door has let its connection in
+        self.is_counted = False  # ... and counted it among those of its address
         self.access: object = None  # the access gate's memo of its verdict for this address
         self.bans_seen = -1  # the bans gate's memo: the version of the bans that does not name this address
         self.asn = -1  # geo's memo of its autonomous system, 0 if nobody knows

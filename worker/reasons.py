@@ -76,6 +76,17 @@ class Block(StrEnum):
     CONCURRENCY = "concurrency"  # the client has as many requests under way as it may
 
 
+class TurnedAway(StrEnum):
+    """Why a connection was closed before any request of it was read."""
+
+    BAN = "ban"
+    ACCESS = "access-list"  # the one of the whole edge
+    RATE = "rate"  # its address opens connections faster than it may
+    CONNECTIONS = "connections"  # its address has as many open as it may
+    PROXY = "proxy-protocol"  # no trusted proxy, or no right head
+    CROWDED = "crowded"  # closed, idle or slow, to make room when there were too many
+
+
 class Side(StrEnum):
     """Who failed: shown on the error page, in the log and as a metric label."""
 

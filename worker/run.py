@@ -26,7 +26,7 @@ from worker.http3 import Http3, alt_svc
 from worker.observe.connections import ConnectionCounts
 from worker.observe.metrics import LoopStalls
 from worker.protocol import tls
-from worker.protocol.accept import TlsServer
+from worker.protocol.accept import Acceptor
 from worker.protocol.acme_tls import answer_challenges
 from worker.protocol.versions import HttpServer
 from worker.start import Exit, WorkerStart, tell_failure, tell_ready
@@ -129,6 +129,7 @@ class Worker:
                 start.settings.name,
                 trusted=start.settings.trusted_proxies,
                 tally=self.counts,
+                door=self.composed.door,
                 http2=start.settings.http2
                 if listening.settings.scheme == "https"
                 else start.settings.http2_plain,
@@ -137,9 +138,7 @@ class Worker:
                 protocol.alt_svc = alt_svc(listening.settings.port)
                 self.http3.serve(listening.udp, protocol)
             self.protocols.append(protocol)
-            self.servers.append(
-                await tls.serve(loop, listening.socket, listening.context, protocol.factory, self.counts)
-            )
+            self.servers.append(await tls.serve(loop, listening.socket, listening.context, protocol))
         self.next_tick_s = loop.time()
         self.tick()
 
@@ -214,7 +213,7 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(HANDSHAKES_S, timeout_s)):
                 for server in self.servers:
-                    if isinstance(server, TlsServer):
+                    if isinstance(server, Acceptor):
                         await server.wait_closed()
                 if self.http3 is not None:
                     await self.http3.wait_shaken()

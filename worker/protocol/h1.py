@@ -68,9 +68,9 @@ _KEPT = frozenset(
 class H1Server(ConnectionServer):
     """The HTTP/1 connections of one listener."""
 
-    def factory(self) -> Any:
+    def factory(self, client: Client | None = None) -> Any:
         """A protocol for a new connection."""
-        return H1Protocol(self)
+        return H1Protocol(self, client)
 
 
 class H1Protocol(Answering):
@@ -81,9 +81,9 @@ class H1Protocol(Answering):
         "_since_ns", "_taking",
     )  # fmt: skip
 
-    def __init__(self, server: H1Server) -> None:
+    def __init__(self, server: H1Server, client: Client | None = None) -> None:
         super().__init__(server)
-        self._client = cast(Client, None)  # until connection_made
+        self._client = cast(Client, client)  # may be None until connection_made
         self._phase = IDLE
         self._since_ns = server.now_ns  # when the phase began, or last made progress
         self._requests = 0
@@ -99,8 +99,8 @@ class H1Protocol(Answering):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)
-        client = self.server.client(transport)
-        if client is None or not self.server.admit(self):
+        client = self.server.client(transport, self._client)
+        if client is None or not self.server.admit(self, client):
             self._phase = CLOSED
             transport.abort()
             return
@@ -123,7 +123,7 @@ class H1Protocol(Answering):
         if self._ctx is not None and self._body is not None:
             self._ctx.bytes_in = self._body.received
         self._ctx = self._body = None  # they refer to this connection, and would keep it until a collection
-        self.server.discard(self)
+        self.server.discard(self, self._client)
 
     def _cancel_task(self) -> None:
         """Not at once: a task cancelled before its first step would never tell the observers."""

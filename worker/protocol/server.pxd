@@ -1,12 +1,12 @@
 cdef class ConnectionServer:
-    cdef public object edge, limits, loop, new_id, second_reader, tally
+    cdef public object door, edge, limits, loop, new_id, second_reader, tally
     cdef public Py_ssize_t max_line, max_header, max_fields, max_requests
     cdef public str listener, name
     cdef public bytes scheme, own_authority, date_line, alt_svc
     cdef public tuple trusted
     cdef public set connections
     cdef public long long refused, now_ns
-    cdef public bint draining, lends_too_much
+    cdef public bint draining, lends_too_much, is_proxied
     cdef public double wall_offset_s
     cdef public dict authorities
     cdef public list _emptied

@@ -15,6 +15,7 @@ from worker.protocol import client_certificate
 from worker.protocol.head import SecondReader, normal_authority
 from worker.protocol.request_id import request_ids
 from worker.protocol.tally import NoTally, Tally
+from worker.reasons import TurnedAway
 from worker.settings import Limits, ListenerSettings, Network
 
 SWEEP_SLICE = 1000  # connections looked at before the loop gets its turn
@@ -50,6 +51,16 @@ class Connection(Protocol):
         ...
 
 
+class Door(Protocol):
+    """Who may connect at all; `enter` and `leave` belong together."""
+
+    def keeps_out(self, client: Client) -> TurnedAway | None: ...
+
+    def enter(self, client: Client, now_ns: int) -> TurnedAway | None: ...
+
+    def leave(self, client: Client) -> None: ...
+
+
 class ConnectionServer:
     """The connections of one listener in one worker. Nothing in it asks a timer: the worker calls `sweep`
     about once a second, so timeouts are late by up to one sweep."""
@@ -63,6 +74,7 @@ class ConnectionServer:
         *,
         trusted: Sequence[Network] = (),
         tally: Tally | None = None,
+        door: Door | None = None,
         loop: AbstractEventLoop | None = None,
     ) -> None:
         self.edge = edge
@@ -78,7 +90,9 @@ class ConnectionServer:
         self.loop = loop or asyncio.get_running_loop()
         self.connections: set[Connection] = set()
         self.tally = tally or NoTally()
+        self.door = door
         self.alt_svc = b""  # a line for clients that might come by HTTP/3 instead
+        self.is_proxied = listener.proxy_protocol
         self.draining = False
         self.lends_too_much = False  # stored bodies on their way to slow clients take too much of the cache
         self.new_id: Callable[[], bytes] = request_ids().__next__
@@ -88,8 +102,10 @@ class ConnectionServer:
         self._emptied: list[Future[None]] = []
         self.tick(time.monotonic_ns())
 
-    def factory(self) -> Any:
-        """An asyncio protocol for a new connection; by its methods alone, for it has no base class."""
+    def factory(self, client: Client | None = None) -> Any:
+        """An asyncio protocol for a new connection; by its methods alone, for it has no base class.
+
+        `client`: who is at its other end, where somebody knows already."""
         raise NotImplementedError
 
     @property
@@ -137,9 +153,29 @@ class ConnectionServer:
         for connection in tuple(self.connections):
             connection.abort()
 
-    def admit(self, connection: Connection) -> bool:
-        """Take a new connection in; False if there are too many."""
+    def welcome(self, client: Client) -> bool:
+        """Ask the door; if it lets this client in, `admit` or `part` must follow."""
+        if self.door is None or client.has_entered:
+            return True
+        refusal = self.door.enter(client, time.monotonic_ns())
+        if refusal is not None:
+            self.tally.turned_away(refusal)
+            return False
+        client.has_entered = True
+        return True
+
+    def part(self, client: Client) -> None:
+        """A client that was let in has no connection any more; nothing happens the second time."""
+        if client.has_entered and self.door is not None:
+            client.has_entered = False
+            self.door.leave(client)
+
+    def admit(self, connection: Connection, client: Client) -> bool:
+        """Take a new connection of `client` in; False if it may not, or there are too many."""
+        if not self.welcome(client):
+            return False
         if len(self.connections) >= self.limits.connections:
+            self.part(client)
             self.tally.refused()
             return False
         self.connections.add(connection)
@@ -151,11 +187,13 @@ class ConnectionServer:
         self.connections.discard(connection)
         self.connections.add(successor)
 
-    def discard(self, connection: Connection) -> None:
-        """A connection is gone; nothing happens if it was never taken in."""
+    def discard(self, connection: Connection, client: Client | None) -> None:
+        """A connection of `client` is gone; nothing happens if it was never taken in."""
         if connection not in self.connections:
             return
         self.connections.remove(connection)
+        if client is not None:
+            self.part(client)
         self.tally.closed()
         if not self.connections:
             for waiter in self._emptied:
@@ -170,20 +208,22 @@ class ConnectionServer:
             self._emptied.append(waiter)
             await waiter
 
-    def client(self, transport: asyncio.BaseTransport) -> Client | None:
-        """Who is at the other end; None if it has left already."""
+    def client(self, transport: asyncio.BaseTransport, known: Client | None = None) -> Client | None:
+        """Who is at the other end, `known` if that was asked before; None if it has left already."""
         peer = transport.get_extra_info("peername")
         if not peer:
             return None
+        client = self.client_at(peer) if known is None else known
         tls = transport.get_extra_info("ssl_object")
-        version, cipher = (tls.version(), tls.cipher()) if tls is not None else (None, None)
-        client = self.client_at(peer, version or "", cipher[0] if cipher else "")
         if tls is not None:
+            cipher = tls.cipher()
+            client.tls_version = tls.version() or ""
+            client.tls_cipher = cipher[0] if cipher else ""
             client_certificate.put_into(client, tls)
         client.alt_svc = self.alt_svc
         return client
 
-    def client_at(self, peer: tuple[str, int], tls_version: str, tls_cipher: str) -> Client:
+    def client_at(self, peer: tuple[str, int], tls_version: str = "", tls_cipher: str = "") -> Client:
         """Who is at that address, which is numeric."""
         address = ip_address(peer[0].partition("%")[0])
         if address.version == 6 and address.ipv4_mapped is not None:

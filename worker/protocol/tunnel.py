@@ -54,7 +54,7 @@ class ClientEnd(TransportEnd):
             other.close()
         ctx.bytes_in = self.taken
         ctx.bytes_out = self.given
-        self._server.discard(self)
+        self._server.discard(self, ctx.peer)
         self._server.tally.tunnel(opened=False)
         self._finish(ctx)
 

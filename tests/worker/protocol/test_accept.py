@@ -16,6 +16,7 @@ from tests.support.h1_edge import WAIT_S, H1Edge, read_response, run
 from tests.support.tls_pair import client_context, write_pair
 from worker.protocol import accept
 from worker.protocol.tls import make_context
+from worker.reasons import TurnedAway
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -80,20 +81,39 @@ def test_too_many_handshakes_wait_for_their_turn(
     authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(accept, "HANDSHAKES", 2)
+    monkeypatch.setattr(accept, "SILENT_S", 60)
 
     async def test() -> None:
         async with H1Edge(tls=make_context(*write_pair(authority, tmp_path))) as edge:
             silent = [await edge.connect() for _ in range(2)]
             acceptor = edge.acceptor
-            assert isinstance(acceptor, accept.TlsServer)
-            await edge.until(lambda: len(acceptor._handshakes) == 2)
+            assert isinstance(acceptor, accept.Acceptor)
+            await edge.until(lambda: len(acceptor._arrivals) == 2)
             client = socket.socket()
             connect_to(client, edge.port)
             await edge.until(lambda: acceptor._full)
-            assert len(acceptor._handshakes) == 2
+            assert len(acceptor._arrivals) == 2
             for _reader, writer in silent:
                 writer.close()
             assert await asyncio.wait_for(talk(client, client_context(authority)), WAIT_S) == 200
+
+    run(test())
+
+
+def test_silent_ones_make_room_when_there_are_too_many(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accept, "HANDSHAKES", 2)
+    monkeypatch.setattr(accept, "CUT", 1)
+
+    async def test() -> None:
+        async with H1Edge(tls=make_context(*write_pair(authority, tmp_path))) as edge:
+            silent = [await edge.connect() for _ in range(2)]
+            client = socket.socket()
+            connect_to(client, edge.port)
+            assert await asyncio.wait_for(talk(client, client_context(authority)), WAIT_S) == 200
+            assert await asyncio.wait_for(silent[0][0].read(), WAIT_S) == b""
+            assert TurnedAway.CROWDED in edge.tally.told
 
     run(test())
 
@@ -102,10 +122,10 @@ def test_closing_lets_handshakes_finish(authority: trustme.CA, tmp_path: Path) -
     async def test() -> None:
         async with H1Edge(tls=make_context(*write_pair(authority, tmp_path))) as edge:
             acceptor = edge.acceptor
-            assert isinstance(acceptor, accept.TlsServer)
+            assert isinstance(acceptor, accept.Acceptor)
             client = socket.socket()
             connect_to(client, edge.port)
-            await edge.until(lambda: acceptor._handshakes)
+            await edge.until(lambda: acceptor._arrivals)
             assert acceptor.is_serving()
             acceptor.close()
             assert not acceptor.is_serving()

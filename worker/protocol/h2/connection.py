@@ -27,8 +27,8 @@ class H2Protocol(StreamConnection):
 
     __slots__ = ("_lingering", "_mark", "_paused", "_session", "_transport")
 
-    def __init__(self, server: ConnectionServer) -> None:
-        super().__init__(server, b"2")
+    def __init__(self, server: ConnectionServer, client: Client | None = None) -> None:
+        super().__init__(server, b"2", client)
         self._transport: asyncio.Transport | None = None
         self._session = cast("Session[Exchange]", None)  # until connection_made
         self._paused = False  # the transport holds as much as it may; if so, `_since_ns` tells since when
@@ -40,8 +40,8 @@ class H2Protocol(StreamConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)
         server = self.server
-        client = server.client(transport)
-        if client is None or not server.admit(self):
+        client = server.client(transport, self._client)
+        if client is None or not server.admit(self, client):
             transport.abort()
             return
         self.open(transport, client)
@@ -71,7 +71,7 @@ class H2Protocol(StreamConnection):
                 exchange.settle()
             for exchange in self._session.close():
                 exchange.settle()
-        self.server.discard(self)
+        self.server.discard(self, self._client)
 
     def data_received(self, data: bytes) -> None:
         if self._lingering or self._transport is None:
