@@ -18,12 +18,13 @@ from worker.context import Client
 from worker.protocol import plain_http
 from worker.protocol.proxy_protocol import ProxyError, read_source
 from worker.protocol.server import ConnectionServer
-from worker.protocol.transport import HANDSHAKE_TIMEOUT_S, shake_hands
+from worker.protocol.transport import shake_hands
 from worker.reasons import TurnedAway
 
 BACKLOG = 4096
 ACCEPTS = 16  # connections taken before the loop gets its turn: each begins a handshake, which is costly
 HANDSHAKES = 2048  # at a time; above, slow ones are cut, and where none is connections wait in the backlog
+HANDSHAKE_TIMEOUT_S = 10.0  # from the connection to the end of its handshake
 SILENT_S = 0.25  # without a byte of TLS: slow, when there are too many
 SLOW_S = 2.0  # under way for so long: slow as well
 CUT = 64  # of the slow ones at once

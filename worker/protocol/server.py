@@ -3,9 +3,12 @@
 import asyncio
 import time
 from asyncio import AbstractEventLoop, Future, Task
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from email.utils import formatdate
 from ipaddress import ip_address
+from itertools import islice
+from random import randrange
 from typing import Any, Protocol
 
 from worker.context import Client, Context
@@ -14,11 +17,14 @@ from worker.pipeline import Exchange
 from worker.protocol import client_certificate
 from worker.protocol.head import SecondReader, normal_authority
 from worker.protocol.request_id import request_ids
+from worker.protocol.standing import AT_WORK, Standing
 from worker.protocol.tally import NoTally, Tally
 from worker.reasons import TurnedAway
 from worker.settings import Limits, ListenerSettings, Network
 
 SWEEP_SLICE = 1000  # connections looked at before the loop gets its turn
+LOOKED_AT = 1024  # connections, for some that may be closed
+CUT_SHARE = 16  # one of so many of them is closed at once, so that looking for them costs little
 AUTHORITIES = 4096  # spellings of hosts remembered
 
 
@@ -36,6 +42,10 @@ class Connection(Protocol):
     @property
     def is_busy(self) -> bool:
         """A request is in hand."""
+        ...
+
+    def standing(self) -> Standing:
+        """What it may be closed for when there are too many."""
         ...
 
     def sweep(self, now_ns: int) -> None:
@@ -174,13 +184,32 @@ class ConnectionServer:
         """Take a new connection of `client` in; False if it may not, or there are too many."""
         if not self.welcome(client):
             return False
-        if len(self.connections) >= self.limits.connections:
+        if len(self.connections) >= self.limits.connections and not self.make_room():
             self.part(client)
             self.tally.refused()
             return False
         self.connections.add(connection)
         self.tally.opened()
         return True
+
+    def make_room(self) -> bool:
+        """Close some that nobody misses, of those whose address has the most; False if there are none.
+
+        Looks at a part of them, where an address that has many is found as surely as among all.
+        """
+        start = randrange(len(self.connections) or 1)
+        part = list(islice(self.connections, start, start + LOOKED_AT))
+        part += islice(self.connections, min(start, LOOKED_AT - len(part)))
+        standings = [(connection, *connection.standing()) for connection in part]
+        numbers = Counter(client.bucket_key for _, _, _, client in standings)
+        expendable = [one for one in standings if one[1] != AT_WORK and not one[3].trusted]
+        # One address has many or few by powers of two: among equals the idle go first, then the slow.
+        expendable.sort(key=lambda one: (-numbers[one[3].bucket_key].bit_length(), one[1], one[2]))
+        cut = expendable[: max(1, len(part) // CUT_SHARE)]
+        for connection, _, _, _ in cut:
+            self.tally.turned_away(TurnedAway.CROWDED)
+            connection.abort()
+        return bool(cut)
 
     def hand_over(self, connection: Connection, successor: Connection) -> None:
         """A connection that was taken in speaks another version than was thought."""

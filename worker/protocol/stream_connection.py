@@ -50,6 +50,10 @@ class StreamConnection:
         """It may still be spoken to."""
         raise NotImplementedError
 
+    @property
+    def is_held_up(self) -> bool:
+        return False
+
     # From frames to requests.
 
     def _request(self, exchange: Exchange) -> None:

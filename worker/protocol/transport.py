@@ -12,7 +12,6 @@ from typing import Any
 
 from aiofastnet.ssl_transport import SSLTransport_Socket
 
-HANDSHAKE_TIMEOUT_S = 10.0  # from the connection to the end of its handshake
 LEAST_TIMEOUT_S = 0.001  # a transport takes none of 0
 SHUTDOWN_TIMEOUT_S = 5.0
 INCOMING_BYTES = 32 * 1024  # per connection, two TLS records: requests are small, connections many
@@ -35,7 +34,7 @@ async def shake_hands(
     protocol: asyncio.BaseProtocol,
     context: ssl.SSLContext,
     connection: socket,
-    timeout_s: float = HANDSHAKE_TIMEOUT_S,
+    timeout_s: float,
 ) -> None:
     """Speak TLS on `connection`, which it owns from now on; `protocol` has a transport at the end.
 

@@ -12,6 +12,7 @@ from worker.protocol.h3.session import Session
 from worker.protocol.head import bad_request
 from worker.protocol.quic.link import Address, Link
 from worker.protocol.server import ConnectionServer
+from worker.protocol.standing import AT_WORK, UNUSED, Standing
 from worker.protocol.stream import CANCEL
 from worker.protocol.stream_connection import StreamConnection
 from worker.reasons import Fault
@@ -135,6 +136,9 @@ class H3Protocol(StreamConnection):
             exchange.cut_off()
         self._session.fail(NO_ERROR)
         self._settle()
+
+    def standing(self) -> Standing:
+        return AT_WORK if self.is_busy else UNUSED, self._since_ns, self._first_client
 
     def sweep(self, now_ns: int) -> None:
         if not self.is_open:
