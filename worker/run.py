@@ -138,6 +138,7 @@ class Worker:
                 protocol.alt_svc = alt_svc(listening.settings.port)
                 self.http3.serve(listening.udp, protocol)
             self.protocols.append(protocol)
+            protocol.siblings = self.protocols
             self.servers.append(await tls.serve(loop, listening.socket, listening.context, protocol))
         self.next_tick_s = loop.time()
         self.tick()

@@ -9,4 +9,5 @@ cdef class ConnectionServer:
     cdef public bint draining, lends_too_much, is_proxied
     cdef public double wall_offset_s
     cdef public dict authorities
+    cdef public object siblings
     cdef public list _emptied

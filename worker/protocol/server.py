@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from email.utils import formatdate
 from ipaddress import ip_address
-from itertools import islice
+from itertools import chain, islice
 from random import randrange
 from typing import Any, Protocol
 
@@ -99,6 +99,7 @@ class ConnectionServer:
         self.trusted = tuple(trusted)
         self.loop = loop or asyncio.get_running_loop()
         self.connections: set[Connection] = set()
+        self.siblings: Sequence[ConnectionServer] = [self]  # all of a worker, which share the room there is
         self.tally = tally or NoTally()
         self.door = door
         self.alt_svc = b""  # a line for clients that might come by HTTP/3 instead
@@ -184,7 +185,7 @@ class ConnectionServer:
         """Take a new connection of `client` in; False if it may not, or there are too many."""
         if not self.welcome(client):
             return False
-        if len(self.connections) >= self.limits.connections and not self.make_room():
+        if self.crowd >= self.limits.connections and not self.make_room():
             self.part(client)
             self.tally.refused()
             return False
@@ -197,9 +198,9 @@ class ConnectionServer:
 
         Looks at a part of them, where an address that has many is found as surely as among all.
         """
-        start = randrange(len(self.connections) or 1)
-        part = list(islice(self.connections, start, start + LOOKED_AT))
-        part += islice(self.connections, min(start, LOOKED_AT - len(part)))
+        start = randrange(self.crowd or 1)
+        part = list(islice(self._everybody(), start, start + LOOKED_AT))
+        part += islice(self._everybody(), min(start, LOOKED_AT - len(part)))
         standings = [(connection, *connection.standing()) for connection in part]
         numbers = Counter(client.bucket_key for _, _, _, client in standings)
         expendable = [one for one in standings if one[1] != AT_WORK and not one[3].trusted]
@@ -210,6 +211,14 @@ class ConnectionServer:
             self.tally.turned_away(TurnedAway.CROWDED)
             connection.abort()
         return bool(cut)
+
+    @property
+    def crowd(self) -> int:
+        """Connections of all siblings."""
+        return sum(len(server.connections) for server in self.siblings)
+
+    def _everybody(self) -> Iterator[Connection]:
+        return chain.from_iterable(server.connections for server in self.siblings)
 
     def hand_over(self, connection: Connection, successor: Connection) -> None:
         """A connection that was taken in speaks another version than was thought."""

@@ -21,6 +21,15 @@ from worker.reasons import TurnedAway
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
+def hello() -> bytes:
+    """How a client begins."""
+    outgoing = ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
@@ -100,19 +109,24 @@ def test_too_many_handshakes_wait_for_their_turn(
     run(test())
 
 
+@pytest.mark.parametrize("data", [b"", hello()])
 def test_silent_ones_make_room_when_there_are_too_many(
-    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
     monkeypatch.setattr(accept, "HANDSHAKES", 2)
     monkeypatch.setattr(accept, "CUT", 1)
+    monkeypatch.setattr(accept, "SLOW_S", 0.25)
 
     async def test() -> None:
         async with H1Edge(tls=make_context(*write_pair(authority, tmp_path))) as edge:
             silent = [await edge.connect() for _ in range(2)]
+            for _reader, writer in silent:
+                writer.write(data)
             client = socket.socket()
             connect_to(client, edge.port)
             assert await asyncio.wait_for(talk(client, client_context(authority)), WAIT_S) == 200
-            assert await asyncio.wait_for(silent[0][0].read(), WAIT_S) == b""
+            with contextlib.suppress(ConnectionResetError):
+                await asyncio.wait_for(silent[0][0].read(), WAIT_S)  # until it is cut
             assert TurnedAway.CROWDED in edge.tally.told
 
     run(test())
