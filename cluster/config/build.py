@@ -181,7 +181,7 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
             send_rate=limits.send_rate,
             connections_per_address=limits.connections_per_address,
             connection_rate=limits.connection_rate or 0.0,
-            connection_burst=limits.connection_burst or max(1, ceil(limits.connection_rate or 0)),
+            connection_burst=limits.connection_burst or ceil(limits.connection_rate or 0),
             requests_per_address=limits.requests_per_address,
         ),
         access=access_settings(config.access, base) if config.access else None,

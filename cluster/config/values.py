@@ -165,7 +165,7 @@ Listener = Annotated[
 ]  # fmt: skip
 ServingListener = Annotated[
     Any, BeforeValidator(units.serving_listener),
-    Expects("a URL such as https://[::]:443, or {url: https://[::]:443, proxy_protocol: true}"),
+    Expects("a URL with a numeric address such as http://127.0.0.1:8080 or https://[::]:443"),
     WithJsonSchema({"anyOf": [
         {"type": "string", "examples": ["http://127.0.0.1:8080", "https://[::]:443"]},
         {

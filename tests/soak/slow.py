@@ -22,6 +22,7 @@ from tests.support.scripted_origin import Recorded, ScriptedOrigin, Step, answer
 
 CONNECTIONS = 500  # per worker: fewer than the attacker opens
 LARGE = 1024 * 1024
+WAIT_S = 120.0
 
 CONFIG = """
 listen: [http://127.0.0.1:0, "http://[::1]:0"]
@@ -79,7 +80,7 @@ def run(edge: ConfiguredEdge, mode: str, directory: Path, *, seconds: int, attac
             ["wrk", "-t1", "-c16", f"-d{seconds - 2}s", "--timeout", "5s", "--latency", "-s", script, asked],
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
-        said = out.read_text(errors="replace")
+    said = out.read_text(errors="replace")
     after = _turned_away(edge)
     errors = [
         int(number) for line in re.findall(r"Socket errors: (.*)", wrk) for number in re.findall(r"\d+", line)
@@ -117,9 +118,11 @@ def _running(command: list[str], output: Path) -> Iterator[Path]:
         process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     try:
         yield output
+        process.wait(WAIT_S)  # it ends by itself, and tells only then
     finally:
-        process.terminate()
-        process.wait(30)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def _number(pattern: str, text: str) -> int:
