@@ -175,6 +175,13 @@ class ConnectionServer:
         client.has_entered = True
         return True
 
+    def keeps_out(self, peer: tuple[str, int]) -> bool:
+        """May nobody connect from that address, whatever it does? For those who have proved nothing yet."""
+        refusal = None if self.door is None else self.door.keeps_out(self.client_at(peer))
+        if refusal is not None:
+            self.tally.turned_away(refusal)
+        return refusal is not None
+
     def part(self, client: Client) -> None:
         """A client that was let in has no connection any more; nothing happens the second time."""
         if client.has_entered and self.door is not None:
