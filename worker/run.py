@@ -11,6 +11,7 @@ import faulthandler
 import gc
 import logging
 import os
+import resource
 import signal
 import time
 from collections.abc import Coroutine
@@ -29,6 +30,7 @@ from worker.protocol import tls
 from worker.protocol.accept import Acceptor
 from worker.protocol.acme_tls import answer_challenges
 from worker.protocol.versions import HttpServer
+from worker.settings import Limits
 from worker.start import Exit, WorkerStart, tell_failure, tell_ready
 
 log = logging.getLogger("edgecluster.worker")
@@ -79,6 +81,12 @@ async def _live(start: WorkerStart, loop: asyncio.AbstractEventLoop) -> int:
     return Exit.DRAINED
 
 
+def _affordable(limits: Limits) -> Limits:
+    """No more connections than half of the file descriptors: the others are for origins and files."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return replace(limits, connections=min(limits.connections, max(1, files // 2)))
+
+
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"cannot open {os.fsdecode(error.filename)}: {error.strerror}"
@@ -121,10 +129,11 @@ class Worker:
         if start.settings.acme:
             for context in {one.context for one in start.listening if one.context is not None}:
                 answer_challenges(context, self.composed.challenge_certificate)
+        limits = _affordable(start.settings.limits)
         for listening in start.listening:
             protocol = HttpServer(
                 self.composed.edge,
-                start.settings.limits,
+                limits,
                 listening.settings,
                 start.settings.name,
                 trusted=start.settings.trusted_proxies,

@@ -86,6 +86,7 @@ class Acceptor(AbstractServer):
                 if error.errno not in _EXHAUSTED:
                     raise
                 log.warning("accepting pauses for %s s: %s", RETRY_S, error)
+                self._server.make_room()
                 self._pause(RETRY_S)
                 return
             self._receive(connection, address)
