@@ -100,6 +100,7 @@ enum presence_answer presence_enter(void *region, size_t words, int member, uint
     uint64_t *set = set_of(region, words, hash), tag = tag_of(hash);
 
     for (int tries = 0; tries < TRIES; tries++) {
+        FP();
         uint64_t *word = add(set, name_of(hash, member));
         if (word == NULL)
             return PRESENCE_UNCOUNTED;

@@ -5,6 +5,8 @@ import signal
 from collections.abc import Iterator, MutableSequence
 from functools import partial
 from itertools import count
+from pathlib import Path
+from subprocess import run
 from time import monotonic_ns
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from shmcache import Segment, SegmentError
 from shmcache.core import ENTERED, OVER, PRESENCE_MOST, UNCOUNTED
 from tests.support.processes import kill, shared_words, spawn, wait_exit
-from tests.support.regions import open_segment
+from tests.support.regions import compile_hammer, open_segment
 
 MOST = 5
 ROUNDS = 20_000
@@ -37,6 +39,13 @@ def test_keys_do_not_count_for_one_another(segment: Segment) -> None:
     for number in range(200):
         assert segment.presence.enter(b"key %d" % number, 1) == ENTERED
     assert [segment.presence.count(b"key %d" % number) for number in range(200)] == [1] * 200
+
+
+def test_words_of_those_that_have_left_are_there_for_others(segment: Segment) -> None:
+    for number in range(20_000):
+        key = b"key %d" % number
+        assert segment.presence.enter(key, 1) == ENTERED
+        segment.presence.leave(key)
 
 
 def test_who_leaves_without_having_entered_changes_nothing(segment: Segment) -> None:
@@ -105,3 +114,19 @@ def test_what_a_killed_process_had_is_given_back_when_it_is_reaped(segment: Segm
     segment.reap(7)
     segment.reap(7)
     assert segment.presence.count(b"key") == 1
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (),
+        ("-fsanitize=undefined", "-fno-sanitize-recover=all"),
+        ("-fsanitize=thread", "-Wno-tsan"),
+    ],
+    ids=["plain", "ubsan", "tsan"],
+)
+def test_there_are_never_too_many_however_threads_interleave(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    program = tmp_path / "hammer"
+    compile_hammer(program, *flags)
+    result = run([program, "presence", "20000"], capture_output=True, text=True, timeout=100, check=False)
+    assert (result.returncode, result.stdout + result.stderr) == (0, "")
