@@ -222,7 +222,10 @@ class ConnectionServer:
     @property
     def crowd(self) -> int:
         """Connections of all siblings."""
-        return sum(len(server.connections) for server in self.siblings)
+        total = 0
+        for server in self.siblings:
+            total += len(server.connections)
+        return total
 
     def _everybody(self) -> Iterator[Connection]:
         return chain.from_iterable(server.connections for server in self.siblings)

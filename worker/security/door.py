@@ -59,8 +59,10 @@ class Door:
         """Why this address may not connect whatever else it does; counts nothing."""
         if client.trusted:
             return None
-        if self._bans is not None and self._bans.find(packed_address(client.address)):
-            return TurnedAway.BAN
+        if self._bans is not None:
+            key = client.bucket_key  # of IPv4 the address itself, which need not be read again
+            if self._bans.find(key if len(key) == 4 else packed_address(client.address)):
+                return TurnedAway.BAN
         if self._access is not None and not self._access.is_allowed(client):
             return TurnedAway.ACCESS
         return None
