@@ -119,6 +119,7 @@ class Acceptor(AbstractServer):
         for arrival in [one for one in slow if one.client.bucket_key == largest][:CUT]:
             del self._arrivals[arrival]
             self._server.tally.turned_away(TurnedAway.CROWDED)
+            self._server.part(arrival.client)  # here as well: a task may be cancelled before its first step
             if arrival.task is not None:
                 arrival.task.cancel()
         return True
@@ -137,24 +138,25 @@ class Acceptor(AbstractServer):
             self._loop.add_reader(self._sock, self._accept)
 
     async def _bring_in(self, arrival: Arrival, connection: socket) -> None:
+        is_served = False
         try:
             is_served = await self._begin(arrival, connection)
         except OSError as error:  # what is no TLS, fails or takes too long: the transport is closed already
             log.debug("no connection came of one from %s: %s", arrival.client.address, error)
-            self._server.part(arrival.client)
             connection.close()
             if isinstance(error, ProxyError):
                 self._server.tally.turned_away(TurnedAway.PROXY)
             elif self._context is not None:
                 self._server.tally.handshake(False)
         except asyncio.CancelledError:
-            self._server.part(arrival.client)
             connection.close()
             raise
         else:
             if is_served and self._context is not None:
                 self._server.tally.handshake(True)
         finally:
+            if not is_served:
+                self._server.part(arrival.client)
             self._arrivals.pop(arrival, None)
             if self._full:
                 self._resume()

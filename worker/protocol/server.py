@@ -260,6 +260,8 @@ class ConnectionServer:
         """Who is at the other end, `known` if that was asked before; None if it has left already."""
         peer = transport.get_extra_info("peername")
         if not peer:
+            if known is not None:
+                self.part(known)
             return None
         client = self.client_at(peer) if known is None else known
         tls = transport.get_extra_info("ssl_object")

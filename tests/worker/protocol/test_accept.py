@@ -14,6 +14,7 @@ import trustme
 
 from tests.support.h1_edge import WAIT_S, H1Edge, read_response, run
 from tests.support.tls_pair import client_context, write_pair
+from worker.context import Client
 from worker.protocol import accept
 from worker.protocol.tls import make_context
 from worker.reasons import TurnedAway
@@ -128,6 +129,57 @@ def test_silent_ones_make_room_when_there_are_too_many(
             with contextlib.suppress(ConnectionResetError):
                 await asyncio.wait_for(silent[0][0].read(), WAIT_S)  # until it is cut
             assert TurnedAway.CROWDED in edge.tally.told
+
+    run(test())
+
+
+class Counting:
+    """A door that lets everybody in, and knows who is."""
+
+    def __init__(self) -> None:
+        self.inside = self.entered = 0
+
+    def keeps_out(self, client: Client) -> TurnedAway | None:
+        return None
+
+    def enter(self, client: Client, now_ns: int) -> TurnedAway | None:
+        self.inside += 1
+        self.entered += 1
+        return None
+
+    def leave(self, client: Client) -> None:
+        self.inside -= 1
+
+
+@pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16garbage", hello(), hello()[:50]])
+def test_who_has_entered_has_left_however_the_handshake_ends(
+    authority: trustme.CA, tmp_path: Path, data: bytes
+) -> None:
+    async def test() -> None:
+        async with H1Edge(tls=make_context(*write_pair(authority, tmp_path))) as edge:
+            door = edge.server.door = Counting()
+            _, writer = await edge.connect()
+            writer.write(data)
+            await edge.until(lambda: door.entered == 1)
+            writer.transport.abort()
+            await edge.until(lambda: door.inside == 0)
+            client = socket.socket()
+            connect_to(client, edge.port)
+            assert await asyncio.wait_for(talk(client, client_context(authority)), WAIT_S) == 200
+            await edge.until(lambda: door.inside == 0)
+            assert door.entered == 2
+
+    run(test())
+
+
+def test_who_left_before_the_handshake_was_over_is_counted_no_more() -> None:
+    async def test() -> None:
+        async with H1Edge() as edge:
+            door = edge.server.door = Counting()
+            client = edge.server.client_at(("192.0.2.7", 4711))
+            assert edge.server.welcome(client) and door.inside == 1
+            assert edge.server.client(asyncio.Transport(), client) is None
+            assert door.inside == 0
 
     run(test())
 
