@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 
 CORE = [
     "segment", "lock", "slab", "ghost", "evict", "table", "room", "read", "fill", "repair", "adopt", "audit",
-    "lease", "bucket", "window", "score", "counter", "purge", "sum", "follow", "crawl", "walk",
+    "lease", "bucket", "window", "score", "presence", "counter", "purge", "sum", "follow", "crawl", "walk",
 ]  # fmt: skip
 
 NATIVE = [

@@ -7,9 +7,10 @@ from worker.settings import AccessSettings, WorkerSettings
 
 
 def access_lists(settings: WorkerSettings) -> list[AccessSettings]:
-    """Every list that some route has, each once."""
+    """Every list that the edge or some route has, each once."""
     routes = (route for site in settings.sites for route in site.routes)
-    return list(dict.fromkeys(route.access for route in routes if route.access is not None))
+    every = (settings.access, *(route.access for route in routes))
+    return list(dict.fromkeys(access for access in every if access is not None))
 
 
 def open_lists(settings: WorkerSettings) -> dict[AccessSettings, NetworkMap]:

@@ -56,7 +56,7 @@ class Sockets:
         datagrams_before = self.datagrams.lengths()
         try:
             for listener in listeners:
-                with_udp = http3 and listener.scheme == "https"
+                with_udp = http3 and listener.may_have_http3
                 if with_udp:
                     self._open_both(listener, lanes, patience_s)
                 else:
@@ -135,7 +135,7 @@ class Sockets:
 
     def prune(self, listeners: Collection[ListenerSettings], lanes: int, *, http3: bool) -> None:
         """Close the UDP sockets that these settings do not need: no process has them open any more."""
-        kept = {_key(listener) for listener in listeners if http3 and listener.scheme == "https"}
+        kept = {_key(listener) for listener in listeners if http3 and listener.may_have_http3}
         self.datagrams.keep(kept, lanes)
 
     def queued(self, lane: int) -> int:

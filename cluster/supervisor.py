@@ -728,7 +728,7 @@ class Supervisor:
 def _http3_listeners(settings: ClusterSettings) -> list[ListenerSettings]:
     """Those that speak HTTP/3, by UDP on the same port."""
     worker = settings.worker
-    return [listener for listener in worker.listeners if worker.http3 and listener.scheme == "https"]
+    return [listener for listener in worker.listeners if worker.http3 and listener.may_have_http3]
 
 
 def _udp_address(listener: ListenerSettings) -> str:

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bucket.h"
+#include "presence.h"
 #include "evict.h"
 #include "lease.h"
 #include "lock.h"
@@ -171,6 +172,7 @@ int segment_adopt(struct shm *shm, uint64_t now_ns, bool verify, struct adopted 
     bucket_settle(segment_region(shm, REGION_BUCKETS), shm->header->bucket_cells, now_ns);
     window_settle(segment_region(shm, REGION_WINDOWS), shm->header->bucket_cells, now_ns);
     score_init(segment_region(shm, REGION_SCORES), SHM_SCORES);
+    presence_init(segment_region(shm, REGION_PRESENCE), shm->header->bucket_cells);
     settle_pages(shm);
     for (uint32_t stripe = 0; stripe < shm->header->stripes; stripe++)
         if (!adopt_stripe(shm, stripe, verify, adopted)) return SEGMENT_NO_MEMORY;

@@ -19,6 +19,7 @@ cdef extern from "layout.h" nogil:
         REGION_BUCKETS
         REGION_WINDOWS
         REGION_SCORES
+        REGION_PRESENCE
     struct header:
         uint64_t seed
         uint32_t bucket_cells
@@ -93,6 +94,7 @@ cdef extern from "counter.h" nogil:
         CORE_BUCKET_TABLE_FULL
         CORE_WINDOW_TABLE_FULL
         CORE_SCOREBOARD_FULL
+        CORE_PRESENCE_FULL
     const char *counter_name(unsigned index)
     void counter_add(void *region, int member, unsigned index, uint64_t amount)
     void counter_retire(void *region, int member)
@@ -166,6 +168,17 @@ cdef extern from "score.h" nogil:
     void score_store(score *score, unsigned word, uint64_t value)
     uint64_t score_add(score *score, unsigned word, uint64_t amount)
     bint score_swap(score *score, unsigned word, uint64_t expected, uint64_t value)
+
+
+cdef extern from "presence.h" nogil:
+    enum:
+        C_PRESENCE_MOST "PRESENCE_MOST"
+        PRESENCE_OVER
+        PRESENCE_ENTERED
+        PRESENCE_UNCOUNTED
+    int presence_enter(void *region, size_t words, int member, uint64_t hash, uint64_t most)
+    void presence_leave(void *region, size_t words, int member, uint64_t hash)
+    uint64_t presence_count(const void *region, size_t words, uint64_t hash)
 
 
 cdef extern from "table.h" nogil:

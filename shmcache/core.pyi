@@ -65,6 +65,7 @@ class Segment:
     buckets: TokenBuckets
     windows: SlidingWindows
     scoreboard: Scoreboard
+    presence: Presence
     statistics: Statistics
     size_bytes: int
 
@@ -102,7 +103,7 @@ class Segment:
     def reap(self, member: int) -> dict[str, int]:
         """Give back all that the dead process behind `member` held, and free its place.
 
-        Pins, half-made entries, leases (ended as OWNER_DIED, waiters woken), statistics folded.
+        Pins, half-made entries, leases (ended as OWNER_DIED, waiters woken), presences, statistics folded.
         Counts for the log: pins, fills, zombies, leases, and skipped_stripes, those that a stopped
         process kept locked (not 0: reap again once that one is gone). Idempotent; may itself die and be
         repeated. Call only once the process is known to be gone.
@@ -419,6 +420,29 @@ class Score:
         """What the word is afterwards; it wraps at 2**64."""
     def swap(self, word: int, expected: int, value: int) -> bool:
         """Compare and swap: put `value` in the place of `expected`; False when something else stands there."""
+
+PRESENCE_MOST: int  # of one key
+
+# Answers of Presence.enter
+OVER: int  # there are `most` already
+ENTERED: int  # counted until `leave`
+UNCOUNTED: int  # no room to count it in: let it in, and do not call `leave`
+
+@final
+class Presence:
+    """How many there are at a time of each key, over all members; begins with none at every start.
+
+    Exact: never more than `most` are in at once, whoever asks in whichever process. What a dead process had
+    counts until it is reaped. When the table has no room for a new key it is let in uncounted
+    (`presence_full` tells how often). Never waits.
+    """
+
+    def enter(self, key: bytes, most: int) -> int:
+        """OVER, ENTERED or UNCOUNTED. ValueError unless 1 <= most <= PRESENCE_MOST; SegmentError before `join`."""
+    def leave(self, key: bytes) -> None:
+        """One less, of those this process has entered."""
+    def count(self, key: bytes) -> int:
+        """How many there are."""
 
 class Statistics:
     """A page of counters per member, written without atomics by its owner only."""

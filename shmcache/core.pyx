@@ -84,6 +84,7 @@ cdef class Segment:
     cdef readonly object buckets
     cdef readonly object windows
     cdef readonly object scoreboard
+    cdef readonly object presence
     cdef readonly object statistics
     cdef readonly size_t size_bytes
     cdef tuple doorbells
@@ -116,6 +117,7 @@ cdef class Segment:
         self.buckets = TokenBuckets(self.mapping)
         self.windows = SlidingWindows(self.mapping)
         self.scoreboard = Scoreboard(self.mapping)
+        self.presence = Presence(self.mapping)
         self.statistics = Statistics(self.mapping)
         return 0
 
@@ -952,6 +954,50 @@ cdef class Score:
         if word >= C_SCORE_WORDS:
             raise IndexError(f"word {word} is outside 0..{C_SCORE_WORDS - 1}")
         return self.score
+
+
+# --- presence (presence.h) -----------------------------------------------------------------------------------
+
+PRESENCE_MOST = C_PRESENCE_MOST
+OVER = PRESENCE_OVER
+ENTERED = PRESENCE_ENTERED
+UNCOUNTED = PRESENCE_UNCOUNTED
+
+
+@cython.final
+cdef class Presence:
+    cdef Mapping mapping
+
+    def __cinit__(self, Mapping mapping):
+        self.mapping = mapping
+
+    cdef shm *_map(self) except NULL:
+        if self.mapping.map.base is NULL:
+            raise SegmentError("the segment is closed")
+        return &self.mapping.map
+
+    def enter(self, bytes key, uint64_t most):
+        cdef shm *map = self._map()
+        cdef int answer
+        if map.member < 0:
+            raise SegmentError("join the segment before entering: nobody would give back what the dead had")
+        if not 1 <= most <= C_PRESENCE_MOST:
+            raise ValueError(f"a presence needs 1 <= most <= {C_PRESENCE_MOST}, not {most}")
+        answer = presence_enter(segment_region(map, REGION_PRESENCE), map.header.bucket_cells, map.member,
+                                segment_hash(map, <char *>key, len(key)), most)
+        if answer == PRESENCE_UNCOUNTED:
+            counter_add(map.statistics, map.member, CORE_PRESENCE_FULL, 1)
+        return answer
+
+    def leave(self, bytes key):
+        cdef shm *map = self._map()
+        presence_leave(segment_region(map, REGION_PRESENCE), map.header.bucket_cells, map.member,
+                       segment_hash(map, <char *>key, len(key)))
+
+    def count(self, bytes key):
+        cdef shm *map = self._map()
+        return presence_count(segment_region(map, REGION_PRESENCE), map.header.bucket_cells,
+                              segment_hash(map, <char *>key, len(key)))
 
 
 # --- statistics (counter.h) --------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ static const char *const names[CORE_COUNTERS] = {
     [CORE_LEASES_UNKNOWN] = "leases_unknown",
     [CORE_LEASES_RENEWED] = "leases_renewed",
     [CORE_SCOREBOARD_FULL] = "scoreboard_full",
+    [CORE_PRESENCE_FULL] = "presence_full",
 };
 
 static uint64_t read_word(const void *region, int page, unsigned index)

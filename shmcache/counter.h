@@ -66,6 +66,7 @@ enum core_counter {
     CORE_LEASES_UNKNOWN,     /* withdrawn: a rival claimed the same key at the same time */
     CORE_LEASES_RENEWED,
     CORE_SCOREBOARD_FULL,    /* keys that got no cell of the scoreboard */
+    CORE_PRESENCE_FULL,      /* let in without a word to count them in */
     CORE_COUNTERS
 };
 

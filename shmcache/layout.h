@@ -53,6 +53,7 @@ enum region {
     REGION_SOFT,       /* struct soft_mark [tags / SHM_SOFT_SHARE] */
     REGION_RULES,      /* struct rule [SHM_RULES] */
     REGION_SCORES,     /* struct score [SHM_SCORES]: score.h; atomic words, no lock */
+    REGION_PRESENCE,   /* u64 [bucket_cells]: presence.h; a word is its member's */
     REGION_STRIPES,    /* struct stripe [stripes] */
     REGION_SLOTS,      /* u64 [stripes][buckets][SHM_WAYS] */
     REGION_ENTRIES,    /* struct entry [entries]; stripe s has [s * per_stripe, (s + 1) * per_stripe) */

@@ -2,6 +2,7 @@
 
 #include "evict.h"
 #include "lock.h"
+#include "presence.h"
 #include "slab.h"
 #include "table.h"
 
@@ -251,6 +252,7 @@ void reap_member(struct shm *shm, int member, struct reaped *reaped) {
         stripe_leave(shm, stripe);
     }
     slab_rescue_hints(shm);
+    presence_reap(segment_region(shm, REGION_PRESENCE), shm->header->bucket_cells, member);
     atomic_store(&place->joined, 0);
     atomic_store(&place->pid, 0);
 }

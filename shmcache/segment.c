@@ -17,6 +17,7 @@
 #include "bucket.h"
 #include "lease.h"
 #include "lock.h"
+#include "presence.h"
 #include "score.h"
 #include "window.h"
 
@@ -84,6 +85,7 @@ static bool make_plan(struct plan *plan, size_t size, uint32_t stripes, uint32_t
     place(plan, REGION_SOFT, &end, plan->tags / SHM_SOFT_SHARE * sizeof(struct soft_mark), OS_PAGE);
     place(plan, REGION_RULES, &end, SHM_RULES * sizeof(struct rule), OS_PAGE);
     place(plan, REGION_SCORES, &end, score_region_bytes(SHM_SCORES), OS_PAGE);
+    place(plan, REGION_PRESENCE, &end, presence_region_bytes(plan->bucket_cells), OS_PAGE);
     place(plan, REGION_STRIPES, &end, plan->stripes * sizeof(struct stripe), LINE);
     place(plan, REGION_SLOTS, &end, (uint64_t)plan->stripes * plan->buckets * SHM_WAYS * sizeof(uint64_t), LINE);
     place(plan, REGION_ENTRIES, &end, all * sizeof(struct entry), LINE);
@@ -116,7 +118,7 @@ static uint32_t shape(void) {
         sizeof(struct header), sizeof(struct member), sizeof(struct stripe),  sizeof(struct entry),
         sizeof(struct head),   sizeof(struct page),   sizeof(struct rule), SHM_RULES, SHM_SOFT_SHARE,   sizeof(pthread_mutex_t), SHM_PAGE, SHM_UNIT, SHM_CLASSES,
         SHM_WAYS, SHM_PER_STRIPE_MAX, SHM_GHOST_WAYS, SHM_MEMBERS, REGIONS, (uint32_t)counter_region_bytes(), (uint32_t)lease_region_bytes(SHM_LEASES), (uint32_t)bucket_region_bytes(1024),
-        (uint32_t)window_region_bytes(1024), (uint32_t)score_region_bytes(SHM_SCORES),
+        (uint32_t)window_region_bytes(1024), (uint32_t)score_region_bytes(SHM_SCORES), (uint32_t)presence_region_bytes(1024),
         offsetof(struct header, purge_epoch), offsetof(struct stripe, queue), offsetof(struct entry, npages),
     };
     uint32_t hash = 2166136261u;
@@ -242,6 +244,7 @@ int segment_create(struct shm *shm, int fd, size_t size, const uint8_t *boot_id,
     bucket_init(segment_region(shm, REGION_BUCKETS), plan.bucket_cells);
     window_init(segment_region(shm, REGION_WINDOWS), plan.bucket_cells);
     score_init(segment_region(shm, REGION_SCORES), SHM_SCORES);
+    presence_init(segment_region(shm, REGION_PRESENCE), plan.bucket_cells);
     for (int i = 0; i < SHM_MEMBERS; i++) atomic_store(&shm->members[i].epoch, 1);
     segment_collapse(shm, 0, plan.region[REGION_DATA]);
     shm->header->magic = SHM_MAGIC;

@@ -53,7 +53,10 @@ from worker.security.challenge import PREFIX, ChallengeGate
 from worker.security.challenge_certificate import find_certificate
 from worker.security.client_address import ClientAddressGate
 from worker.security.client_certificate import ClientCertificateGate
+from worker.security.concurrency import ConcurrencyGate
+from worker.security.door import Door, ProxiedAccessGate
 from worker.security.lists import read_networks
+from worker.security.methods import MethodGate
 from worker.security.normalize import Normalizer
 from worker.security.ratekey import key_parts
 from worker.security.ratelimit import RateLimitGate
@@ -123,6 +126,13 @@ class Composed:
             self._first.append(ChallengeGate(segment.cache))
         if bans is not None:
             self._first.append(BanGate(bans, self._error_page.refuse))
+        access = None if settings.access is None else self._access(settings.access)
+        if access is not None:
+            self._first.append(ProxiedAccessGate(access, self._error_page.refuse))
+        limits = settings.limits
+        if limits.requests_per_address:
+            self._first.append(self._concurrency(limits.requests_per_address))
+        self.door = Door(limits, segment.presence, segment.buckets, bans=bans, access=access)
         unknown = self._pipeline(self._first, _no_such_site)
         self.edge = Edge(self._normalizer, Routes(settings.sites, self._route, unknown).find, unknown)
 
@@ -170,6 +180,8 @@ class Composed:
         refuse = self._error_page.refuse
         codings = route.compression.codings
         gates: list[Gate] = [*self._first]
+        if route.methods:
+            gates.append(MethodGate(route.methods, refuse))
         if route.access is not None:
             gates.append(self._access(route.access))
         limits = [self._rate_limit(limit) for limit in route.rate_limits]
@@ -212,6 +224,11 @@ class Composed:
             asn_of=None if self._geo is None else self._geo.asn,
             country_of=self._country,
         )
+
+    def _concurrency(self, most: int) -> ConcurrencyGate:
+        gate = ConcurrencyGate(self._segment.presence, most, self._error_page.refuse)
+        self._observers += (gate.finish,)
+        return gate
 
     def _rate_limit(self, limit: RateLimitSettings) -> RateLimitGate:
         asn_of = None if self._geo is None else self._geo.asn

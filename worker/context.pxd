@@ -5,7 +5,7 @@ cdef class Client:
     cdef public int port
     cdef public long long asn, bans_seen
     cdef public bytes bucket_key, alt_svc
-    cdef public bint trusted
+    cdef public bint trusted, has_entered, is_counted
     cdef public object access, country, identity
 
 cdef class Context:
@@ -15,6 +15,6 @@ cdef class Context:
     cdef public long long started_ns, ended_ns, now_ns, bytes_in, bytes_out, age_s, ttl_s, connect_ns, first_byte_ns, delay_ns
     cdef public double now_s
     cdef public int status, forwarded_status, retries
-    cdef public bint stored, refresh
+    cdef public bint stored, refresh, is_counted
     cdef public str origin
     cdef public object route, block, outcome, forward, not_storable, revalidate, collapsed, inform, error, identity, waf

@@ -25,8 +25,8 @@ class Client:
     """
 
     __slots__ = (
-        "access", "address", "alt_svc", "asked", "asn", "bans_seen", "bucket_key", "country", "identity",
-        "listener", "port", "tls_cipher", "tls_version", "trusted",
+        "access", "address", "alt_svc", "asked", "asn", "bans_seen", "bucket_key", "country", "has_entered",
+        "identity", "is_counted", "listener", "port", "tls_cipher", "tls_version", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +48,8 @@ class Client:
         self.trusted = False  # a configured proxy: its X-Forwarded-* are believed
         self.asked = ""  # the authority whose certificate it was asked for in the handshake, "" for none
         self.identity: Identity | None = None  # the certificate it showed then
+        self.has_entered = False  # the door has let its connection in
+        self.is_counted = False  # ... and counted it among those of its address
         self.access: object = None  # the access gate's memo of its verdict for this address
         self.bans_seen = -1  # the bans gate's memo: the version of the bans that does not name this address
         self.asn = -1  # geo's memo of its autonomous system, 0 if nobody knows
@@ -59,8 +61,9 @@ class Context:
 
     __slots__ = (
         "age_s", "block", "bytes_in", "bytes_out", "client", "collapsed", "connect_ns", "delay_ns",
-        "ended_ns", "error", "first_byte_ns", "forward", "forwarded_status", "identity", "inform", "key",
-        "not_storable", "now_ns", "now_s", "origin", "origin_host", "origin_target", "outcome", "peer",
+        "ended_ns", "error", "first_byte_ns", "forward", "forwarded_status", "identity", "inform",
+        "is_counted", "key", "not_storable", "now_ns", "now_s", "origin", "origin_host", "origin_target",
+        "outcome", "peer",
         "refresh", "request", "request_id", "retries", "revalidate", "route", "started_ns", "status",
         "stored", "ttl_s", "waf",
     )  # fmt: skip
@@ -85,6 +88,7 @@ class Context:
         self.block: Block | None = None
         self.waf: Judgement | None = None  # what is held against it, if anything
         self.delay_ns = 0  # what a rate limit lets it wait
+        self.is_counted = False  # among those its client has under way
         self.identity: Identity | None = None  # of the client, where the route asks for it
         # cache
         self.key = b""  # the cache key; b"" when the cache is not asked

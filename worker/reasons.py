@@ -72,6 +72,19 @@ class Block(StrEnum):
     RATE = "rate-limit"
     WAF = "waf"
     CLIENT_CERTIFICATE = "client-certificate"  # the route wants one, and the client showed none
+    METHOD = "method"  # not one of those the route takes
+    CONCURRENCY = "concurrency"  # the client has as many requests under way as it may
+
+
+class TurnedAway(StrEnum):
+    """Why a connection was closed before any request of it was read."""
+
+    BAN = "ban"
+    ACCESS = "access-list"  # the one of the whole edge
+    RATE = "rate"  # its address opens connections faster than it may
+    CONNECTIONS = "connections"  # its address has as many open as it may
+    PROXY = "proxy-protocol"  # no trusted proxy, or no right head
+    CROWDED = "crowded"  # closed, idle or slow, to make room when there were too many
 
 
 class Held(StrEnum):

@@ -11,6 +11,7 @@ import faulthandler
 import gc
 import logging
 import os
+import resource
 import signal
 import time
 from collections.abc import Coroutine
@@ -26,9 +27,10 @@ from worker.http3 import Http3, alt_svc
 from worker.observe.connections import ConnectionCounts
 from worker.observe.metrics import LoopStalls
 from worker.protocol import tls
-from worker.protocol.accept import TlsServer
+from worker.protocol.accept import Acceptor
 from worker.protocol.acme_tls import answer_challenges
 from worker.protocol.versions import HttpServer
+from worker.settings import Limits
 from worker.start import Exit, WorkerStart, tell_failure, tell_ready
 
 log = logging.getLogger("edgecluster.worker")
@@ -77,6 +79,12 @@ async def _live(start: WorkerStart, loop: asyncio.AbstractEventLoop) -> int:
     await worker.stopping.wait()
     await worker.drain()
     return Exit.DRAINED
+
+
+def _affordable(limits: Limits) -> Limits:
+    """No more connections than half of the file descriptors: the others are for origins and files."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return replace(limits, connections=min(limits.connections, max(1, files // 2)))
 
 
 def _words(error: Exception) -> str:
@@ -128,14 +136,16 @@ class Worker:
         if start.settings.acme:
             for context in {one.context for one in start.listening if one.context is not None}:
                 answer_challenges(context, self.composed.challenge_certificate)
+        limits = _affordable(start.settings.limits)
         for listening in start.listening:
             protocol = HttpServer(
                 self.composed.edge,
-                start.settings.limits,
+                limits,
                 listening.settings,
                 start.settings.name,
                 trusted=start.settings.trusted_proxies,
                 tally=self.counts,
+                door=self.composed.door,
                 http2=start.settings.http2
                 if listening.settings.scheme == "https"
                 else start.settings.http2_plain,
@@ -144,9 +154,8 @@ class Worker:
                 protocol.alt_svc = alt_svc(listening.settings.port)
                 self.http3.serve(listening.udp, protocol)
             self.protocols.append(protocol)
-            self.servers.append(
-                await tls.serve(loop, listening.socket, listening.context, protocol.factory, self.counts)
-            )
+            protocol.siblings = self.protocols
+            self.servers.append(await tls.serve(loop, listening.socket, listening.context, protocol))
         self.next_tick_s = loop.time()
         self.tick()
 
@@ -221,7 +230,7 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(HANDSHAKES_S, timeout_s)):
                 for server in self.servers:
-                    if isinstance(server, TlsServer):
+                    if isinstance(server, Acceptor):
                         await server.wait_closed()
                 if self.http3 is not None:
                     await self.http3.wait_shaken()

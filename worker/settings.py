@@ -4,7 +4,7 @@ Parses nothing, reads no file, knows no default that depends on the machine. Siz
 durations seconds unless the name says otherwise.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 Network = IPv4Network | IPv6Network
@@ -17,11 +17,18 @@ class ListenerSettings:
     scheme: str  # "http" or "https"
     host: str  # numeric address
     port: int
+    # Every connection begins with a PROXY protocol head, by a trusted proxy. No part of which address it is.
+    proxy_protocol: bool = field(default=False, compare=False)
 
     @property
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
+
+    @property
+    def may_have_http3(self) -> bool:
+        """It is https, and no proxy must have spoken first: datagrams would come past that proxy."""
+        return self.scheme == "https" and not self.proxy_protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +45,17 @@ class Limits:
     send_timeout_s: float = 60.0  # client takes no byte of the answer: close
     requests_per_connection: int = 100_000
     pipelined: int = 64  # requests read ahead on one connection before reading stops
-    connections: int = 65_536  # per worker; above: refused, counted
+    connections: int = 65_536  # per worker; above: the most expendable are closed for new ones
     streams: int = 100  # HTTP/2 requests at a time on one connection; above: refused, to be tried again
     resets: int = 200  # HTTP/2 streams reset per second and connection; above: GOAWAY
     empty_frames: int = 2000  # HTTP/2 frames with neither request nor data, as resets
+    body_rate: int = 100  # bytes per second of a body that is waited for, least over body_timeout_s; 0: any
+    send_rate: int = 100  # ... that a client takes of its answer, least over send_timeout_s; 0: any
+    # Of one client address, of IPv6 its /64, in all workers together; not of trusted proxies.
+    connections_per_address: int = 0  # open at once, 0: any number; above: closed unread
+    connection_rate: float = 0.0  # new ones per second, 0: any number; above: closed unread
+    connection_burst: int = 0  # ... that may come at once
+    requests_per_address: int = 0  # under way at once, 0: any number; above: 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +333,7 @@ class RouteSettings:
     response_headers: HeaderSettings = HeaderSettings()
     client_certificate: ClientCertificateSettings | None = None
     hsts: bytes | None = None  # value of Strict-Transport-Security on answers over https
+    methods: tuple[bytes, ...] = ()  # that are answered, others with 405; (): all
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +369,7 @@ class WorkerSettings:
     listeners: tuple[ListenerSettings, ...]
     sites: tuple[SiteSettings, ...]
     limits: Limits = Limits()
+    access: AccessSettings | None = None  # who may connect at all
     log: LogSettings = LogSettings()
     trusted_proxies: tuple[Network, ...] = ()
     client_address: str = "x-forwarded-for"  # the field in which they name it, or "forwarded"

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_address
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,14 @@ def worker_settings(config: Config, base: Path) -> WorkerSettings:
             streams=limits.streams,
             resets=limits.resets,
             empty_frames=limits.empty_frames,
+            body_rate=limits.body_rate,
+            send_rate=limits.send_rate,
+            connections_per_address=limits.connections_per_address,
+            connection_rate=limits.connection_rate or 0.0,
+            connection_burst=limits.connection_burst or ceil(limits.connection_rate or 0),
+            requests_per_address=limits.requests_per_address,
         ),
+        access=access_settings(config.access, base) if config.access else None,
         log=LogSettings(path, log.format),
         trusted_proxies=tuple(config.trusted_proxies),
         client_address=config.client_address,
@@ -284,6 +292,7 @@ def route_settings(
         request_headers=header_settings(headers.request),
         response_headers=header_settings(headers.response),
         hsts=hsts_value(hsts) if hsts else None,
+        methods=tuple(method.encode() for method in chosen("methods").methods or ()),
     )
     return (
         settings if upgrade is None else replace(settings, upgrade=tuple(name.encode() for name in upgrade))

@@ -18,6 +18,7 @@ from cluster.config.values import (
     Block,
     CacheSize,
     Count,
+    CountOrZero,
     Country,
     DirectoryUrl,
     Duration,
@@ -35,6 +36,7 @@ from cluster.config.values import (
     Rate,
     Resolver,
     Section,
+    ServingListener,
     Size,
     SizeOrZero,
     Statuses,
@@ -265,7 +267,8 @@ class LimitsSection(Section):
     )
     pipelined: Count = Field(default=_limits.pipelined, description="Requests read ahead on one connection.")
     connections: Count = Field(
-        default=_limits.connections, description="Open connections per worker; refused above."
+        default=_limits.connections,
+        description="Open connections per worker; above, idle and slow ones are closed for new ones.",
     )
     streams: Count = Field(
         default=_limits.streams, description="HTTP/2 requests at a time on one connection."
@@ -277,6 +280,27 @@ class LimitsSection(Section):
     empty_frames: Count = Field(
         default=_limits.empty_frames,
         description="HTTP/2 frames with neither request nor data per second and connection; closed above.",
+    )
+    body_rate: SizeOrZero = Field(
+        default=_limits.body_rate,
+        description="Least bytes per second of a body, over any body_timeout; 408 below. 0: any.",
+    )
+    send_rate: SizeOrZero = Field(
+        default=_limits.send_rate,
+        description="Least bytes per second a client takes, over any send_timeout; closed below. 0: any.",
+    )
+    connections_per_address: CountOrZero = Field(
+        default=0,
+        description="Open connections of one address, of IPv6 a /64, in all workers; closed above. 0: any.",
+    )
+    connection_rate: Annotated[Rate | None, Expects("a rate such as 10/s or 600/m")] = Field(
+        default=None, description="New connections of one address over time, such as 20/s; closed above."
+    )
+    connection_burst: Annotated[Count | None, Expects("a whole number of at least 1")] = Field(
+        default=None, description="New ones that may come at once; one second's worth when not given."
+    )
+    requests_per_address: CountOrZero = Field(
+        default=0, description="Requests of one address under way at once, in all workers; 429 above. 0: any."
     )
 
 
@@ -618,6 +642,9 @@ class Rules(Section):
     )
     headers: Headers | None = Field(default=None, description="Fields to set, add or remove.")
     hsts: Hsts | None = Field(default=None, description="Strict-Transport-Security of answers over https.")
+    methods: Annotated[list[Token], Field(min_length=1), OneOrMany()] | None = Field(
+        default=None, description="Methods that are answered, others with 405; all when not given."
+    )
 
 
 class Route(Rules):
@@ -660,7 +687,7 @@ class Site(Rules):
 class Config(Section):
     """The configuration of one edgecluster."""
 
-    listen: Annotated[list[Listener], Field(min_length=1), OneOrMany()] = Field(
+    listen: Annotated[list[ServingListener], Field(min_length=1), OneOrMany()] = Field(
         default_factory=lambda: [ListenerSettings("http", "127.0.0.1", 8080)],
         description="Addresses to accept on; http://127.0.0.1:8080 when not given.",
     )
@@ -684,6 +711,9 @@ class Config(Section):
     log: Log = Field(default=Log(), description="The access log.")
     trusted_proxies: Many[Block] = Field(
         default=[], description="Networks whose X-Forwarded-* and Forwarded fields are believed."
+    )
+    access: Access | None = Field(
+        default=None, description="Who may connect at all; sites and routes have lists of their own."
     )
     client_address: Annotated[
         Literal["x-forwarded-for", "forwarded"], Expects("x-forwarded-for or forwarded")

@@ -19,6 +19,7 @@ def broken_rules(config: Config) -> Broken:
     """Every rule the configuration breaks, and where."""
     yield from listeners_differ(config)
     yield from admin_is_private(config)
+    yield from proxies_are_trusted(config)
     if not config.sites:
         yield (), "nothing to serve: give a site with an origin under 'sites', or --to URL"
     yield from hosts_differ(config)
@@ -59,6 +60,14 @@ def admin_is_private(config: Config) -> Broken:
         return
     if config.admin.scheme != "http" or not ip_address(config.admin.host).is_loopback:
         yield ("admin",), f"'{config.admin.url}' is not an http:// URL with the address 127.0.0.1 or [::1]"
+
+
+def proxies_are_trusted(config: Config) -> Broken:
+    """Who may say of a connection that it is somebody else's is said by name."""
+    for index, listener in enumerate(config.listen):
+        if listener.proxy_protocol and not config.trusted_proxies:
+            message = "nobody may use the PROXY protocol: name the proxies' networks as 'trusted_proxies'"
+            yield ("listen", index), message
 
 
 def hosts_differ(config: Config) -> Broken:
@@ -117,11 +126,10 @@ def prefixes_differ(config: Config) -> Broken:
 
 def access_is_decided(config: Config) -> Broken:
     """With both lists given, nobody but the user knows what everyone else may."""
-    for location, rules in _all_rules(config):
-        access: Access | None = rules.access
-        if access is not None and access.default is None and access.allows and access.denies:
+    for location, access in _all_lists(config):
+        if access.default is None and access.allows and access.denies:
             others = "say what everyone else may with 'default: allow' or 'default: deny'"
-            yield (*location, "access"), f"both 'allow' and 'deny' are given: {others}"
+            yield location, f"both 'allow' and 'deny' are given: {others}"
 
 
 def limits_agree(config: Config) -> Broken:
@@ -132,6 +140,14 @@ def limits_agree(config: Config) -> Broken:
             if seen.setdefault(limit.name, limit) != limit:
                 where = *location, "rate_limits", index
                 yield where, f"another rate limit is named '{limit.name}' and differs: name this one anew"
+
+
+def _all_lists(config: Config) -> Iterator[tuple[Location, Access]]:
+    if config.access is not None:
+        yield ("access",), config.access
+    for location, rules in _all_rules(config):
+        if rules.access is not None:
+            yield (*location, "access"), rules.access
 
 
 def _all_rules(config: Config) -> Iterator[tuple[Location, Rules]]:
@@ -163,23 +179,21 @@ def a_kept_cache_is_used(config: Config) -> Broken:
 
 def countries_are_known(config: Config) -> Broken:
     """Who tells countries or autonomous systems apart needs the file that knows them."""
+    unknown = "nobody knows the countries of addresses: name a .mmdb file as 'geo: {country: FILE}'"
+    message = "nobody knows the systems of addresses: name a .mmdb file as 'geo: {asn: FILE}'"
+    for location, access in _all_lists(config):
+        if config.geo.country is None and (access.allow_countries or access.deny_countries):
+            yield location, unknown
+        if config.geo.asn is None and (access.allow_asns or access.deny_asns):
+            yield location, message
     for location, rules in _all_rules(config):
-        access = rules.access
-        unknown = "nobody knows the countries of addresses: name a .mmdb file as 'geo: {country: FILE}'"
-        if config.geo.country is None:
-            if rules.cache is not None and rules.cache.key.country:
-                yield (*location, "cache", "key", "country"), unknown
-            if access is not None and (access.allow_countries or access.deny_countries):
-                yield (*location, "access"), unknown
+        if config.geo.country is None and rules.cache is not None and rules.cache.key.country:
+            yield (*location, "cache", "key", "country"), unknown
         parts = {part for limit in rules.rate_limits or () for part in limit.key}
         if config.geo.country is None and "country" in parts:
             yield (*location, "rate_limits"), unknown
-        if config.geo.asn is None:
-            message = "nobody knows the systems of addresses: name a .mmdb file as 'geo: {asn: FILE}'"
-            if access is not None and (access.allow_asns or access.deny_asns):
-                yield (*location, "access"), message
-            if "asn" in parts:
-                yield (*location, "rate_limits"), message
+        if config.geo.asn is None and "asn" in parts:
+            yield (*location, "rate_limits"), message
 
 
 def https_is_spoken(config: Config) -> Broken:

@@ -7,6 +7,7 @@ what was expected is added by whoever knows.
 
 import math
 import re
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import TypeGuard
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -145,6 +146,19 @@ def listener(value: object) -> ListenerSettings:
     except ValueError:
         raise ValueError(f"'{host}' is not a numeric address; for all of them, use 0.0.0.0 or [::]") from None
     return ListenerSettings(parts.scheme, host, port)
+
+
+def serving_listener(value: object) -> ListenerSettings:
+    """A listener's URL, or {url: URL, proxy_protocol: true}."""
+    if not isinstance(value, dict):
+        return listener(value)
+    for key in value:
+        if key not in ("url", "proxy_protocol"):
+            raise ValueError(f"has no key '{key}', but 'url' and 'proxy_protocol'")
+    expected = value.get("proxy_protocol", False)
+    if not isinstance(expected, bool):
+        raise ValueError("'proxy_protocol' is true or false")
+    return replace(listener(value.get("url")), proxy_protocol=expected)
 
 
 def origin_address(value: object) -> OriginSettings | DirectorySettings:

@@ -163,6 +163,25 @@ Listener = Annotated[
     Expects("a URL with a numeric address such as http://127.0.0.1:8080 or https://[::]:443"),
     text_schema("http://127.0.0.1:8080", "https://[::]:443"),
 ]  # fmt: skip
+ServingListener = Annotated[
+    Any, BeforeValidator(units.serving_listener),
+    Expects("a URL with a numeric address such as http://127.0.0.1:8080 or https://[::]:443"),
+    WithJsonSchema({"anyOf": [
+        {"type": "string", "examples": ["http://127.0.0.1:8080", "https://[::]:443"]},
+        {
+            "type": "object",
+            "properties": {
+                "url": {"type": "string", "description": "Its address."},
+                "proxy_protocol": {
+                    "type": "boolean",
+                    "description": "Every connection begins with a PROXY protocol head of a trusted proxy.",
+                },
+            },
+            "required": ["url"],
+            "additionalProperties": False,
+        },
+    ]}),
+]  # fmt: skip
 Resolver = Annotated[
     str, BeforeValidator(units.resolver),
     Expects("the numeric address of a DNS server such as 127.0.0.1 or [::1]:53"),

@@ -700,7 +700,7 @@ class TestSchema:
         servers = {"type": "array", "items": {"$ref": "#/$defs/Server"}}
         assert schema["$defs"]["Origin"]["anyOf"][:2] == [word, servers]
         one, many = schema["properties"]["listen"]["anyOf"]
-        assert (one["type"], many["type"]) == ("string", "array")
+        assert (one["anyOf"][0]["type"], many["type"]) == ("string", "array")
 
     def test_texts_have_no_defaults_in_numbers(self) -> None:
         memory = json_schema()["$defs"]["Memory"]["properties"]["memory"]
@@ -723,6 +723,47 @@ def test_http2_is_on_over_tls_and_off_on_plain_listeners(
 ) -> None:
     worker = settings_of(tmp_path, SITE + text).worker
     assert (worker.http2, worker.http2_plain) == (tls, plain)
+
+
+GUARDS = """
+listen: [http://127.0.0.1:80, {url: "https://[::]:443", proxy_protocol: true}]
+trusted_proxies: [10.0.0.0/8]
+access: {deny: [203.0.113.0/24]}
+limits: {connections_per_address: 50, connection_rate: 20/s, requests_per_address: 9, body_rate: 1KiB, send_rate: 0}
+sites: [{origin: http://a, methods: GET, routes: [{prefix: /a}, {prefix: /b, methods: [POST, PUT]}]}]
+"""
+
+
+def test_guards_reach_the_workers(tmp_path: Path) -> None:
+    worker = settings_of(tmp_path, GUARDS).worker
+    assert [listener.proxy_protocol for listener in worker.listeners] == [False, True]
+    assert [listener.may_have_http3 for listener in worker.listeners] == [False, False]
+    assert worker.access == AccessSettings(deny=(ip_network("203.0.113.0/24"),))
+    limits = worker.limits
+    assert (limits.connections_per_address, limits.requests_per_address) == (50, 9)
+    assert (limits.connection_rate, limits.connection_burst) == (20.0, 20)
+    assert (limits.body_rate, limits.send_rate) == (1024, 0)
+    methods = {route.prefix: route.methods for route in worker.sites[0].routes}
+    assert methods == {b"/": (b"GET",), b"/a": (b"GET",), b"/b": (b"POST", b"PUT")}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("listen: [{url: http://127.0.0.1:80, proxy_protocol: true}]",
+         "2:10: nobody may use the PROXY protocol: name the proxies' networks as 'trusted_proxies'"),
+        ("listen: [{url: http://127.0.0.1:80, proxy: true}]", "2:10: bad value"),
+        ("listen: [{url: http://127.0.0.1:80, proxy_protocol: v2}]", "2:10: bad value"),
+        ("listen: [{proxy_protocol: true}]", "2:10: bad value"),
+        ("admin: {url: http://127.0.0.1:80}", "2:8: bad value"),
+        ("access: {allow: [::1], deny: [127.0.0.1]}", "2:9: both 'allow' and 'deny' are given"),
+        ("access: {deny_countries: [DE]}", "2:9: nobody knows the countries of addresses"),
+        ("access: {deny_asns: [1]}", "2:9: nobody knows the systems of addresses"),
+    ],
+)  # fmt: skip
+def test_guards_that_cannot_be_are_told(tmp_path: Path, text: str, message: str) -> None:
+    (said,) = errors_of(tmp_path, f"sites: [{{origin: http://a}}]\n{text}\n")
+    assert said.startswith(f"edge.yaml:{message}")
 
 
 def test_the_limits_of_http2_reach_the_workers(tmp_path: Path) -> None:

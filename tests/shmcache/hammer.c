@@ -3,6 +3,7 @@
  *     hammer bucket ROUNDS    every key gets exactly its burst, also while it is just being given a cell
  *     hammer window ROUNDS    the same of sliding windows
  *     hammer score ROUNDS     a key has one cell of the scoreboard, whoever else claims, and no count is lost
+ *     hammer presence ROUNDS  there are never more than there may be, and nobody is left at the end
  *     hammer lease ROUNDS     a key has one owner at a time, every waiter's bell rings at progress and at the end,
  *                             nobody reads another lease's note, and every claim is counted with its ending
  *
@@ -23,6 +24,7 @@
 #include "cell.h"
 #include "counter.h"
 #include "lease.h"
+#include "presence.h"
 #include "score.h"
 #include "window.h"
 
@@ -114,6 +116,32 @@ static void *hammer_rate(void *argument)
                 fail("decisions without a cell", full, 0);
         }
     }
+    return NULL;
+}
+
+/* --- presence: who is in has been counted by whoever came later --- */
+
+enum { PRESENCE_WORDS = 64, MAY_BE_IN = 2 };
+
+static void *hammer_presence(void *argument)
+{
+    static uint64_t inside;
+    int member = (int)(uintptr_t)argument;
+
+    for (long round = 0; round < rounds; round++) {
+        fault_point();
+        if (presence_enter(region, PRESENCE_WORDS, member, 7, MAY_BE_IN) != PRESENCE_ENTERED)
+            continue;
+        uint64_t seen = __atomic_add_fetch(&inside, 1, __ATOMIC_SEQ_CST);
+        if (seen > MAY_BE_IN)
+            fail("who is in at once", seen, MAY_BE_IN);
+        fault_point();
+        __atomic_sub_fetch(&inside, 1, __ATOMIC_SEQ_CST);
+        presence_leave(region, PRESENCE_WORDS, member, 7);
+    }
+    pthread_barrier_wait(&barrier);
+    if (presence_count(region, PRESENCE_WORDS, 7) != 0)
+        fail("who is left", presence_count(region, PRESENCE_WORDS, 7), 0);
     return NULL;
 }
 
@@ -238,6 +266,8 @@ int main(int count, char **arguments)
         return 2;
     if (!strcmp(arguments[1], "score")) {
         hammer = hammer_score;
+    } else if (!strcmp(arguments[1], "presence")) {
+        hammer = hammer_presence;
     } else if (strcmp(arguments[1], "lease")) {
         hammer = hammer_rate;
         rate = strcmp(arguments[1], "bucket") ? window_rate : bucket_rate;

@@ -21,7 +21,7 @@ from worker.pipeline import Edge, Pipeline
 from worker.protocol.h1 import H1Protocol, H1Server
 from worker.protocol.server import ConnectionServer
 from worker.protocol.tls import serve
-from worker.reasons import Fault, Side
+from worker.reasons import Fault, Side, TurnedAway
 from worker.settings import Limits, ListenerSettings, Network
 
 WAIT_S = 20.0  # for whatever must happen; reached only by a failure
@@ -118,6 +118,9 @@ class Told:
     def refused(self) -> None:
         self.told.append("refused")
 
+    def turned_away(self, reason: TurnedAway) -> None:
+        self.told.append(reason)
+
     def handshake(self, succeeded: bool) -> None:
         self.told.append("handshake" if succeeded else "failed handshake")
 
@@ -164,7 +167,7 @@ class H1Edge:
         listener = ListenerSettings("https" if self.tls else "http", "127.0.0.1", self.port)
         edge = Edge(self.normalize, lambda request: (None, pipeline), pipeline)
         self.server = self.make_server(edge, listener)
-        self.acceptor = await serve(loop, sock, self.tls, self.server.factory, self.tally)
+        self.acceptor = await serve(loop, sock, self.tls, self.server)
         return self
 
     def make_server(self, edge: Edge, listener: ListenerSettings) -> ConnectionServer:

@@ -70,7 +70,7 @@ def compile_c(target: Path, sources: Sequence[Path], *flags: str) -> None:
 
 def compile_hammer(target: Path, *flags: str) -> None:
     """Compile tests/shmcache/hammer.c."""
-    tested = ("bucket", "window", "score", "lease", "counter")
+    tested = ("bucket", "window", "score", "presence", "lease", "counter")
     compile_c(target, [HAMMER, *(SOURCES / f"{name}.c" for name in tested)], "-DSHM_FAULTS", *flags)
 
 

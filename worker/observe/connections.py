@@ -18,7 +18,10 @@ from worker.observe.counters import (
     TLS_HANDSHAKES,
     TUNNELS_CLOSED,
     TUNNELS_OPENED,
+    TURNED_AWAY,
+    TURNED_AWAY_FOR,
 )
+from worker.reasons import TurnedAway
 
 if TYPE_CHECKING:
     from shmcache.core import Statistics
@@ -39,6 +42,10 @@ class ConnectionCounts:
     def refused(self) -> None:
         """Above the limit, so cut at once; neither opened nor closed."""
         self._add(CONNECTIONS_REFUSED)
+
+    def turned_away(self, reason: TurnedAway) -> None:
+        """Closed before any request of it was read."""
+        self._add(TURNED_AWAY + TURNED_AWAY_FOR.index(reason))
 
     def handshake(self, succeeded: bool) -> None:
         """A TLS handshake has ended; those that succeed are opened connections as well."""

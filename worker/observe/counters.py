@@ -7,7 +7,7 @@ layout: an upgraded worker counts on where the old one stopped, so groups have r
 from bisect import bisect_left
 from typing import Final
 
-from worker.reasons import Block, Fault, NotStorable, Outcome, PurgeKind
+from worker.reasons import Block, Fault, NotStorable, Outcome, PurgeKind, TurnedAway
 
 # The core's own (shmcache/counter.h), by number: name and meaning.
 CORE: Final = (
@@ -51,6 +51,7 @@ CORE: Final = (
     ("leases_unknown", "Claims withdrawn because another request claimed the same key at the same time."),
     ("leases_renewed", "Times a long fetch lengthened its lease."),
     ("scoreboard_full", "Origin servers and groups whose health is not kept because the table was full."),
+    ("presence_full", "Connections and requests let in without a word to count them in."),
 )
 
 USER: Final = 64  # the first number that is ours: shmcache.core.USER_STATISTICS
@@ -67,6 +68,7 @@ BLOCKS: Final = tuple(Block)
 FAULTS: Final = tuple(Fault)
 REASONS: Final = tuple(NotStorable)
 PURGE_KINDS: Final = tuple(PurgeKind)
+TURNED_AWAY_FOR: Final = tuple(TurnedAway)
 
 # Upper bounds of the duration buckets, in nanoseconds; one more bucket holds the rest.
 DURATION_BOUNDS_NS: Final = tuple(
@@ -117,7 +119,8 @@ QUIC_RESETS: Final = 358  # stateless ones: somebody went on with a connection t
 QUIC_RETRIES: Final = 359
 WAF_MATCHED: Final = 360  # requests against which the WAF holds something
 WAF_REFUSABLE: Final = 361  # of those, the ones that are refused where a route blocks
-END: Final = 368
+TURNED_AWAY: Final = 368  # connections, by TurnedAway, 8
+END: Final = 376
 
 
 def request_counter(version: bytes, outcome: Outcome) -> int:

@@ -48,6 +48,8 @@ from worker.observe.counters import (
     TLS_FAILURES,
     TLS_HANDSHAKES,
     TUNNELS_OPENED,
+    TURNED_AWAY,
+    TURNED_AWAY_FOR,
     WAF_MATCHED,
     WAF_REFUSABLE,
     open_connections,
@@ -154,6 +156,10 @@ def _families(
     codes = [*map(str, STATUSES), *OTHER_STATUSES]
     yield _group(totals, STATUS, "responses_total", "Answers, by status; rare ones by class.", "code", codes)
     yield _group(totals, BLOCKED, "blocked_total", "Requests refused by a security stage.", "stage", BLOCKS)
+    yield _group(
+        totals, TURNED_AWAY, "turned_away_total", "Connections closed before any request of them was read.",
+        "reason", TURNED_AWAY_FOR,
+    )  # fmt: skip
     yield _group(totals, FAILED, "errors_total", "Requests that failed, by what failed.", "fault", FAULTS)
     yield _group(totals, NOT_STORED, "not_stored_total", "Responses not stored, and why.", "reason", REASONS)
     yield _group(totals, PURGES, "purges_total", "Purges asked for, by what they named.", "kind", PURGE_KINDS)

@@ -5,7 +5,7 @@ from worker.protocol.stream cimport Stream
 
 cdef class Exchange(Stream):
     cdef public ConnectionServer server
-    cdef public object connection, body, _task, _finish, _lending, _waiter, _tunnel
+    cdef public object connection, body, _task, _finish, _lending, _pace, _waiter, _tunnel
     cdef public Context _ctx
     cdef public bytes _websocket_key
     cdef public bint expecting, _bodiless, _responding, _wide

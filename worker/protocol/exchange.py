@@ -16,12 +16,14 @@ from worker.pipeline import Finish
 from worker.protocol.answer import JOIN_BYTES, client_gone
 from worker.protocol.head import bad_request
 from worker.protocol.lending import COPY_BYTES, PATIENCE_NS, Lending
+from worker.protocol.pace import Pace
 from worker.protocol.server import ConnectionServer
 from worker.protocol.stream import CANCEL, INTERNAL_ERROR, NO_ERROR, Stream
 from worker.protocol.stream_body import StreamBody
 from worker.protocol.stream_end import StreamEnd
 from worker.protocol.websocket import WEBSOCKET, is_accepted, new_key
 from worker.reasons import Fault, Side
+from worker.settings import Limits
 from worker.upgrade import let_through
 
 LONG_BYTES = 32 * 1024  # a body that is longer, and waited for, may get a wide window
@@ -36,6 +38,11 @@ class Carrier(Protocol):
     server: ConnectionServer
     wide_streams: int
     copied_bytes: int
+
+    @property
+    def is_held_up(self) -> bool:
+        """The client takes nothing more at the moment, whatever stream it is of."""
+        ...
 
     def flush(self) -> None:
         """Send the frames that wait, as far as the client takes them."""
@@ -58,8 +65,8 @@ class Exchange(Stream):
     """One request of a connection with streams."""
 
     __slots__ = (
-        "_bodiless", "_copied", "_ctx", "_finish", "_lending", "_responding", "_since_ns", "_task", "_tunnel",
-        "_waiter", "_websocket_key", "_wide", "body", "connection", "expecting", "server",
+        "_bodiless", "_copied", "_ctx", "_finish", "_lending", "_pace", "_responding", "_since_ns", "_task",
+        "_tunnel", "_waiter", "_websocket_key", "_wide", "body", "connection", "expecting", "server",
     )  # fmt: skip
 
     def __init__(self, connection: Carrier) -> None:
@@ -79,6 +86,7 @@ class Exchange(Stream):
         self._tunnel: StreamEnd | None = None  # of an extended CONNECT, once it has data or an answer
         self._websocket_key = b""  # that the origin gets in place of the client's
         self._since_ns = connection.server.now_ns  # when it began, or last made progress
+        self._pace: Pace | None = None  # of what the client takes
 
     # The connection's side.
 
@@ -147,23 +155,32 @@ class Exchange(Stream):
         lending = self._lending
         if lending is not None and lending.is_lent and now_ns - lending.since_ns >= PATIENCE_NS:
             self._hasten(lending)
+        if self.fields is None:
+            return (now_ns - self._since_ns) * 1e-9 <= limits.header_timeout_s
         if self.moved:
             self.moved = False
             self._since_ns = now_ns
-            return True
         waited_s = (now_ns - self._since_ns) * 1e-9
-        if self.fields is None:
-            return waited_s <= limits.header_timeout_s
         if self._tunnel is not None and self._tunnel.is_open and not self._tunnel.is_closing:
             return True  # the origin's end looks after it
         if self.has_output:
-            if waited_s > limits.send_timeout_s:
+            if waited_s > limits.send_timeout_s or not self._keeps_pace(limits, now_ns):
                 self.reset(CANCEL)
         elif self._responding:
             pass  # whoever is silent in an exchange of both sides: the origin's end looks after it
-        elif self.body is not None and self.body.is_waited_for and waited_s > limits.body_timeout_s:
-            self.body.fail(bad_request("body took too long", 408, Fault.REQUEST_TIMEOUT))
+        elif self.body is not None:
+            is_fast = self.body.keeps_pace(limits, now_ns)
+            if self.body.is_waited_for and (waited_s > limits.body_timeout_s or not is_fast):
+                self.body.fail(bad_request("body took too long", 408, Fault.REQUEST_TIMEOUT))
         return True
+
+    def _keeps_pace(self, limits: Limits, now_ns: int) -> bool:
+        """Does the client take enough that its answer will end?"""
+        if not limits.send_rate or self.connection.is_held_up:
+            return True  # what holds all streams up is not this one's fault
+        if self._pace is None:
+            self._pace = Pace(limits.send_rate, limits.send_timeout_s, self.bytes_sent, now_ns)
+        return self._pace.keeps(self.bytes_sent, now_ns)
 
     def _hasten(self, lending: Lending) -> None:
         """A stored body that a slow client holds for too long is copied, or cut off where memory is short."""

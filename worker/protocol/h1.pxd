@@ -9,6 +9,7 @@ cdef class H1Server(ConnectionServer):
 cdef class H1Protocol(Answering):
     cdef public Client _client
     cdef public bytes _buffer
+    cdef public object _pace
     cdef public bint _dirty, _eof, _reading, _taking
     cdef public int _phase
     cdef public long _requests

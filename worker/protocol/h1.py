@@ -41,7 +41,9 @@ from worker.protocol.head import (
     not_a_request,
     split_target,
 )
+from worker.protocol.pace import Pace, bytes_taken
 from worker.protocol.server import ConnectionServer
+from worker.protocol.standing import AT_WORK, AWAITED, UNUSED, Standing
 from worker.reasons import Fault
 from worker.upgrade import offered
 
@@ -68,22 +70,22 @@ _KEPT = frozenset(
 class H1Server(ConnectionServer):
     """The HTTP/1 connections of one listener."""
 
-    def factory(self) -> Any:
+    def factory(self, client: Client | None = None) -> Any:
         """A protocol for a new connection."""
-        return H1Protocol(self)
+        return H1Protocol(self, client)
 
 
 class H1Protocol(Answering):
     """One connection: its reading half, and what leads from one request to the next."""
 
     __slots__ = (
-        "_buffer", "_client", "_dirty", "_eof", "_mark", "_phase", "_reading", "_requests", "_scanned",
-        "_since_ns", "_taking",
+        "_buffer", "_client", "_dirty", "_eof", "_mark", "_pace", "_phase", "_reading", "_requests",
+        "_scanned", "_since_ns", "_taking",
     )  # fmt: skip
 
-    def __init__(self, server: H1Server) -> None:
+    def __init__(self, server: H1Server, client: Client | None = None) -> None:
         super().__init__(server)
-        self._client = cast(Client, None)  # until connection_made
+        self._client = cast(Client, client)  # may be None until connection_made
         self._phase = IDLE
         self._since_ns = server.now_ns  # when the phase began, or last made progress
         self._requests = 0
@@ -94,13 +96,14 @@ class H1Protocol(Answering):
         self._dirty = False  # the client may send what nobody will read
         self._eof = False  # the client sends nothing more
         self._mark = 0  # bytes in the transport when last looked at
+        self._pace: Pace | None = None  # of what the client takes, while it takes less than there is
 
     # The transport's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)
-        client = self.server.client(transport)
-        if client is None or not self.server.admit(self):
+        client = self.server.client(transport, self._client)
+        if client is None or not self.server.admit(self, client):
             self._phase = CLOSED
             transport.abort()
             return
@@ -123,7 +126,7 @@ class H1Protocol(Answering):
         if self._ctx is not None and self._body is not None:
             self._ctx.bytes_in = self._body.received
         self._ctx = self._body = None  # they refer to this connection, and would keep it until a collection
-        self.server.discard(self)
+        self.server.discard(self, self._client)
 
     def _cancel_task(self) -> None:
         """Not at once: a task cancelled before its first step would never tell the observers."""
@@ -166,6 +169,7 @@ class H1Protocol(Answering):
 
     def pause_writing(self) -> None:
         self._paused = True
+        self._pace = None
         self._since_ns = self.server.now_ns
         self._mark = 0
 
@@ -532,6 +536,16 @@ class H1Protocol(Answering):
     def is_busy(self) -> bool:
         return self._phase in (HEAD, BUSY, DISCARD)
 
+    def standing(self) -> Standing:
+        phase, body = self._phase, self._body
+        if phase == IDLE:
+            need = UNUSED
+        elif phase == BUSY and not self._paused and (body is None or not body.is_waited_for):
+            need = AT_WORK
+        else:
+            need = AWAITED
+        return need, self._since_ns, self._client
+
     def drain(self) -> None:
         if self._phase == IDLE and self._transport is not None:
             self._phase = CLOSED
@@ -554,6 +568,7 @@ class H1Protocol(Answering):
                 self._since_ns = now_ns
             elif now_ns - self._since_ns > limits.send_timeout_s * 1e9:
                 transport.abort()
+            self._keep_pace(transport, now_ns)
             self._hasten(now_ns)
             return
         waited_s = (now_ns - self._since_ns) * 1e-9
@@ -567,9 +582,23 @@ class H1Protocol(Answering):
         elif phase == LINGER:
             if waited_s > LINGER_S:
                 transport.abort()
-        elif self._body is not None and waited_s > limits.body_timeout_s:
+        elif self._body is not None:
+            is_fast = self._body.keeps_pace(limits, now_ns)
+            if is_fast and waited_s <= limits.body_timeout_s:
+                return
             if phase == DISCARD:
                 transport.abort()
             elif self._body.is_waited_for:
                 self._keep = False
                 self._body.fail(bad_request("body took too long", 408, Fault.REQUEST_TIMEOUT))
+
+    def _keep_pace(self, transport: asyncio.Transport, now_ns: int) -> None:
+        """Cut off who takes an answer so slowly that it would never end."""
+        limits = self.server.limits
+        if not limits.send_rate or transport.is_closing():
+            return
+        taken = bytes_taken(transport)
+        if self._pace is None:
+            self._pace = Pace(limits.send_rate, limits.send_timeout_s, taken, now_ns)
+        elif not self._pace.keeps(taken, now_ns):
+            transport.abort()

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from worker.errors import EdgeError
 from worker.fields import Fields
+from worker.protocol.pace import Pace
+from worker.settings import Limits
 
 
 class Source(Protocol):
@@ -25,7 +27,7 @@ class PulledBody:
     """The reading half of a body, and how it ends."""
 
     __slots__ = (
-        "_error", "_limit", "_pieces", "_source", "_waiter", "closed", "ended", "length", "received",
+        "_error", "_limit", "_pace", "_pieces", "_source", "_waiter", "closed", "ended", "length", "received",
         "trailers",
     )  # fmt: skip
 
@@ -40,11 +42,21 @@ class PulledBody:
         self._pieces: deque[bytes] = deque()
         self._error: EdgeError | None = None
         self._waiter: Future[None] | None = None
+        self._pace: Pace | None = None  # since it was first looked at
 
     @property
     def is_waited_for(self) -> bool:
         """A reader is waiting for the client."""
         return self._waiter is not None
+
+    def keeps_pace(self, limits: Limits, now_ns: int) -> bool:
+        """Has the client sent enough of late, as far as it was waited for? To be asked once a second."""
+        if not limits.body_rate:
+            return True
+        if self._pace is None:
+            self._pace = Pace(limits.body_rate, limits.body_timeout_s, self.received, now_ns)
+            return True
+        return self._pace.keeps(self.received, now_ns, is_waited_for=self.is_waited_for or self.closed)
 
     def fail(self, error: EdgeError) -> None:
         """The rest will never come: the reader gets `error` behind what has arrived."""

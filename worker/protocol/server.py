@@ -3,8 +3,11 @@
 import asyncio
 import time
 from asyncio import AbstractEventLoop, Future, Task
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from email.utils import formatdate
+from itertools import chain, islice
+from random import randrange
 from typing import Any, Protocol
 
 from worker.addresses import read_address
@@ -14,10 +17,14 @@ from worker.pipeline import Exchange
 from worker.protocol import client_certificate
 from worker.protocol.head import SecondReader, normal_authority
 from worker.protocol.request_id import RequestIds
+from worker.protocol.standing import AT_WORK, Standing
 from worker.protocol.tally import NoTally, Tally
+from worker.reasons import TurnedAway
 from worker.settings import Limits, ListenerSettings, Network
 
 SWEEP_SLICE = 1000  # connections looked at before the loop gets its turn
+LOOKED_AT = 1024  # connections, for some that may be closed
+CUT_SHARE = 16  # one of so many of them is closed at once, so that looking for them costs little
 AUTHORITIES = 4096  # spellings of hosts remembered
 
 
@@ -37,6 +44,10 @@ class Connection(Protocol):
         """A request is in hand."""
         ...
 
+    def standing(self) -> Standing:
+        """What it may be closed for when there are too many."""
+        ...
+
     def sweep(self, now_ns: int) -> None:
         """End what has lasted too long."""
         ...
@@ -48,6 +59,16 @@ class Connection(Protocol):
     def abort(self) -> None:
         """Cut the connection."""
         ...
+
+
+class Door(Protocol):
+    """Who may connect at all; `enter` and `leave` belong together."""
+
+    def keeps_out(self, client: Client) -> TurnedAway | None: ...
+
+    def enter(self, client: Client, now_ns: int) -> TurnedAway | None: ...
+
+    def leave(self, client: Client) -> None: ...
 
 
 class ConnectionServer:
@@ -63,6 +84,7 @@ class ConnectionServer:
         *,
         trusted: Sequence[Network] = (),
         tally: Tally | None = None,
+        door: Door | None = None,
         loop: AbstractEventLoop | None = None,
     ) -> None:
         self.edge = edge
@@ -77,8 +99,11 @@ class ConnectionServer:
         self.trusted = tuple(trusted)
         self.loop = loop or asyncio.get_running_loop()
         self.connections: set[Connection] = set()
+        self.siblings: Sequence[ConnectionServer] = [self]  # all of a worker, which share the room there is
         self.tally = tally or NoTally()
+        self.door = door
         self.alt_svc = b""  # a line for clients that might come by HTTP/3 instead
+        self.is_proxied = listener.proxy_protocol
         self.draining = False
         self.lends_too_much = False  # stored bodies on their way to slow clients take too much of the cache
         self.ids = RequestIds()
@@ -88,8 +113,10 @@ class ConnectionServer:
         self._emptied: list[Future[None]] = []
         self.tick(time.monotonic_ns())
 
-    def factory(self) -> Any:
-        """An asyncio protocol for a new connection; by its methods alone, for it has no base class."""
+    def factory(self, client: Client | None = None) -> Any:
+        """An asyncio protocol for a new connection; by its methods alone, for it has no base class.
+
+        `client`: who is at its other end, where somebody knows already."""
         raise NotImplementedError
 
     @property
@@ -137,25 +164,84 @@ class ConnectionServer:
         for connection in tuple(self.connections):
             connection.abort()
 
-    def admit(self, connection: Connection) -> bool:
-        """Take a new connection in; False if there are too many."""
-        if len(self.connections) >= self.limits.connections:
+    def welcome(self, client: Client) -> bool:
+        """Ask the door; if it lets this client in, `admit` or `part` must follow."""
+        if self.door is None or client.has_entered:
+            return True
+        refusal = self.door.enter(client, time.monotonic_ns())
+        if refusal is not None:
+            self.tally.turned_away(refusal)
+            return False
+        client.has_entered = True
+        return True
+
+    def keeps_out(self, peer: tuple[str, int]) -> bool:
+        """May nobody connect from that address, whatever it does? For those who have proved nothing yet."""
+        refusal = None if self.door is None else self.door.keeps_out(self.client_at(peer))
+        if refusal is not None:
+            self.tally.turned_away(refusal)
+        return refusal is not None
+
+    def part(self, client: Client) -> None:
+        """A client that was let in has no connection any more; nothing happens the second time."""
+        if client.has_entered and self.door is not None:
+            client.has_entered = False
+            self.door.leave(client)
+
+    def admit(self, connection: Connection, client: Client) -> bool:
+        """Take a new connection of `client` in; False if it may not, or there are too many."""
+        if not self.welcome(client):
+            return False
+        if self.crowd >= self.limits.connections and not self.make_room():
+            self.part(client)
             self.tally.refused()
             return False
         self.connections.add(connection)
         self.tally.opened()
         return True
 
+    def make_room(self) -> bool:
+        """Close some that nobody misses, of those whose address has the most; False if there are none.
+
+        Looks at a part of them, where an address that has many is found as surely as among all.
+        """
+        start = randrange(self.crowd or 1)
+        part = list(islice(self._everybody(), start, start + LOOKED_AT))
+        part += islice(self._everybody(), min(start, LOOKED_AT - len(part)))
+        standings = [(connection, *connection.standing()) for connection in part]
+        numbers = Counter(client.bucket_key for _, _, _, client in standings)
+        expendable = [one for one in standings if one[1] != AT_WORK and not one[3].trusted]
+        # One address has many or few by powers of two: among equals the idle go first, then the slow.
+        expendable.sort(key=lambda one: (-numbers[one[3].bucket_key].bit_length(), one[1], one[2]))
+        cut = expendable[: max(1, len(part) // CUT_SHARE)]
+        for connection, _, _, _ in cut:
+            self.tally.turned_away(TurnedAway.CROWDED)
+            connection.abort()
+        return bool(cut)
+
+    @property
+    def crowd(self) -> int:
+        """Connections of all siblings."""
+        total = 0
+        for server in self.siblings:
+            total += len(server.connections)
+        return total
+
+    def _everybody(self) -> Iterator[Connection]:
+        return chain.from_iterable(server.connections for server in self.siblings)
+
     def hand_over(self, connection: Connection, successor: Connection) -> None:
         """A connection that was taken in speaks another version than was thought."""
         self.connections.discard(connection)
         self.connections.add(successor)
 
-    def discard(self, connection: Connection) -> None:
-        """A connection is gone; nothing happens if it was never taken in."""
+    def discard(self, connection: Connection, client: Client | None) -> None:
+        """A connection of `client` is gone; nothing happens if it was never taken in."""
         if connection not in self.connections:
             return
         self.connections.remove(connection)
+        if client is not None:
+            self.part(client)
         self.tally.closed()
         if not self.connections:
             for waiter in self._emptied:
@@ -170,20 +256,24 @@ class ConnectionServer:
             self._emptied.append(waiter)
             await waiter
 
-    def client(self, transport: asyncio.BaseTransport) -> Client | None:
-        """Who is at the other end; None if it has left already."""
+    def client(self, transport: asyncio.BaseTransport, known: Client | None = None) -> Client | None:
+        """Who is at the other end, `known` if that was asked before; None if it has left already."""
         peer = transport.get_extra_info("peername")
         if not peer:
+            if known is not None:
+                self.part(known)
             return None
+        client = self.client_at(peer) if known is None else known
         tls = transport.get_extra_info("ssl_object")
-        version, cipher = (tls.version(), tls.cipher()) if tls is not None else (None, None)
-        client = self.client_at(peer, version or "", cipher[0] if cipher else "")
         if tls is not None:
+            cipher = tls.cipher()
+            client.tls_version = tls.version() or ""
+            client.tls_cipher = cipher[0] if cipher else ""
             client_certificate.put_into(client, tls)
         client.alt_svc = self.alt_svc
         return client
 
-    def client_at(self, peer: tuple[str, int], tls_version: str, tls_cipher: str) -> Client:
+    def client_at(self, peer: tuple[str, int], tls_version: str = "", tls_cipher: str = "") -> Client:
         """Who is at that address, which is numeric."""
         address = read_address(peer[0].partition("%")[0])
         packed = address.packed

@@ -30,12 +30,12 @@ class StreamConnection:
         "_since_ns", "copied_bytes", "server", "version", "wide_streams",
     )  # fmt: skip
 
-    def __init__(self, server: ConnectionServer, version: bytes) -> None:
+    def __init__(self, server: ConnectionServer, version: bytes, client: Client | None = None) -> None:
         self.server = server
         self.version = version
         self.wide_streams = 0
         self.copied_bytes = 0  # of stored bodies, in memory of our own
-        self._client = cast(Client, None)  # until it is open
+        self._client = cast(Client, client)  # may be None until it is open
         self._framing = cast("Framing[Exchange]", None)
         self._since_ns = server.now_ns  # when it last had a stream
         self._requests = 0
@@ -49,6 +49,10 @@ class StreamConnection:
     def is_open(self) -> bool:
         """It may still be spoken to."""
         raise NotImplementedError
+
+    @property
+    def is_held_up(self) -> bool:
+        return False
 
     # From frames to requests.
 

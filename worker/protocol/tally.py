@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from worker.reasons import TurnedAway
+
 
 class Tally(Protocol):
     """Told of every client connection as it comes and goes."""
@@ -14,6 +16,10 @@ class Tally(Protocol):
 
     def refused(self) -> None:
         """One was cut at once because there are too many."""
+        ...
+
+    def turned_away(self, reason: TurnedAway) -> None:
+        """One was closed before any request of it was read."""
         ...
 
     def handshake(self, succeeded: bool) -> None:
@@ -35,6 +41,9 @@ class NoTally:
         pass
 
     def refused(self) -> None:
+        pass
+
+    def turned_away(self, reason: TurnedAway) -> None:
         pass
 
     def handshake(self, succeeded: bool) -> None:

@@ -3,15 +3,13 @@
 Contexts are made once, before the fork, so that every worker and every generation shares ticket keys.
 """
 
-import asyncio
 import ssl
 from asyncio import AbstractEventLoop, AbstractServer
-from collections.abc import Callable
 from pathlib import Path
 from socket import socket
 
-from worker.protocol.accept import BACKLOG, TlsServer
-from worker.protocol.tally import NoTally, Tally
+from worker.protocol.accept import BACKLOG, Acceptor
+from worker.protocol.server import ConnectionServer
 
 # TLS 1.2 with forward secrecy and AEAD only; TLS 1.3 has no other suites.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -64,18 +62,14 @@ def _read(path: Path, what: str) -> bytes:
 
 
 async def serve(
-    loop: AbstractEventLoop,
-    sock: socket,
-    context: ssl.SSLContext | None,
-    make_protocol: Callable[[], asyncio.BaseProtocol],
-    tally: Tally | None = None,
+    loop: AbstractEventLoop, sock: socket, context: ssl.SSLContext | None, server: ConnectionServer
 ) -> AbstractServer:
-    """Accept on `sock`, which is bound, with TLS if a context is given. The server closes `sock`.
+    """Accept on `sock`, which is bound, with TLS if a context is given; what answers closes `sock`.
 
-    `tally` is told how handshakes end.
+    `server` has the connections, and its door is asked before a byte of them is read.
     """
-    if context is None:
+    if context is None and not server.is_proxied:
         # uvloop's own transport: per small answer it costs about nine tenths of aiofastnet's plain one, which
         # is entered from the loop through a reader callback. Out of file descriptors it refuses what comes.
-        return await loop.create_server(make_protocol, sock=sock, backlog=BACKLOG)
-    return TlsServer(loop, sock, context, make_protocol, tally or NoTally())
+        return await loop.create_server(server.factory, sock=sock, backlog=BACKLOG)
+    return Acceptor(loop, sock, context, server)

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiofastnet.ssl_transport import SSLTransport_Socket
 
-HANDSHAKE_TIMEOUT_S = 10.0
+LEAST_TIMEOUT_S = 0.001  # a transport takes none of 0
 SHUTDOWN_TIMEOUT_S = 5.0
 INCOMING_BYTES = 32 * 1024  # per connection, two TLS records: requests are small, connections many
 OUTGOING_BYTES = 128 * 1024  # per connection: fewer, larger writes of large bodies
@@ -30,7 +30,11 @@ class ClientTransport(SSLTransport_Socket):  # type: ignore[misc]  # it has no t
 
 
 async def shake_hands(
-    loop: AbstractEventLoop, protocol: asyncio.BaseProtocol, context: ssl.SSLContext, connection: socket
+    loop: AbstractEventLoop,
+    protocol: asyncio.BaseProtocol,
+    context: ssl.SSLContext,
+    connection: socket,
+    timeout_s: float,
 ) -> None:
     """Speak TLS on `connection`, which it owns from now on; `protocol` has a transport at the end.
 
@@ -43,7 +47,7 @@ async def shake_hands(
         protocol,
         context,
         True,  # the server's side
-        HANDSHAKE_TIMEOUT_S,
+        max(timeout_s, LEAST_TIMEOUT_S),
         SHUTDOWN_TIMEOUT_S,
         INCOMING_BYTES,
         OUTGOING_BYTES,
@@ -53,5 +57,5 @@ async def shake_hands(
     try:
         await shaken
     except BaseException:
-        transport.close()
+        transport.abort()
         raise

@@ -7,6 +7,7 @@ from worker.context import Context
 from worker.errors import EdgeError
 from worker.message import TunnelEnd
 from worker.pipeline import Finish
+from worker.protocol.standing import AT_WORK, Standing
 from worker.reasons import Fault, Side
 from worker.tunnel import TransportEnd
 
@@ -54,7 +55,7 @@ class ClientEnd(TransportEnd):
             other.close()
         ctx.bytes_in = self.taken
         ctx.bytes_out = self.given
-        self._server.discard(self)
+        self._server.discard(self, ctx.peer)
         self._server.tally.tunnel(opened=False)
         self._finish(ctx)
 
@@ -63,6 +64,9 @@ class ClientEnd(TransportEnd):
     @property
     def is_busy(self) -> bool:
         return True
+
+    def standing(self) -> Standing:
+        return AT_WORK, 0, self._ctx.peer
 
     def drain(self) -> None:
         """It goes on until `abort`."""

@@ -7,6 +7,7 @@ the preface of HTTP/2 speaks it by prior knowledge (RFC 9113 3.3), where the lis
 import asyncio
 from typing import Any, cast
 
+from worker.context import Client
 from worker.protocol.acme_tls import PROTOCOL
 from worker.protocol.h1 import CLOSED, H1Protocol, H1Server
 from worker.protocol.h2.connection import H2Protocol
@@ -21,25 +22,28 @@ class HttpServer(H1Server):
         super().__init__(*args, **options)
         self.http2 = http2
 
-    def factory(self) -> Any:
+    def factory(self, client: Client | None = None) -> Any:
         """A protocol for a new connection."""
         if self.scheme == b"https":
-            return AgreedProtocol(self)
-        return PlainProtocol(self) if self.http2 else H1Protocol(self)
+            return AgreedProtocol(self, client)
+        return PlainProtocol(self, client) if self.http2 else H1Protocol(self, client)
 
 
 class AgreedProtocol(asyncio.Protocol):
     """Gives way to the protocol that client and server agreed on during the TLS handshake."""
 
-    def __init__(self, server: HttpServer) -> None:
+    def __init__(self, server: HttpServer, client: Client | None = None) -> None:
         self._server = server
+        self._client = client
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         agreed = transport.get_extra_info("ssl_object").selected_alpn_protocol()
         if agreed == PROTOCOL:  # the handshake was all there was to say (RFC 8737 4)
+            if self._client is not None:
+                self._server.part(self._client)
             cast(asyncio.Transport, transport).close()
             return
-        protocol = cast(Any, H2Protocol if agreed == "h2" else H1Protocol)(self._server)
+        protocol = cast(Any, H2Protocol if agreed == "h2" else H1Protocol)(self._server, self._client)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
 
@@ -49,8 +53,8 @@ class PlainProtocol(H1Protocol):
 
     __slots__ = ("_beginning",)
 
-    def __init__(self, server: HttpServer) -> None:
-        super().__init__(server)
+    def __init__(self, server: HttpServer, client: Client | None = None) -> None:
+        super().__init__(server, client)
         self._beginning: bytes | None = b""  # None once it is known
 
     def data_received(self, data: bytes) -> None:

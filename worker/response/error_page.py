@@ -55,6 +55,8 @@ _REFUSED = {
     Block.BAN: "This site does not serve your network address for now.",
     Block.RATE: "Too many requests came from your network in a short time.",
     Block.WAF: "The request looks like an attack and was not passed on.",
+    Block.METHOD: "This site does not answer requests of that method here.",
+    Block.CONCURRENCY: "Too many requests from your network are under way at once.",
     Block.CLIENT_CERTIFICATE: "This site asks for a client certificate, and none was shown.",
 }
 _TODO = {
@@ -67,6 +69,8 @@ _TODO_REFUSED = {
     Block.BAN: "If you think this is a mistake, tell the site's owner the request id.",
     Block.RATE: "Please slow down and try again later.",
     Block.WAF: "If you think this is a mistake, tell the site's owner the request id.",
+    Block.METHOD: "Use one of the methods that the Allow field names.",
+    Block.CONCURRENCY: "Please wait for your other requests to end, and try again.",
     Block.CLIENT_CERTIFICATE: "Install the certificate you were given for this site, and try again.",
 }
 

@@ -321,24 +321,3 @@ def test_the_connection_ends_behind_the_last_request_allowed() -> None:
             assert await asyncio.wait_for(reader.read(), WAIT_S) == b""
 
     run(test())
-
-
-def test_connections_above_the_limit_are_refused_and_counted() -> None:
-    async def test() -> None:
-        async with H1Edge(limits=replace(SMALL, connections=2)) as edge:
-            first = await edge.connect()
-            second = await edge.connect()
-            await edge.until(lambda: len(edge.server.connections) == 2)
-            third, _writer = await edge.connect()
-            with pytest.raises(ConnectionError):
-                if await asyncio.wait_for(third.read(), WAIT_S) == b"":
-                    raise ConnectionResetError
-            assert edge.tally.told == ["opened", "opened", "refused"]
-            for reader, writer in (first, second):
-                writer.write(get())
-                assert (await read_response(reader))[0] == 200
-                writer.close()
-            await edge.until(lambda: not edge.server.connections)
-            assert edge.tally.told[3:] == ["closed", "closed"]
-
-    run(test())

@@ -16,6 +16,7 @@ from worker.context import Context
 from worker.fields import Fields
 from worker.message import Response
 from worker.protocol.lending import COPY_BYTES
+from worker.reasons import TurnedAway
 from worker.settings import Limits
 
 NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL, STREAM_CLOSED, FRAME_SIZE, REFUSED = 0, 1, 3, 5, 6, 7
@@ -280,6 +281,55 @@ def test_a_client_that_reads_nothing_from_its_socket_loses_its_connection() -> N
     run(test())
 
 
+def test_a_client_that_opens_its_window_in_drops_loses_its_stream() -> None:
+    lent = Lent(b"x" * 2_000_000)
+
+    async def test() -> None:
+        limits = replace(Limits(), send_timeout_s=5, send_rate=100)
+        edge = H2Edge(lambda ctx: Response(200, Fields.of(), lent, len(lent)), limits=limits)
+        async with edge, attacking(edge, raw.PREFACE + settings((4, 0))) as client:
+            await client.send(get(1))
+            await edge.until(lambda: client.of(raw.HEADERS))
+            for second in range(1, 9):
+                await client.send(window_update(1, 10))
+                await edge.until(lambda: len(client.of(raw.DATA)) == second)  # noqa: B023
+                edge.after(1)
+                if not edge.server.active:
+                    break
+            await edge.until(lambda: client.of(raw.RST_STREAM))
+            assert client.goaway is None
+
+    run(test())
+
+
+def test_a_body_that_drips_is_answered_408() -> None:
+    async def fetch(ctx: Context) -> Response:
+        assert ctx.request.body is not None
+        while await ctx.request.body.read():
+            pass
+        return text(ctx)
+
+    async def test() -> None:
+        limits = replace(Limits(), body_timeout_s=5, body_rate=100)
+        async with H2Edge(lambda ctx: None, fetch, limits=limits) as edge, await edge.client() as client:
+            stream = client.begin(method="POST", end=False)
+            await edge.until(lambda: edge.tasks)
+            (exchange,) = edge.h2_connection._session.streams.values()
+            body = exchange.body
+            assert body is not None
+            for second in range(1, 20):
+                await edge.until(lambda: body.is_waited_for or body.ended)
+                if body.ended:
+                    break
+                client.h2.send_data(stream, b"x" * 10)
+                client.flush()
+                await edge.until(lambda: body.received == 10 * second)  # noqa: B023
+                edge.after(1)
+            assert (await client.answer(stream)).status == 408
+
+    run(test())
+
+
 def test_an_idle_connection_is_ended_by_goaway() -> None:
     async def test() -> None:
         async with H2Edge() as edge, await edge.client() as client:
@@ -324,13 +374,35 @@ def test_a_body_that_does_not_come_is_answered_408() -> None:
     run(test())
 
 
-def test_connections_above_the_limit_are_cut() -> None:
+def test_connections_above_the_limit_are_cut_when_all_are_at_work() -> None:
     async def test() -> None:
-        async with H2Edge(limits=replace(Limits(), connections=1)) as edge, await edge.client() as client:
-            assert (await client.ask()).status == 200
+        go = asyncio.get_running_loop().create_future()
+
+        async def fetch(ctx: Context) -> Response:
+            return Response(200, Fields.of(), Pieces(b"abc", go, b"def"))
+
+        limits = replace(Limits(), connections=1)
+        async with H2Edge(lambda _: None, fetch, limits=limits) as edge, await edge.client() as client:
+            running = client.begin("/")
+            await client.until(lambda: client.answers[running].body)
             async with await edge.client() as other:
                 await other.until_closed()
             assert edge.tally.told.count("refused") == 1
+            go.set_result(None)
+            await client.until(lambda: client.answers[running].body == b"abcdef")
+
+    run(test())
+
+
+def test_idle_connections_make_room_for_new_ones() -> None:
+    async def test() -> None:
+        limits = replace(Limits(), connections=1)
+        async with H2Edge(limits=limits) as edge, await edge.client() as client:
+            assert (await client.ask()).status == 200
+            async with await edge.client() as other:
+                assert (await other.ask()).status == 200
+                await client.until_closed()
+            assert edge.tally.told.count(TurnedAway.CROWDED) == 1
 
     run(test())
 

@@ -16,6 +16,7 @@ from worker.fields import Fields
 from worker.message import Response
 from worker.protocol.h3 import codes
 from worker.protocol.h3.outlet import LEAST_BYTES, STREAM_BYTES, TOTAL_BYTES
+from worker.reasons import TurnedAway
 from worker.settings import Limits
 
 CALM = codes.EXCESSIVE_LOAD
@@ -254,15 +255,36 @@ def test_a_body_that_does_not_come_is_answered_408() -> None:
     run(test())
 
 
-def test_connections_above_the_limit_are_ended() -> None:
+def test_connections_above_the_limit_are_ended_when_all_are_at_work() -> None:
     async def test() -> None:
-        async with H3Edge(limits=replace(Limits(), connections=1)) as edge, await edge.client() as client:
-            assert (await client.ask()).status == 200
+        go = asyncio.get_running_loop().create_future()
+
+        async def fetch(ctx: Context) -> Response:
+            return Response(200, Fields.of(), Pieces(b"abc", go, b"def"))
+
+        limits = replace(Limits(), connections=1)
+        async with H3Edge(lambda _: None, fetch, limits=limits) as edge, await edge.client() as client:
+            running = client.begin("/")
+            await client.until(lambda: client.answers[running].body)
             async with await edge.client() as other:
                 await other.until_closed()
                 assert other.closed_by == CALM
             assert edge.tally.told.count("refused") == 1
+            go.set_result(None)
+            await client.until(lambda: client.answers[running].body == b"abcdef")
+
+    run(test())
+
+
+def test_idle_connections_make_room_for_new_ones() -> None:
+    async def test() -> None:
+        limits = replace(Limits(), connections=1)
+        async with H3Edge(limits=limits) as edge, await edge.client() as client:
             assert (await client.ask()).status == 200
+            async with await edge.client() as other:
+                assert (await other.ask()).status == 200
+                await client.until_closed()
+            assert edge.tally.told.count(TurnedAway.CROWDED) == 1
 
     run(test())
 

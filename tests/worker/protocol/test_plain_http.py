@@ -98,7 +98,7 @@ def test_a_request_that_comes_in_pieces_is_waited_for(tls: ssl.SSLContext) -> No
         async with H1Edge(tls=tls) as edge:
             reader, writer = await edge.connect()
             writer.write(b"G")
-            await edge.until(lambda: edge.acceptor._handshakes)
+            await edge.until(lambda: edge.acceptor._arrivals)
             writer.write(GET[1:])
             assert b"Use https://a/" in await asyncio.wait_for(reader.read(), WAIT_S)
 
@@ -135,7 +135,7 @@ def test_a_client_that_waits_before_its_hello_is_served(tls: ssl.SSLContext, aut
     async def test() -> None:
         async with H1Edge(tls=tls) as edge:
             reader, writer = await edge.connect()
-            await edge.until(lambda: edge.acceptor._handshakes)
+            await edge.until(lambda: edge.acceptor._arrivals)
             await writer.start_tls(client_context(authority), server_hostname="localhost")
             writer.write(GET)
             assert (await read_response(reader))[0] == 200

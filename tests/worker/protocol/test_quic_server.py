@@ -16,11 +16,13 @@ from trustme import KeyType
 from tests.support.h1_edge import run
 from tests.support.quic_client import QuicClient
 from tests.support.quic_edge import SECRET, QuicEdge, default_pairs, pattern, pem_pair, until
+from worker.context import Client
 from worker.protocol.quic.bounds import Bounds
 from worker.protocol.quic.certificates import Certificates
 from worker.protocol.quic.identity import Identity, Owner
 from worker.protocol.quic.link import Address
 from worker.protocol.quic.transport import ISSUED_IDS, Transport
+from worker.reasons import TurnedAway
 
 
 def test_a_client_shakes_hands_and_gets_back_what_it_sends() -> None:
@@ -32,6 +34,36 @@ def test_a_client_shakes_hands_and_gets_back_what_it_sends() -> None:
             assert application.is_confirmed and not application.early
             assert application.link.cipher == "TLS_AES_128_GCM_SHA256"
             assert application.link.peer == client.sock.getsockname()
+
+    run(test())
+
+
+class Closed:
+    """A door that keeps everybody out, and remembers whom."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def keeps_out(self, client: Client) -> TurnedAway | None:
+        self.asked.append(client.address)
+        return TurnedAway.BAN
+
+    def enter(self, client: Client, now_ns: int) -> TurnedAway | None:
+        raise AssertionError
+
+    def leave(self, client: Client) -> None:
+        raise AssertionError
+
+
+def test_whom_the_door_keeps_out_gets_no_answer() -> None:
+    async def test() -> None:
+        async with QuicEdge() as edge, QuicClient(edge.address) as client:
+            door = edge.connections.door = Closed()
+            connecting = asyncio.create_task(client.connect())
+            await until(lambda: len(door.asked) > 1)  # it tries again
+            assert set(door.asked) == {"127.0.0.1"}
+            assert not edge.applications and not edge.quic._handshakes
+            connecting.cancel()
 
     run(test())
 

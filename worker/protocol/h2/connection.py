@@ -12,7 +12,9 @@ from typing import cast
 from worker.context import Client
 from worker.protocol.exchange import Exchange
 from worker.protocol.h2.session import NO_ERROR, PROTOCOL_ERROR, Session
+from worker.protocol.pace import Pace, bytes_taken
 from worker.protocol.server import ConnectionServer
+from worker.protocol.standing import AT_WORK, AWAITED, UNUSED, Standing
 from worker.protocol.stream_connection import StreamConnection
 
 LINGER_S = 2.0  # behind the last GOAWAY: how long the client may go on sending before it may lose it
@@ -25,14 +27,15 @@ log = logging.getLogger("edgecluster.protocol")
 class H2Protocol(StreamConnection):
     """One connection: between its transport, its session and its exchanges."""
 
-    __slots__ = ("_lingering", "_mark", "_paused", "_session", "_transport")
+    __slots__ = ("_lingering", "_mark", "_pace", "_paused", "_session", "_transport")
 
-    def __init__(self, server: ConnectionServer) -> None:
-        super().__init__(server, b"2")
+    def __init__(self, server: ConnectionServer, client: Client | None = None) -> None:
+        super().__init__(server, b"2", client)
         self._transport: asyncio.Transport | None = None
         self._session = cast("Session[Exchange]", None)  # until connection_made
         self._paused = False  # the transport holds as much as it may; if so, `_since_ns` tells since when
         self._mark = 0  # bytes in the transport when last looked at
+        self._pace: Pace | None = None  # of what the client takes, while it takes less than there is
         self._lingering = False  # all is said; reading on only so that the client gets to read it
 
     # The transport's side.
@@ -40,8 +43,8 @@ class H2Protocol(StreamConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)
         server = self.server
-        client = server.client(transport)
-        if client is None or not server.admit(self):
+        client = server.client(transport, self._client)
+        if client is None or not server.admit(self, client):
             transport.abort()
             return
         self.open(transport, client)
@@ -71,7 +74,7 @@ class H2Protocol(StreamConnection):
                 exchange.settle()
             for exchange in self._session.close():
                 exchange.settle()
-        self.server.discard(self)
+        self.server.discard(self, self._client)
 
     def data_received(self, data: bytes) -> None:
         if self._lingering or self._transport is None:
@@ -93,6 +96,7 @@ class H2Protocol(StreamConnection):
 
     def pause_writing(self) -> None:
         self._paused = True
+        self._pace = None
         self._since_ns = self.server.now_ns
         self._mark = 0
 
@@ -150,11 +154,32 @@ class H2Protocol(StreamConnection):
     def is_open(self) -> bool:
         return self._transport is not None and not self._lingering
 
+    @property
+    def is_held_up(self) -> bool:
+        return self._paused
+
     def abort(self) -> None:
         if self._transport is not None:
             for exchange in self._session.streams.values():
                 exchange.cut_off()
             self._transport.abort()
+
+    def standing(self) -> Standing:
+        if self._paused or self._lingering:
+            need = AWAITED
+        else:
+            need = AT_WORK if self.is_busy else UNUSED
+        return need, self._since_ns, self._client
+
+    def _keeps_pace(self, transport: asyncio.Transport, now_ns: int) -> bool:
+        """Does the client take enough that what there is will end?"""
+        limits = self.server.limits
+        if not limits.send_rate or transport.is_closing():
+            return True
+        taken = bytes_taken(transport)
+        if self._pace is None:
+            self._pace = Pace(limits.send_rate, limits.send_timeout_s, taken, now_ns)
+        return self._pace.keeps(taken, now_ns)
 
     def sweep(self, now_ns: int) -> None:
         transport, session = self._transport, self._session
@@ -173,6 +198,9 @@ class H2Protocol(StreamConnection):
                 self._mark = left
                 self._since_ns = now_ns
             elif waited_s > limits.send_timeout_s:
+                transport.abort()
+                return
+            if not self._keeps_pace(transport, now_ns):
                 transport.abort()
                 return
         elif session.streams:

@@ -12,6 +12,7 @@ from worker.protocol.h3.session import Session
 from worker.protocol.head import bad_request
 from worker.protocol.quic.link import Address, Link
 from worker.protocol.server import ConnectionServer
+from worker.protocol.standing import AT_WORK, UNUSED, Standing
 from worker.protocol.stream import CANCEL
 from worker.protocol.stream_connection import StreamConnection
 from worker.reasons import Fault
@@ -24,11 +25,12 @@ class H3Protocol(StreamConnection):
     """One connection: an `Application` for its link, a `Connection` for its server."""
 
     def __init__(self, server: ConnectionServer, link: Link) -> None:
-        super().__init__(server, b"3")
+        client = server.client_at(link.peer, "TLSv1.3", link.cipher)
+        super().__init__(server, b"3", client)
         limits = server.limits
         self._link = link
         self._peer: Address = link.peer
-        self._client = server.client_at(link.peer, "TLSv1.3", link.cipher)
+        self._first_client = client  # as whom it was let in
         self._is_lost = False
         self._session: Session[Exchange] = Session(
             link,
@@ -40,7 +42,7 @@ class H3Protocol(StreamConnection):
             empty_frames=limits.empty_frames,
         )
         self._framing = self._session
-        if not server.admit(self):
+        if not server.admit(self, client):
             self._session.fail(EXCESSIVE_LOAD, "too many connections")
 
     def _make_exchange(self) -> Exchange:
@@ -82,7 +84,7 @@ class H3Protocol(StreamConnection):
         self._settle()
         for exchange in self._session.close():
             exchange.settle()
-        self.server.discard(self)
+        self.server.discard(self, self._first_client)
 
     # From heads to requests.
 
@@ -134,6 +136,9 @@ class H3Protocol(StreamConnection):
             exchange.cut_off()
         self._session.fail(NO_ERROR)
         self._settle()
+
+    def standing(self) -> Standing:
+        return AT_WORK if self.is_busy else UNUSED, self._since_ns, self._first_client
 
     def sweep(self, now_ns: int) -> None:
         if not self.is_open:

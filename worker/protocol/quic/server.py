@@ -187,7 +187,7 @@ class QuicServer:
 
     def _receive_stranger(self, header: LongHeader, data: bytes, peer: Address, now_s: float) -> None:
         """An Initial that belongs to nobody: begin a connection, ask for a proof of address, or drop it."""
-        if len(self._handshakes) >= self._bounds.handshakes:
+        if len(self._handshakes) >= self._bounds.handshakes or self._server.keeps_out((peer[0], peer[1])):
             return
         try:
             original = self._identity.original_of(header.token, peer, header.destination, now_s)
