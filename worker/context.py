@@ -1,18 +1,19 @@
 """Context: what one request has learned so far. Declared slots, one writer per slot named beside it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.identity import Identity
 from worker.judgement import Judgement
-from worker.message import Request
+from worker.message import Request, Response
 from worker.reasons import Block, Forward, NotStorable, Outcome
 
 if TYPE_CHECKING:
     from worker.settings import RouteSettings
 
+Pending = Callable[[], Awaitable[Response | None]]
 Inform = Callable[["Context", int, Fields], None]
 
 
@@ -59,6 +60,7 @@ class Context:
         "age_s", "block", "bytes_in", "bytes_out", "client", "collapsed", "connect_ns", "delay_ns",
         "error", "first_byte_ns", "forward", "forwarded_status", "identity", "inform", "key",
         "not_storable", "now_ns", "now_s", "origin", "origin_host", "origin_target", "outcome", "peer",
+        "pending",
         "refresh", "request", "request_id", "retries", "revalidate", "route", "started_ns", "status",
         "stored", "ttl_s", "waf",
     )  # fmt: skip
@@ -82,6 +84,7 @@ class Context:
         # security
         self.block: Block | None = None
         self.waf: Judgement | None = None  # what is held against it, if anything
+        self.pending: Pending | None = None  # what a gate that answers LATER waits for
         self.delay_ns = 0  # what a rate limit lets it wait
         self.identity: Identity | None = None  # of the client, where the route asks for it
         # cache

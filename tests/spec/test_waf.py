@@ -164,6 +164,19 @@ def test_rules_of_files_decide_beside_the_detectors(edge: ConfiguredEdge) -> Non
     assert send(edge, "/rules", b'{"q": "forbidden"}', "application/json").status == 403
 
 
+def test_long_heads_are_judged_as_short_ones_are(edge: ConfiguredEdge) -> None:
+    many = "&".join(f"a{number}=1" for number in range(100))
+    assert edge.ask(f"/page?{many}").status == 200
+    assert edge.ask(f"/page?{many}&id={quote(SQL)}").status == 403
+    assert edge.ask(f"/page?{many}&{many}&{many}").status == 403
+    logs = edge.ask(f"/log?{many}&id={quote(SQL)}")
+    assert (logs.status, logged(edge, logs)["waf"]) == (200, "would-refuse")
+    cookies = "; ".join(f"c{number}=1" for number in range(100))
+    assert edge.ask("/page", f"Cookie: {cookies}").status == 200
+    assert edge.ask("/page", f"Cookie: {cookies}; {cookies}; {cookies}").status == 403
+    assert edge.ask("/rules?q=forbidden&" + many).status == 403
+
+
 # Bodies
 
 ATTACKS = {
@@ -171,6 +184,7 @@ ATTACKS = {
     "long form": (FORM, b"a=" + b"x" * 50_000 + f"&id={quote(SQL)}".encode()),
     "json": ("application/json", json.dumps({"user": {"id": SQL}}).encode()),
     "name in json": ("application/vnd.api+json", b'{"user": {"$where": "1"}}'),
+    "prototype": ("application/json", b'{"constructor": {"prototype": {"admin": true}}}'),
     "json by a script": ("text/plain;charset=UTF-8", json.dumps([{"id": SQL}]).encode()),
     "json lines": ("application/x-ndjson", b'{"a": 1}\n' + json.dumps({"id": SQL}).encode()),
     "broken json": ("application/json", b'{"a": 1'),

@@ -133,7 +133,7 @@ def test_what_is_looked_at_is_what_is_forwarded() -> None:
         (((b"Cookie", b"a=1; id=1'%20or%201=1--"),), b"/a", None, ["sqli"]),
         (((b"Referer", b"http://127.0.0.1/x"),), b"/a", None, []),
         (((b"Forwarded-To", b"http://127.0.0.1/x"),), b"/a", None, ["ssrf"]),
-        ((), b"/a", b"&".join(b"a%d=1" % number for number in range(1001)), ["excess"]),
+        ((), b"/a", b"&".join(b"a%d=1" % number for number in range(257)), ["excess"]),
     ],
 )
 def test_the_detectors_look_at_every_part_of_a_head(
