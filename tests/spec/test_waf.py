@@ -11,6 +11,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.support.cli import edgecluster
 from tests.support.client import Answer
 from tests.support.cluster import wait_until
 from tests.support.configured_edge import ConfiguredEdge, configured_edge
@@ -315,6 +316,13 @@ def test_metrics_count_by_rule_over_all_workers(running: ConfiguredEdge) -> None
         "refusable_requests_total": 6,
         'rule_matches_total{rule="sqli"}': 7,
     }
+
+
+def test_status_says_what_the_waf_does_and_finds(running: ConfiguredEdge) -> None:
+    assert running.ask(f"/page?id={quote(SQL)}").status == 403
+    said = edgecluster("status", state_dir=running.cluster.settings.state_dir)
+    assert said["cluster"]["waf"].startswith("waf partly blocks, partly only logs")
+    assert said["waf_rules"]["sqli"] > 0
 
 
 def test_bad_rules_fail_the_reload_with_file_and_line(running: ConfiguredEdge, tmp_path: Path) -> None:
