@@ -241,14 +241,19 @@ def _is_excessive(found: tuple[Found, ...]) -> bool:
 
 
 def http_request(ctx: Context, body: bytes = b"") -> HttpRequest:
-    """The request in the one spelling that is forwarded; HTTP/2 and 3 have their authority as Host."""
+    """The request in the one spelling that is forwarded; HTTP/2 and 3 have their authority as Host.
+
+    HTTP/3 is called HTTP/2, whose semantics it has: the Core Rule Set knows no other version in which a body
+    may come without Content-Length or Transfer-Encoding.
+    """
     request = ctx.request
     fields = tuple(request.fields.items())
     if b"host" not in request.fields:
         fields = ((b"Host", request.host), *fields)
     target = request.path if request.query is None else request.path + b"?" + request.query
     address, port = ctx.client.address, ctx.client.port
-    return HttpRequest(request.method, target, request.version, fields, body, address, port, ctx.request_id)
+    version = b"2" if request.version == b"3" else request.version
+    return HttpRequest(request.method, target, version, fields, body, address, port, ctx.request_id)
 
 
 def _excluded(exclusions: Iterable[ExclusionSettings]) -> dict[str, set[str]]:

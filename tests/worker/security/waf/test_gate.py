@@ -116,6 +116,10 @@ def test_every_protocol_we_speak_is_a_known_one_with_a_host(gate: Gates, version
     assert gate()(make_context(*fields, version=version)) is None
 
 
+def test_http_3_is_to_rules_what_http_2_is() -> None:
+    assert http_request(make_context(version=b"3")).version == b"2"
+
+
 def test_what_is_looked_at_is_what_is_forwarded() -> None:
     ctx = context(path=b"/a/../b", query=b"x=1")
     ctx.request.path = b"/b"  # what the normalise gate makes of it
