@@ -17,11 +17,17 @@ from pathlib import Path
 from tests.security.handwritten import ATTACKS, BROWSER, FORM, HARMLESS, JSON, get, post
 from tests.security.oracle import rules_text
 from tests.support.modsecurity import ModSecurity, libinjection
+from worker.context import Client, Context
+from worker.fields import Fields
+from worker.message import Request, Response
 from worker.security.waf import seclang
 from worker.security.waf.engine import Engine
+from worker.security.waf.gate import WafGate
+from worker.security.waf.judges import make_judges
 from worker.security.waf.operators import use_detectors
 from worker.security.waf.ruleset import build
 from worker.security.waf.transaction import HttpRequest
+from worker.settings import JudgeSettings, WafSettings
 
 TEXT = "The quick brown fox jumps over the lazy dog; it's 5 o'clock & tea costs < 3 pounds. "
 
@@ -72,6 +78,36 @@ def cost_us(inspect: Callable[[HttpRequest], object], requests: Sequence[HttpReq
     return statistics.median(costs)
 
 
+def gates(rules: Path) -> list[tuple[str, float]]:
+    """What the gate costs on top of everything else, for requests like others before."""
+    found = []
+    for name, settings in (
+        ("detectors alone", JudgeSettings()),
+        ("with rules", JudgeSettings(rules=(str(rules),))),
+    ):
+        judge = make_judges([settings], Path(tempfile.gettempdir()))[settings].loop
+        gate = WafGate(judge, WafSettings(settings), lambda ctx, status, block: Response(status, Fields.of()))
+        for what, targets in (("one target", 1), ("1000 targets", 1000)):
+            contexts = [_context(number % targets) for number in range(20_000)]
+            rounds = [contexts[at : at + 4000] for at in range(0, len(contexts), 4000)]
+            costs = []
+            for part in rounds:
+                before = time.thread_time_ns()
+                for ctx in part:
+                    gate(ctx)
+                costs.append((time.thread_time_ns() - before) / len(part) / 1000)
+            found.append((f"gate, warm, {name}, {what}", statistics.median(costs)))
+    return found
+
+
+def _context(number: int) -> Context:
+    """A browser's request as a worker has it."""
+    path, query = b"/articles/%d" % number, b"page=%d" % number
+    fields = Fields.of(BROWSER)
+    request = Request(b"GET", b"http", b"example.org", path, path, query, b"1.1", fields)
+    return Context(request, Client("192.0.2.1", 1, b"", ""), b"0" * 32, 0, 0.0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.waf", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
@@ -93,6 +129,8 @@ def main() -> None:
         few = [make(number) for number in range(count // 2)]
         theirs = cost_us(lambda one: judge.lines(one, answer=False), few, arguments.rounds)
         print(f"{name} | {ours:.1f} | {theirs:.1f} | {ours / theirs:.3f}")
+    for name, ours in gates(Path("/usr/share/modsecurity-crs")):
+        print(f"{name} | {ours:.2f} | |")
     judge.close()
 
 

@@ -11,6 +11,8 @@ from worker.settings import JudgeSettings, WafSettings, WorkerSettings
 
 log = logging.getLogger("edgecluster.waf")
 
+KEPT = 32  # files of compiled patterns; each change of rules makes new ones
+
 
 def waf_settings(settings: WorkerSettings) -> list[WafSettings]:
     """Every WAF that some route has, each once."""
@@ -23,10 +25,13 @@ def open_judges(settings: ClusterSettings, counts: RuleCounts) -> dict[JudgeSett
     wanted = [waf.judge for waf in waf_settings(settings.worker)]
     if not wanted:
         return {}
+    cache = _cache(settings.state_dir)
     try:
-        judges = make_judges(wanted, _cache(settings.state_dir))
+        judges = make_judges(wanted, cache)
     except RulesError as error:
         raise BootError(f"cannot use the WAF's rules: {error}") from None
+    if cache is not None:
+        _prune(cache)
     for pair in judges.values():
         counts.add_rules(pair.rules)
     return judges
@@ -53,3 +58,10 @@ def _cache(state_dir: Path) -> Path | None:
         log.warning("compiled WAF patterns cannot be kept in %s: %s", folder, error.strerror)
         return None
     return folder
+
+
+def _prune(folder: Path) -> None:
+    """Remove the oldest of the compiled patterns. One that is missed is made anew."""
+    files = sorted(folder.glob("*.hs"), key=lambda file: file.stat().st_mtime)
+    for file in files[:-KEPT]:
+        file.unlink(missing_ok=True)

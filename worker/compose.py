@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 from shmcache.core import Segment
 from worker.cache.fill import Fill
@@ -61,7 +62,7 @@ from worker.security.normalize import Normalizer
 from worker.security.ratekey import key_parts
 from worker.security.ratelimit import RateLimitGate
 from worker.security.waf.gate import WafGate
-from worker.security.waf.inspection import Inspection
+from worker.security.waf.inspection import Inspection, judge_in_thread
 from worker.security.waf.judges import Judges
 from worker.settings import (
     AccessSettings,
@@ -237,7 +238,9 @@ class Composed:
         return RateLimitGate(limit, segment.buckets, segment.windows, self._error_page.refuse, key_of)
 
     def _waf(self, settings: WafSettings) -> WafGate:
-        return WafGate(self._judges[settings.judge].loop, settings, self._error_page.refuse)
+        judges = self._judges[settings.judge]
+        in_thread = partial(judge_in_thread, judges.thread, self._waf_thread)
+        return WafGate(judges.loop, settings, self._error_page.refuse, in_thread)
 
     def _inspection(self, fetch: Fetch, gate: WafGate, settings: WafSettings) -> Inspection:
         judges = self._judges[settings.judge]

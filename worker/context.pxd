@@ -17,4 +17,4 @@ cdef class Context:
     cdef public int status, forwarded_status, retries
     cdef public bint stored, refresh, is_counted
     cdef public str origin
-    cdef public object route, block, outcome, forward, not_storable, revalidate, collapsed, inform, error, identity, waf
+    cdef public object route, block, outcome, forward, not_storable, revalidate, collapsed, inform, error, identity, waf, pending

@@ -1,13 +1,13 @@
 """Context: what one request has learned so far. Declared slots, one writer per slot named beside it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.identity import Identity
 from worker.judgement import Judgement
-from worker.message import Request
+from worker.message import Request, Response
 from worker.reasons import Block, Forward, NotStorable, Outcome
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _NONE = Outcome.NONE  # looking a member up in its enum costs as much as all other slots here together
 
+Pending = Callable[[], Awaitable[Response | None]]
 Inform = Callable[["Context", int, Fields], None]
 
 
@@ -63,7 +64,7 @@ class Context:
         "age_s", "block", "bytes_in", "bytes_out", "client", "collapsed", "connect_ns", "delay_ns",
         "ended_ns", "error", "first_byte_ns", "forward", "forwarded_status", "identity", "inform",
         "is_counted", "key", "not_storable", "now_ns", "now_s", "origin", "origin_host", "origin_target",
-        "outcome", "peer",
+        "outcome", "peer", "pending",
         "refresh", "request", "request_id", "retries", "revalidate", "route", "started_ns", "status",
         "stored", "ttl_s", "waf",
     )  # fmt: skip
@@ -87,6 +88,7 @@ class Context:
         # security
         self.block: Block | None = None
         self.waf: Judgement | None = None  # what is held against it, if anything
+        self.pending: Pending | None = None  # what a gate that answers LATER waits for
         self.delay_ns = 0  # what a rate limit lets it wait
         self.is_counted = False  # among those its client has under way
         self.identity: Identity | None = None  # of the client, where the route asks for it

@@ -19,7 +19,8 @@ from worker.settings import RouteSettings
 
 log = logging.getLogger("edgecluster.pipeline")
 
-# What a gate answers that lets the request wait for `ctx.delay_ns`; then the gates behind it are asked.
+# What a gate answers that lets the request wait for `ctx.delay_ns`, or for what `ctx.pending` comes to, which
+# may be an answer; then the gates behind it are asked.
 LATER = Response(0, Fields.trusted(b""), None, 0)
 
 
@@ -136,9 +137,10 @@ class Pipeline:
         """Let the request wait as `gate` says, then go on behind it."""
         behind = self.gates.index(gate) + 1
         try:
-            await sleep(ctx.delay_ns * 1e-9)
-            ctx.now_ns += ctx.delay_ns
-            ctx.now_s += ctx.delay_ns * 1e-9
+            response = await _wait(ctx)
+            if response is not None:
+                self.answer(ctx, response, exchange)
+                return
             for next_gate in self.gates[behind:]:
                 response = next_gate(ctx)
                 if response is LATER:
@@ -148,7 +150,7 @@ class Pipeline:
                     self.answer(ctx, response, exchange)
                     return
         except CancelledError:
-            ctx.error = EdgeError(499, Side.CLIENT, Fault.CLIENT_GONE, "while it was delayed by a rate limit")
+            ctx.error = EdgeError(499, Side.CLIENT, Fault.CLIENT_GONE, "while it waited at a gate")
             self.finish(ctx)
             raise
         except Exception as error:
@@ -218,6 +220,17 @@ class Pipeline:
             error = EdgeError(500, Side.EDGE, Fault.INTERNAL, repr(error))
         ctx.error = error
         return self.error_page(ctx, error)
+
+
+async def _wait(ctx: Context) -> Response | None:
+    """Until it is the request's turn; an answer if it turns out that it gets no further."""
+    pending, ctx.pending = ctx.pending, None
+    if pending is not None:
+        return await pending()
+    await sleep(ctx.delay_ns * 1e-9)
+    ctx.now_ns += ctx.delay_ns
+    ctx.now_s += ctx.delay_ns * 1e-9
+    return None
 
 
 class Edge:

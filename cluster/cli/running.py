@@ -16,6 +16,7 @@ from cluster.config.units import show_size
 from cluster.errors import BootError
 
 RELOAD_S = 300.0
+TOP_RULES = 5  # of the WAF that `status` names
 
 
 @click.command("reload")
@@ -89,6 +90,7 @@ def report(cluster: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
         *([f"http/3      udp {'  '.join(cluster['http3'])}"] if cluster["http3"] else []),
         f"admin       {cluster['admin'] or 'on the Unix socket only'}",
         f"config      {cluster['config_path'] or 'none (flags only)'}, generation {cluster['generation']}",
+        *([_waf(cluster["waf"], stats)] if cluster.get("waf") else []),
         f"workers     {', '.join(_workers(cluster))}",
         f"cache start {_cache_start(cluster)}",
     ]
@@ -109,6 +111,14 @@ def report(cluster: Mapping[str, Any], stats: Mapping[str, Any]) -> str:
     if error := stats.get("address_files", {}).get("error"):
         lines.append(f"access list {error}")
     return "\n".join(lines)
+
+
+def _waf(words: str, stats: Mapping[str, Any]) -> str:
+    """What the WAF does, and its rules that matched most often."""
+    counts: Mapping[str, int] = stats.get("waf_rules", {})
+    top = sorted(counts, key=lambda rule: (-counts[rule], rule))[:TOP_RULES]
+    line = f"waf         {words.removeprefix('waf ')}"
+    return line + (f"; most often {', '.join(f'{rule} ({counts[rule]:,})' for rule in top)}" if top else "")
 
 
 def _group(group: Mapping[str, Any]) -> list[str]:

@@ -89,6 +89,7 @@ class Edge:
             "cache": self.segment.occupancy(),
             "groups": self.origins.report(),
             "certificates": self.certificates.report(),
+            "waf_rules": self._rule_counts(),
             "address_files": {"error": self.address_files.error},
         }
 
@@ -120,8 +121,11 @@ class Edge:
             cluster,
             self.origins.report(),
             self.certificates.report(),
-            {} if self.rule_counts is None else self.rule_counts.totals(),
+            self._rule_counts(),
         )
+
+    def _rule_counts(self) -> dict[str, int]:
+        return {} if self.rule_counts is None else self.rule_counts.totals()
 
     async def not_ready(self) -> str:
         """Why the edge is not ready to take its traffic; "" when it is."""

@@ -391,13 +391,15 @@ class TestRunning:
             {"name": "api", "breaker": {"state": "half-open", "for_s": 61.0}, "servers": []},
             {"name": "img", "breaker": {"state": "closed", "for_s": None}, "servers": []},
         ]  # fmt: skip
-        stats = {"totals": totals, "cache": cache, "groups": groups}
-        assert report(CLUSTER, stats).splitlines() == [
+        rules = {"sqli": 3, "942100": 1200, "xss": 3, "920350": 1, "probe": 9, "rare": 1}
+        stats = {"totals": totals, "cache": cache, "groups": groups, "waf_rules": rules}
+        assert report({**CLUSTER, "waf": "waf blocks"}, stats).splitlines() == [
             "edgecluster 1.2.3 is running for 1d 2h (pid 4711)",
             "listening   http://127.0.0.1:8080  https://127.0.0.1:8443",
             "http/3      udp 127.0.0.1:8443",
             "admin       on the Unix socket only",
             "config      none (flags only), generation 2",
+            "waf         blocks; most often 942100 (1,200), probe (9), sqli (3), xss (3), 920350 (1)",
             "workers     1 of 2 up, 3 replaced, 1 of another generation",
             "cache start warm, 1,234 objects kept: the last supervisor left it whole",
             "requests    12,345 answered, hit ratio 97.1%",

@@ -11,6 +11,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.support.cli import edgecluster
 from tests.support.client import Answer
 from tests.support.cluster import wait_until
 from tests.support.configured_edge import ConfiguredEdge, configured_edge
@@ -164,6 +165,19 @@ def test_rules_of_files_decide_beside_the_detectors(edge: ConfiguredEdge) -> Non
     assert send(edge, "/rules", b'{"q": "forbidden"}', "application/json").status == 403
 
 
+def test_long_heads_are_judged_as_short_ones_are(edge: ConfiguredEdge) -> None:
+    many = "&".join(f"a{number}=1" for number in range(100))
+    assert edge.ask(f"/page?{many}").status == 200
+    assert edge.ask(f"/page?{many}&id={quote(SQL)}").status == 403
+    assert edge.ask(f"/page?{many}&{many}&{many}").status == 403
+    logs = edge.ask(f"/log?{many}&id={quote(SQL)}")
+    assert (logs.status, logged(edge, logs)["waf"]) == (200, "would-refuse")
+    cookies = "; ".join(f"c{number}=1" for number in range(100))
+    assert edge.ask("/page", f"Cookie: {cookies}").status == 200
+    assert edge.ask("/page", f"Cookie: {cookies}; {cookies}; {cookies}").status == 403
+    assert edge.ask("/rules?q=forbidden&" + many).status == 403
+
+
 # Bodies
 
 ATTACKS = {
@@ -171,6 +185,7 @@ ATTACKS = {
     "long form": (FORM, b"a=" + b"x" * 50_000 + f"&id={quote(SQL)}".encode()),
     "json": ("application/json", json.dumps({"user": {"id": SQL}}).encode()),
     "name in json": ("application/vnd.api+json", b'{"user": {"$where": "1"}}'),
+    "prototype": ("application/json", b'{"constructor": {"prototype": {"admin": true}}}'),
     "json by a script": ("text/plain;charset=UTF-8", json.dumps([{"id": SQL}]).encode()),
     "json lines": ("application/x-ndjson", b'{"a": 1}\n' + json.dumps({"id": SQL}).encode()),
     "broken json": ("application/json", b'{"a": 1'),
@@ -301,6 +316,13 @@ def test_metrics_count_by_rule_over_all_workers(running: ConfiguredEdge) -> None
         "refusable_requests_total": 6,
         'rule_matches_total{rule="sqli"}': 7,
     }
+
+
+def test_status_says_what_the_waf_does_and_finds(running: ConfiguredEdge) -> None:
+    assert running.ask(f"/page?id={quote(SQL)}").status == 403
+    said = edgecluster("status", state_dir=running.cluster.settings.state_dir)
+    assert said["cluster"]["waf"].startswith("waf partly blocks, partly only logs")
+    assert said["waf_rules"]["sqli"] > 0
 
 
 def test_bad_rules_fail_the_reload_with_file_and_line(running: ConfiguredEdge, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ MALFORMED = "malformed"  # not what it says it is: others may read it as somethi
 XXE = "xml"  # the detector's
 
 ARGUMENTS = 1000  # of a form
-VALUES = 20_000  # of a JSON document
+VALUES = 4000  # texts of a JSON document, beside short ones of letters and digits alone
+PLAIN_BYTES = 16  # letters and digits up to here say nothing in any encoding
 DEPTH = 64
 PARTS = 256
 CODINGS = 2  # around each other
@@ -238,8 +239,8 @@ def _read_json(body: Body, *, is_cut: bool) -> bool:
     """Whether the content is a JSON document; what is wrong with it is a fault, unless it is only cut."""
     try:
         document = _DECODER.decode(body.content.decode("utf-8-sig"))
-        for number, (path, value) in enumerate(_members("json", document, DEPTH)):
-            if number == VALUES:
+        for path, value in _members("json", document, DEPTH, set()):
+            if len(body.arguments) == VALUES:
                 raise RecursionError
             body.arguments.append((path.encode("utf-8", "replace"), value.encode("utf-8", "replace")))
     except RecursionError:
@@ -252,19 +253,21 @@ def _read_json(body: Body, *, is_cut: bool) -> bool:
     return True
 
 
-def _members(path: str, value: Any, depth: int) -> Iterator[tuple[str, str]]:
-    """Names with all they lie in before a dot, and values that are text; arrays have no names."""
+def _members(path: str, value: Any, depth: int, names: set[str]) -> Iterator[tuple[str, str]]:
+    """Names with all they lie in before a dot, each once, and values that are text; arrays have no names."""
     if depth == 0:
         raise RecursionError
     if isinstance(value, _Object):
         for name, member in value:
             inner = f"{path}.{name}"
-            yield inner, ""
-            yield from _members(inner, member, depth - 1)
+            if inner not in names:
+                names.add(inner)
+                yield inner, ""
+            yield from _members(inner, member, depth - 1, names)
     elif isinstance(value, list):
         for element in value:
-            yield from _members(path, element, depth - 1)
-    elif isinstance(value, str):
+            yield from _members(path, element, depth - 1, names)
+    elif isinstance(value, str) and not (len(value) < PLAIN_BYTES and value.isalnum() and value.isascii()):
         yield path, value
 
 

@@ -6,11 +6,13 @@ no rule.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from worker.context import Context
 from worker.judgement import CLEAN, Judgement
 from worker.message import Response
+from worker.pipeline import LATER
 from worker.reasons import Block
 from worker.security.waf.bodies import Kind, kind_of
 from worker.security.waf.judge import Judge
@@ -28,8 +30,16 @@ _MOST = 16  # matches in a line
 class WafGate:
     """Refuses with 403 what is judged an attack; unless its route blocks it only says that it would."""
 
-    def __init__(self, judge: Judge, settings: WafSettings, refuse: Refuse) -> None:
-        self._of_head = judge.of_head
+    def __init__(
+        self,
+        judge: Judge,
+        settings: WafSettings,
+        refuse: Refuse,
+        in_thread: Callable[[Context, bool], Awaitable[Judgement]] | None = None,
+    ) -> None:
+        """`in_thread` judges heads that would hold the loop for more than a moment; None: we do."""
+        self._of_head = judge.of_head if in_thread is None else judge.of_light_head
+        self._in_thread = in_thread
         self._refuse = refuse
         self._blocks = settings.blocks
         self._reads_bodies = settings.body_bytes > 0
@@ -37,12 +47,22 @@ class WafGate:
         self._next_log_ns = 0
 
     def __call__(self, ctx: Context) -> Response | None:
-        if ctx.request.body is None:
-            judgement = self._of_head(ctx)
-            return None if judgement is CLEAN else self.act(ctx, judgement)
-        waits = self.inspects(ctx)
-        judgement = self._of_head(ctx, is_all=not waits)
-        if judgement is CLEAN or (waits and not (judgement.refuses and self._blocks)):
+        waits = ctx.request.body is not None and self.inspects(ctx)
+        judgement = self._of_head(ctx) if not waits else self._of_head(ctx, is_all=False)
+        if judgement is CLEAN:
+            return None
+        if judgement is None:
+            ctx.pending = partial(self._later, ctx, waits)
+            return LATER
+        return self._decide(ctx, judgement, waits)
+
+    async def _later(self, ctx: Context, waits: bool) -> Response | None:
+        assert self._in_thread is not None
+        return self._decide(ctx, await self._in_thread(ctx, not waits), waits)
+
+    def _decide(self, ctx: Context, judgement: Judgement, waits: bool) -> Response | None:
+        """Where the body is still to be judged, nothing is written down before that but a refusal."""
+        if waits and not (judgement.refuses and self._blocks):
             return None
         return self.act(ctx, judgement)
 

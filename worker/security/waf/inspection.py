@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 
 from worker.context import Context
 from worker.errors import EdgeError
@@ -107,6 +108,14 @@ class Inspection:
     def _too_much(self) -> EdgeError:
         detail = f"body of more than the {self._limit} bytes that are inspected"
         return EdgeError(413, Side.CLIENT, Fault.BODY_TOO_LARGE, detail)
+
+
+async def judge_in_thread(
+    judge: Judge, executor: Callable[[], Executor], ctx: Context, is_all: bool
+) -> Judgement:
+    """Of a head that would hold the loop for too long; `judge` is the thread's."""
+    asked = partial(judge.of_head, ctx, is_all=is_all)
+    return await asyncio.get_running_loop().run_in_executor(executor(), asked)
 
 
 class Resumed:

@@ -13,7 +13,7 @@ from worker.judgement import CLEAN, Found, Judgement
 from worker.message import Request
 from worker.security.detect.table import CRITICAL, DETECTORS, PROBE, Detectors
 from worker.security.waf.arguments import pairs
-from worker.security.waf.bodies import ARGUMENTS, EXCESS, MALFORMED, Body
+from worker.security.waf.bodies import EXCESS, MALFORMED, PLAIN_BYTES, Body
 from worker.security.waf.engine import Engine
 from worker.security.waf.percent import decoded
 from worker.security.waf.state import CLEAN as NO_MATCH
@@ -24,9 +24,13 @@ from worker.settings import ExclusionSettings, JudgeSettings
 # What may be excluded beside rules and tags.
 DETECTOR_IDS = frozenset((*(detector.id for detector in DETECTORS), PROBE.id, EXCESS, MALFORMED))
 
+QUERY_ARGUMENTS = 256  # of a query that are looked at
+COOKIES = 256
+LIGHT = 32  # arguments of a query, and half the semicolons of fields, that are judged in a moment
+LIGHT_BYTES = 1024  # of a query, and a quarter of those of fields
+
 REMEMBERED = 2048  # values, paths, queries and heads; a full memory begins anew
 REMEMBERED_BYTES = 2048  # what is longer comes too seldom to be remembered
-_PLAIN_BYTES = 16  # letters and digits up to here say nothing in any encoding
 
 # What is told of what a detector finds.
 WORDS = {
@@ -49,10 +53,10 @@ WORDS = {
     "probe": "what scanners ask every site for",
 }
 
-# Fields whose value is a URL of the client's own choice, or where it has come from.
-Value = TypeVar("Value")
-
+# Fields whose value is the address that is asked, or where the client has come from.
 _OWN_URLS = frozenset((b"referer", b"origin", b"host"))
+
+Value = TypeVar("Value")
 
 
 class Judge:
@@ -70,22 +74,32 @@ class Judge:
         self._paths: dict[bytes, tuple[Found, ...]] = {}
         self._queries: dict[bytes, tuple[Found, ...]] = {}
         self._values: dict[bytes, tuple[tuple[str, bytes, int], ...]] = {}
-        self._clean: set[tuple[object, ...]] = (
-            set()
-        )  # whole heads to which neither rules nor detectors object
+        self._clean: set[tuple[object, ...]] = set()  # heads to which rules do not object either
 
     def of_head(self, ctx: Context, *, is_all: bool = True) -> Judgement:
-        """Of line, fields, cookies and query. Unless they are all there `is`, rules wait for the body."""
+        """Of line, fields, cookies and query. Unless they `is_all` there is, rules wait for the body."""
+        judgement = self.of_light_head(ctx, is_all=is_all, most=None)
+        assert judgement is not None
+        return judgement
+
+    def of_light_head(
+        self, ctx: Context, *, is_all: bool = True, most: int | None = LIGHT
+    ) -> Judgement | None:
+        """The same, or None where there is so much of it that it would take more than a moment: arguments or
+        cookies by the dozen (`most`), and bytes."""
         request = ctx.request
         block = request.fields.encode()
-        if self._engine is None or not is_all:
-            found = self._of_head(request, block)
-            return CLEAN if not found else self._judgement(found)
-        key = (block, request.path, request.query, request.method, request.version, ctx.client.address)
-        if key in self._clean:
-            return CLEAN
+        engine = self._engine if is_all else None
+        if engine is not None:
+            key = (block, request.path, request.query, request.method, request.version, ctx.client.address)
+            if key in self._clean:
+                return CLEAN
+        if most is not None and self._is_heavy(request, block, most):
+            return None
         found = self._of_head(request, block)
-        verdict = self._engine.judge(http_request(ctx))
+        if engine is None or _is_excessive(found):
+            return CLEAN if not found else self._judgement(found)
+        verdict = engine.judge(http_request(ctx))
         if found or verdict is not NO_MATCH:
             return self._judgement(found, verdict)
         if len(block) <= REMEMBERED_BYTES:
@@ -94,11 +108,17 @@ class Judge:
             self._clean.add(key)
         return CLEAN
 
+    def _is_heavy(self, request: Request, block: bytes, most: int) -> bool:
+        query = request.query
+        if query and query not in self._queries and (len(query) > LIGHT_BYTES or query.count(b"&") > most):
+            return True
+        return block not in self._heads and (len(block) > 4 * LIGHT_BYTES or block.count(b";") > 2 * most)
+
     def of_whole(self, ctx: Context, body: Body) -> Judgement:
         """Of a request with its body, or the beginning of that."""
         request = ctx.request
         found = self._of_head(request, request.fields.encode()) + self._of_body(body)
-        if self._engine is None:
+        if self._engine is None or _is_excessive(found):
             return CLEAN if not found else self._judgement(found)
         return self._judgement(found, self._engine.judge(http_request(ctx, body.content)))
 
@@ -140,7 +160,11 @@ class Judge:
         for name, value in fields.items():
             lower = name.lower()
             if lower == b"cookie":
-                for cookie, content in cookies(value):
+                every = cookies(value)
+                if len(every) > COOKIES:
+                    message = f"more than {COOKIES} cookies"
+                    self._add(EXCESS, "REQUEST_COOKIES", b"", b"", CRITICAL, found, message)
+                for cookie, content in every[:COOKIES]:
                     self._look("REQUEST_COOKIES_NAMES", cookie, decoded(cookie), found)
                     self._look("REQUEST_COOKIES", cookie, decoded(content), found)
                 continue
@@ -162,9 +186,9 @@ class Judge:
     def _of_query(self, query: bytes) -> tuple[Found, ...]:
         found: list[Found] = []
         arguments, _ = pairs(query)
-        if len(arguments) > ARGUMENTS:
-            self._add(EXCESS, "ARGS", b"", b"", CRITICAL, found, f"more than {ARGUMENTS} arguments")
-        self._look_at_arguments(arguments[:ARGUMENTS], found)
+        if len(arguments) > QUERY_ARGUMENTS:
+            self._add(EXCESS, "ARGS", b"", b"", CRITICAL, found, f"more than {QUERY_ARGUMENTS} arguments")
+        self._look_at_arguments(arguments[:QUERY_ARGUMENTS], found)
         return tuple(found)
 
     def _of_body(self, body: Body) -> tuple[Found, ...]:
@@ -182,7 +206,7 @@ class Judge:
             self._look("ARGS", name, value, found)
 
     def _look(self, variable: str, name: bytes, value: bytes, found: list[Found]) -> None:
-        if len(value) < _PLAIN_BYTES and (not value or value.isalnum()):
+        if len(value) < PLAIN_BYTES and (not value or value.isalnum()):
             return
         seen = self._values.get(value)
         if seen is None:
@@ -211,15 +235,25 @@ class Judge:
         return "" in left_out or variable in left_out or f"{variable}:{_text(name)}".lower() in left_out
 
 
+def _is_excessive(found: tuple[Found, ...]) -> bool:
+    """Is there more than is looked at? Then rules are not asked: it would take them too long."""
+    return bool(found) and any(one.rule == EXCESS for one in found)
+
+
 def http_request(ctx: Context, body: bytes = b"") -> HttpRequest:
-    """The request in the one spelling that is forwarded; HTTP/2 and 3 have their authority as Host."""
+    """The request in the one spelling that is forwarded; HTTP/2 and 3 have their authority as Host.
+
+    HTTP/3 is called HTTP/2, whose semantics it has: the Core Rule Set knows no other version in which a body
+    may come without Content-Length or Transfer-Encoding.
+    """
     request = ctx.request
     fields = tuple(request.fields.items())
     if b"host" not in request.fields:
         fields = ((b"Host", request.host), *fields)
     target = request.path if request.query is None else request.path + b"?" + request.query
     address, port = ctx.client.address, ctx.client.port
-    return HttpRequest(request.method, target, request.version, fields, body, address, port, ctx.request_id)
+    version = b"2" if request.version == b"3" else request.version
+    return HttpRequest(request.method, target, version, fields, body, address, port, ctx.request_id)
 
 
 def _excluded(exclusions: Iterable[ExclusionSettings]) -> dict[str, set[str]]:

@@ -17,14 +17,14 @@ from worker.security.waf.ruleset import RuleSet, build, id_ranges
 from worker.settings import ExclusionSettings, JudgeSettings
 
 # What goes before rules: how suspicious the Core Rule Set is and from which score on it denies; the versions
-# of HTTP we speak, which it does not all know; that it has been set up; and who reads which bodies.
+# of HTTP we speak; that it has been set up; and who reads which bodies.
 _BEFORE = r"""
 SecAction "id:90001,phase:1,nolog,pass,t:none,\
   setvar:tx.paranoia_level={paranoia},\
   setvar:tx.blocking_paranoia_level={paranoia},\
   setvar:tx.detection_paranoia_level={paranoia},\
   setvar:tx.inbound_anomaly_score_threshold={threshold},\
-  setvar:'tx.allowed_http_versions=HTTP/1.0 HTTP/1.1 HTTP/2 HTTP/2.0 HTTP/3 HTTP/3.0',\
+  setvar:'tx.allowed_http_versions=HTTP/1.0 HTTP/1.1 HTTP/2 HTTP/2.0',\
   setvar:tx.crs_setup_version=300"
 SecRule REQUEST_HEADERS:Content-Type "@rx (?i)^[^;]*[/+]json\s*(?:;|$)" \
   "id:90002,phase:1,nolog,pass,t:none,ctl:requestBodyProcessor=JSON"

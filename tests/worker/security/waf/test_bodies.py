@@ -49,9 +49,10 @@ def test_the_content_type_says_how_a_body_is_read(content_type: bytes, kind: Kin
 
 
 def test_json_has_names_and_texts() -> None:
-    body = read(b'\xef\xbb\xbf{"a": {"b": ["x", 1, null, {"c": "y"}]}, "a": true}', b"application/json")
-    assert [pair for pair in body.arguments if pair[1]] == [(b"json.a.b", b"x"), (b"json.a.b.c", b"y")]
-    assert (b"json.a.b", b"") in body.arguments
+    body = read(b'\xef\xbb\xbf{"a": {"b": ["x y", 1, null, {"c": "a/b"}]}, "a": "word"}', b"application/json")
+    assert [pair for pair in body.arguments if pair[1]] == [(b"json.a.b", b"x y"), (b"json.a.b.c", b"a/b")]
+    names = [name for name, value in body.arguments if not value]
+    assert names == [b"json.a", b"json.a.b", b"json.a.b.c"]
     assert not body.faults
 
 
