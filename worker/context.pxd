@@ -17,4 +17,4 @@ cdef class Context:
     cdef public int status, forwarded_status, retries
     cdef public bint stored, refresh
     cdef public str origin
-    cdef public object route, block, outcome, forward, not_storable, revalidate, collapsed, inform, error, identity
+    cdef public object route, block, outcome, forward, not_storable, revalidate, collapsed, inform, error, identity, leaks

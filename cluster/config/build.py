@@ -19,6 +19,7 @@ from cluster.config.models import (
     Compression,
     Config,
     Key,
+    Leaks,
     Purge,
     RateLimit,
     Route,
@@ -37,6 +38,7 @@ from cluster.settings import (
     ClusterSettings,
     TlsSettings,
 )
+from worker.reasons import Leak
 from worker.settings import (
     AccessSettings,
     CacheSettings,
@@ -45,6 +47,7 @@ from worker.settings import (
     GeoSettings,
     HeaderSettings,
     KeySettings,
+    LeakSettings,
     Limits,
     LogSettings,
     RateLimitSettings,
@@ -278,6 +281,7 @@ def route_settings(
         request_headers=header_settings(headers.request),
         response_headers=header_settings(headers.response),
         hsts=hsts_value(hsts) if hsts else None,
+        leaks=leak_settings(chosen("leaks").leaks),
     )
     return (
         settings if upgrade is None else replace(settings, upgrade=tuple(name.encode() for name in upgrade))
@@ -348,6 +352,13 @@ def access_settings(access: Access, base: Path) -> AccessSettings:
         deny_countries=tuple(code.encode() for code in access.deny_countries),
         default_allow=default == "allow",
     )
+
+
+def leak_settings(leaks: Leaks | None) -> LeakSettings | None:
+    if leaks is None or leaks.mode == "off":
+        return None
+    kinds = tuple(kind for kind in Leak if kind in leaks.kinds)
+    return LeakSettings(leaks.mode, kinds, leaks.limit, leaks.hold, leaks.status)
 
 
 def rate_limit_settings(limit: RateLimit) -> RateLimitSettings:

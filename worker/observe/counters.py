@@ -7,7 +7,7 @@ layout: an upgraded worker counts on where the old one stopped, so groups have r
 from bisect import bisect_left
 from typing import Final
 
-from worker.reasons import Block, Fault, NotStorable, Outcome, PurgeKind
+from worker.reasons import Block, Fault, Leak, NotStorable, Outcome, PurgeKind
 
 # The core's own (shmcache/counter.h), by number: name and meaning.
 CORE: Final = (
@@ -67,6 +67,7 @@ BLOCKS: Final = tuple(Block)
 FAULTS: Final = tuple(Fault)
 REASONS: Final = tuple(NotStorable)
 PURGE_KINDS: Final = tuple(PurgeKind)
+LEAK_KINDS: Final = tuple(Leak)
 
 # Upper bounds of the duration buckets, in nanoseconds; one more bucket holds the rest.
 DURATION_BOUNDS_NS: Final = tuple(
@@ -115,7 +116,10 @@ QUIC_HANDED_OVER: Final = 356  # datagrams of another worker's connections
 QUIC_DROPPED: Final = 357  # of those, the ones its inbox had no room for
 QUIC_RESETS: Final = 358  # stateless ones: somebody went on with a connection that is gone
 QUIC_RETRIES: Final = 359
-END: Final = 368
+
+LEAKS: Final = 368  # answers of origins that had one, by kind, 8
+LEAKS_MISSED: Final = 376  # answers that could not be looked at
+END: Final = 384
 
 
 def request_counter(version: bytes, outcome: Outcome) -> int:
