@@ -59,7 +59,7 @@ class LeakFetch:
         self, ctx: Context, extra: Fields | None = None, drop: tuple[bytes, ...] = (), *how: Any, **more: Any
     ) -> Response:
         response = await self._fetch(ctx, _without(extra, _CODING), drop + _CODING, *how, **more)
-        if response.status == 206 and self._settings.mode != "log" and _may_be_text(response):
+        if self._settings.mode != "log" and _is_part_of_text(ctx, response):
             _give_back(response)
             unwanted = _CODING + _RANGE
             response = await self._fetch(ctx, _without(extra, unwanted), drop + unwanted, *how, **more)
@@ -185,7 +185,7 @@ class InspectedStream:
         piece = await self._source.read()
         if not piece:
             self._ended = True
-            self.trailers = self._source.trailers
+            self.trailers = _true_trailers(self._source.trailers)
         try:
             return await self._look(piece, last=self._ended or self._live)
         except EdgeError:
@@ -226,7 +226,10 @@ def _without(extra: Fields | None, names: tuple[bytes, ...]) -> Fields | None:
     return Fields.trusted(lines) if lines else None
 
 
-def _may_be_text(response: Response) -> bool:
+def _is_part_of_text(ctx: Context, response: Response) -> bool:
+    """May it be a part of a text, to a request that can be repeated?"""
+    if response.status != 206 or ctx.request.method != b"GET" or ctx.request.body is not None:
+        return False
     kind = response.fields.get(b"content-type") or b""
     return kind.startswith(b"multipart/byteranges") or media(response) in (Media.TEXT, Media.UNKNOWN)
 
@@ -243,6 +246,15 @@ def _weaken(fields: Fields) -> None:
     if etag is not None and not etag.startswith(b"W/"):
         fields.remove(b"etag")
         fields.append(b"ETag", b"W/" + etag)
+
+
+def _true_trailers(trailers: Fields | None) -> Fields | None:
+    """Without what they say of the bytes, which may have changed."""
+    if trailers is None or not any(name in trailers for name in _DIGESTS):
+        return trailers
+    true = trailers.copy()
+    true.remove(*_DIGESTS)
+    return true
 
 
 def _weaken_as_asked(ctx: Context, fields: Fields) -> None:
