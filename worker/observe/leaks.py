@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edgecluster.leaks")
 
-
 _QUIET_NS = 1_000_000_000  # between two lines about leaks of a kind: the access log has them all
 
 

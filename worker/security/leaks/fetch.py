@@ -27,7 +27,10 @@ from worker.security.leaks.inspection import Inspection
 from worker.security.leaks.media import Media, is_text, media
 from worker.settings import LeakSettings
 
-SLICE_BYTES = 16 * 1024  # looked at in one go: a few microseconds, and at worst about a millisecond
+# Looked at in one go. Clean text takes some 20 us, one full of signs 0.7 ms. One with leaks of every kind in each
+# KiB took up to 12 ms, so behind a leak slices are smaller: 4 ms at worst then, 1 ms for one kind.
+SLICE_BYTES = 16 * 1024
+_SMALL_BYTES = 2 * 1024
 _TURN_NS = 500_000  # after so much work others have their turn
 
 _CODING = (b"accept-encoding",)
@@ -129,15 +132,18 @@ class Look:
             return piece
         given: list[bytes] = []
         begun_ns = thread_time_ns()
-        for start in range(0, max(len(piece), 1), SLICE_BYTES):
+        start = 0
+        while True:
             if thread_time_ns() - begun_ns > _TURN_NS:
                 await asyncio.sleep(0)
                 begun_ns = thread_time_ns()
-            end = start + SLICE_BYTES
+            end = start + (_SMALL_BYTES if self._noted else SLICE_BYTES)
             given.append(inspection.feed(piece[start:end], last=last and end >= len(piece)))
             if len(inspection.found) > self._noted:
                 self._tell()
-        return piece if self._settings.mode == "log" else b"".join(given)
+            if end >= len(piece):
+                return piece if self._settings.mode == "log" else b"".join(given)
+            start = end
 
     def _tell(self) -> None:
         ctx, found = self._ctx, tuple(self._inspection.found)

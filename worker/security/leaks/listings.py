@@ -4,7 +4,7 @@ from worker.reasons import Leak
 from worker.security.leaks.rule import Rule
 
 # Everything up to what ends the list.
-_ENTRIES = rb"[^<]{1,240}|<(?:[^/]|/(?:a|h1|h2|i|b|tt|td|th|tr|li|div|span|thead|head|title)[ >])"
+_ENTRIES = rb"(?:[^<]|<(?:[^/]|/(?:a|h1|h2|i|b|tt|td|th|tr|li|div|span|thead|head|title)[ >])){1,100}"
 
 RULES: tuple[Rule, ...] = tuple(
     Rule(Leak.DIRECTORY_LISTING, sign, b"(?i)" + begin, _ENTRIES)

@@ -96,7 +96,9 @@ def lines(kind: Leak, sign: bytes, begin: bytes, more: bytes) -> tuple[Rule, ...
     `begin` has none, a line ends for us at a quote.
     """
     return tuple(
-        Rule(kind, sign, _spelled(begin, spelling), _spelled(more + b"|@L{1,240}", spelling))
+        Rule(
+            kind, sign, _spelled(begin, spelling), _spelled(b"(?:" + more + b")@L{0,240}|@L{1,240}", spelling)
+        )
         for spelling in ((_PLAIN, _JSON) if b"@NL" in begin else (_EITHER,))
     )
 

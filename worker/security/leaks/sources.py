@@ -30,8 +30,8 @@ def _is_set(text: bytes, start: int, end: int) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(_KIND, rb"<\?php\s", b"(?i)" + _PHP, rb"(\?>)|[^?]{1,240}|\?"),
-    Rule(_KIND, rb"<%", b"(?i)" + _ASP, rb"(%>)|[^%]{1,240}|%"),
+    Rule(_KIND, rb"<\?php\s", b"(?i)" + _PHP, rb"(\?>)|(?:[^?]|\?{1,8}[^?>]){1,100}|\?"),
+    Rule(_KIND, rb"<%", b"(?i)" + _ASP, rb"(%>)|(?:[^%]|%{1,8}[^%>]){1,100}|%"),
     # .env, one line each
     Rule(
         _KIND,
