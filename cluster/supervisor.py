@@ -25,6 +25,7 @@ from cluster.errors import BootError
 from cluster.generation import SUPERVISOR_PLACE, Generation, Post
 from cluster.geo import open_geo
 from cluster.inboxes import Inboxes
+from cluster.leaks import compile_leaks
 from cluster.lists import open_lists
 from cluster.lock import InstanceLock, admin_socket, supervisor_socket
 from cluster.process import Child, ControlStart, Exit, Role, State, User
@@ -163,6 +164,7 @@ class Supervisor:
             self.admin.open((settings.admin,), 1, patience_s=patience_s)
         context, geo = self.contexts.of(settings), open_geo(settings.worker.geo)
         lists = open_lists(settings.worker)
+        compile_leaks(settings.worker)
         if (words := too_large_objects(settings)) is not None:
             log.warning("%s", words)
         self.named = NamedSegment(settings.state_dir, settings.cache_bytes, drop=_why_drop(settings))
@@ -517,6 +519,7 @@ class Supervisor:
             self.reload_notes.append(words)
         context, geo = self.contexts.of(settings), open_geo(settings.worker.geo)
         lists = open_lists(settings.worker)
+        compile_leaks(settings.worker)
         self.are_lists_old = False
         # Nobody accepts on the new lanes yet, and nobody will if the reload fails.
         self.settled = False

@@ -6,7 +6,9 @@ import pytest
 
 from cluster.config import load
 from cluster.errors import UsageError
+from cluster.leaks import compile_leaks
 from worker.reasons import Leak
+from worker.security.leaks.finder import finder
 from worker.settings import LeakSettings
 
 
@@ -52,3 +54,13 @@ def test_what_is_said_and_meant(tmp_path: Path, said: str, meant: LeakSettings |
 def test_mistakes_are_told_with_what_is_expected(tmp_path: Path, said: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         loaded(tmp_path, said)
+
+
+def test_what_is_looked_for_is_compiled_before_the_fork_and_only_once(tmp_path: Path) -> None:
+    path = tmp_path / "edge.yaml"
+    path.write_text("sites: [{origin: 'http://a', leaks: {mode: log, kinds: [private_key, card_number]}}]\n")
+    finder.cache_clear()
+    compile_leaks(load(path).worker)
+    assert finder.cache_info().misses == 1
+    finder(frozenset({Leak.CARD_NUMBER, Leak.PRIVATE_KEY}))
+    assert finder.cache_info().misses == 1

@@ -27,7 +27,7 @@ from worker.security.leaks.inspection import Inspection
 from worker.security.leaks.media import Media, is_text, media
 from worker.settings import LeakSettings
 
-# Looked at in one go. Clean text takes some 20 us, one full of signs 0.7 ms. One with leaks of every kind in each
+# Looked at in one go. Clean text takes some 20 us, one full of signs 0.7 ms. One with leaks of all kinds in a
 # KiB took up to 12 ms, so behind a leak slices are smaller: 4 ms at worst then, 1 ms for one kind.
 SLICE_BYTES = 16 * 1024
 _SMALL_BYTES = 2 * 1024
