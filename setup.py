@@ -19,6 +19,7 @@ CORE = [
 NATIVE = [
     "worker.fields", "worker.protocol.handshake", "worker.protocol.stream", "worker.protocol.quic.udp",
     "worker.protocol.request_id", "worker.cache.plain_hit", "worker.observe.hit_line",
+    "worker.security.leaks.digits",
 ]  # fmt: skip
 
 SESSIONS = ["worker.protocol.h2.session", "worker.origin.h2.session"]  # libnghttp2 behind them

@@ -26,6 +26,7 @@ from cluster.generation import SUPERVISOR_PLACE, Generation, Post
 from cluster.geo import open_geo
 from cluster.inboxes import Inboxes
 from cluster.judges import open_judges, waf_words
+from cluster.leaks import compile_leaks
 from cluster.lists import open_lists
 from cluster.lock import InstanceLock, admin_socket, supervisor_socket
 from cluster.process import Child, ControlStart, Exit, Role, State, User
@@ -169,6 +170,7 @@ class Supervisor:
         context, geo = self.contexts.of(settings), open_geo(settings.worker.geo)
         lists = open_lists(settings.worker)
         judges = open_judges(settings, self.rule_counts)
+        compile_leaks(settings.worker)
         if (words := too_large_objects(settings)) is not None:
             log.warning("%s", words)
         self.named = NamedSegment(settings.state_dir, settings.cache_bytes, drop=_why_drop(settings))
@@ -527,6 +529,7 @@ class Supervisor:
         context, geo = self.contexts.of(settings), open_geo(settings.worker.geo)
         lists = open_lists(settings.worker)
         judges = open_judges(settings, self.rule_counts)
+        compile_leaks(settings.worker)
         self.are_lists_old = False
         # Nobody accepts on the new lanes yet, and nobody will if the reload fails.
         self.settled = False

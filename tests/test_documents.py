@@ -58,6 +58,15 @@ def test_the_configuration_in_the_page_on_faults_is_one_that_works(tmp_path: Pat
     assert (origin.total_timeout_s, origin.queue, origin.response_bytes) == (120, 1000, 1024**3)
 
 
+def test_the_configuration_in_the_page_on_leaks_is_one_that_works(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/leaks.md").read_text(), re.DOTALL)
+    path = tmp_path / "edge.yaml"
+    path.write_text(example)
+    [site] = load(path).worker.sites
+    modes = {route.prefix: getattr(route.leaks, "mode", None) for route in site.routes}
+    assert modes == {b"/": "mask", b"/api/": "replace", b"/export/": "log", b"/docs/": None}
+
+
 def test_the_example_of_the_cache_alone_prints_what_the_readme_says() -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     promised = re.findall(r"print\(.*\)  # (.*)", example)

@@ -26,6 +26,7 @@ from worker.message import Request, Response
 from worker.networks import NetworkMap, SharedNetworks
 from worker.observe.access_log import AccessLog
 from worker.observe.counters import LOG_LINES_LOST
+from worker.observe.leaks import Leaks
 from worker.observe.metrics import Metrics
 from worker.observe.purges import Purges
 from worker.origin.directory import DirectoryFetch
@@ -56,6 +57,8 @@ from worker.security.client_address import ClientAddressGate
 from worker.security.client_certificate import ClientCertificateGate
 from worker.security.concurrency import ConcurrencyGate
 from worker.security.door import Door, ProxiedAccessGate
+from worker.security.leaks.fetch import LeakFetch
+from worker.security.leaks.finder import finder
 from worker.security.lists import read_networks
 from worker.security.methods import MethodGate
 from worker.security.normalize import Normalizer
@@ -106,6 +109,7 @@ class Composed:
         self._log = AccessLog(settings.log, lambda lines: segment.statistics.add(LOG_LINES_LOST, lines))
         self._observers: tuple[Observer, ...] = (Metrics(segment.statistics, count_rule), self._log)
         self._purges = Purges(segment.statistics)
+        self._leaks = Leaks(segment.statistics)
         self._error_page = ErrorPage(settings.name)
         self._fields = EdgeFields(settings.name)
         self._resolver = Resolver(settings.resolvers)
@@ -273,13 +277,16 @@ class Composed:
         return next(ports, 443)
 
     def _fetch(self, route: RouteSettings) -> Callable[..., Awaitable[Response]]:
-        """The route's origin, and around it what the route changes about its requests."""
+        """The route's origin, and around it what the route changes about requests and answers."""
         fetch: Callable[..., Awaitable[Response]] = self._origin(route.origin)
         if route.rewrite is not None:
             rewrite = Rewrite(route.rewrite, _addresses(route.origin), self._normalizer.normal_path)
             fetch = RewritingFetch(fetch, rewrite)
         if route.request_headers != HeaderSettings():
             fetch = RuledFetch(fetch, route.request_headers)
+        if route.leaks is not None:
+            found = finder(frozenset(route.leaks.kinds))
+            fetch = LeakFetch(fetch, route.leaks, found, self._leaks, self._leaks.missed)
         return fetch
 
     def _key_of(self, request: Request) -> bytes:

@@ -18,3 +18,4 @@ cdef class Context:
     cdef public bint stored, refresh, is_counted
     cdef public str origin
     cdef public object route, block, outcome, forward, not_storable, revalidate, collapsed, inform, error, identity, waf, pending
+    cdef public object leaks

@@ -8,7 +8,7 @@ from worker.fields import Fields
 from worker.identity import Identity
 from worker.judgement import Judgement
 from worker.message import Request, Response
-from worker.reasons import Block, Forward, NotStorable, Outcome
+from worker.reasons import Block, Forward, Leak, NotStorable, Outcome
 
 if TYPE_CHECKING:
     from worker.settings import RouteSettings
@@ -63,8 +63,8 @@ class Context:
     __slots__ = (
         "age_s", "block", "bytes_in", "bytes_out", "client", "collapsed", "connect_ns", "delay_ns",
         "ended_ns", "error", "first_byte_ns", "forward", "forwarded_status", "identity", "inform",
-        "is_counted", "key", "not_storable", "now_ns", "now_s", "origin", "origin_host", "origin_target",
-        "outcome", "peer", "pending",
+        "is_counted", "key", "leaks", "not_storable", "now_ns", "now_s", "origin", "origin_host",
+        "origin_target", "outcome", "peer", "pending",
         "refresh", "request", "request_id", "retries", "revalidate", "route", "started_ns", "status",
         "stored", "ttl_s", "waf",
     )  # fmt: skip
@@ -112,6 +112,8 @@ class Context:
         self.connect_ns = 0  # 0 on a reused connection
         self.first_byte_ns = 0  # request sent until first byte of the answer
         self.retries = 0
+        # leaks
+        self.leaks: tuple[Leak, ...] = ()  # what the origin's answer was found to have
         # pipeline
         self.ended_ns = 0  # monotonic, when the observers were told
         self.inform: Inform | None = None  # sends this client interim answers, while it has no other

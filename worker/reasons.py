@@ -95,6 +95,18 @@ class Held(StrEnum):
     REFUSED = "refused"
 
 
+class Leak(StrEnum):
+    """What an origin let slip in the text of an answer."""
+
+    STACK_TRACE = "stack_trace"
+    SQL_ERROR = "sql_error"
+    DIRECTORY_LISTING = "directory_listing"
+    SOURCE_CODE = "source_code"
+    PRIVATE_KEY = "private_key"
+    ACCESS_KEY = "access_key"
+    CARD_NUMBER = "card_number"
+
+
 class Side(StrEnum):
     """Who failed: shown on the error page, in the log and as a metric label."""
 
@@ -140,3 +152,5 @@ class Fault(StrEnum):
     # client, what came later: counters go by a member's place
     TOO_EARLY = "too-early"  # sent before the handshake was complete, and not safe to be replayed (RFC 8470)
     MISDIRECTED = "misdirected-request"  # over a connection that was not made for the site
+    # origin, what came later
+    LEAK = "leak"  # its answer has what nobody should see, and the route replaces such answers

@@ -7,6 +7,8 @@ durations seconds unless the name says otherwise.
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
+from worker.reasons import Leak
+
 Network = IPv4Network | IPv6Network
 
 
@@ -212,6 +214,17 @@ class CompressionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LeakSettings:
+    """What becomes of answers of the origin in which something is found that nobody should see."""
+
+    mode: str  # "log", "mask" or "replace"
+    kinds: tuple[Leak, ...] = tuple(Leak)
+    limit_bytes: int = 1024 * 1024  # of a body that are looked at
+    hold_bytes: int = 64 * 1024  # of a body that are looked at before any of it is sent, with "replace"
+    status: int = 502  # of what takes the answer's place
+
+
+@dataclass(frozen=True, slots=True)
 class AccessSettings:
     """Who may ask. The most specific network decides, else the autonomous system, else the country, else
     `default_allow`; deny before allow."""
@@ -332,6 +345,7 @@ class RouteSettings:
     request_headers: HeaderSettings = HeaderSettings()
     response_headers: HeaderSettings = HeaderSettings()
     client_certificate: ClientCertificateSettings | None = None
+    leaks: LeakSettings | None = None
     hsts: bytes | None = None  # value of Strict-Transport-Security on answers over https
     methods: tuple[bytes, ...] = ()  # that are answered, others with 405; (): all
 

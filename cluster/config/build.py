@@ -22,6 +22,7 @@ from cluster.config.models import (
     Compression,
     Config,
     Key,
+    Leaks,
     RateLimit,
     Route,
     Rules,
@@ -40,6 +41,7 @@ from cluster.settings import (
     ClusterSettings,
     TlsSettings,
 )
+from worker.reasons import Leak
 from worker.settings import (
     AccessSettings,
     CacheSettings,
@@ -50,6 +52,7 @@ from worker.settings import (
     HeaderSettings,
     JudgeSettings,
     KeySettings,
+    LeakSettings,
     Limits,
     LogSettings,
     RateLimitSettings,
@@ -293,6 +296,7 @@ def route_settings(
         response_headers=header_settings(headers.response),
         hsts=hsts_value(hsts) if hsts else None,
         methods=tuple(method.encode() for method in chosen("methods").methods or ()),
+        leaks=leak_settings(chosen("leaks").leaks),
     )
     return (
         settings if upgrade is None else replace(settings, upgrade=tuple(name.encode() for name in upgrade))
@@ -390,6 +394,13 @@ def waf_settings(said: Sequence[Waf | None], base: Path) -> WafSettings | None:
         body_wait_s=last("body_wait", usual.body_wait_s),
         refuses_rest=last("over_limit", "pass") == "refuse",
     )
+
+
+def leak_settings(leaks: Leaks | None) -> LeakSettings | None:
+    if leaks is None or leaks.mode == "off":
+        return None
+    kinds = tuple(kind for kind in Leak if kind in leaks.kinds)
+    return LeakSettings(leaks.mode, kinds, leaks.limit, leaks.hold, leaks.status)
 
 
 def rate_limit_settings(limit: RateLimit) -> RateLimitSettings:

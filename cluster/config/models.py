@@ -28,6 +28,7 @@ from cluster.config.values import (
     HostName,
     HostPattern,
     KeyPart,
+    LeakKind,
     Listener,
     Many,
     OneOrMany,
@@ -52,6 +53,7 @@ from worker.settings import (
     CacheSettings,
     CompressionSettings,
     JudgeSettings,
+    LeakSettings,
     Limits,
     ListenerSettings,
     LogSettings,
@@ -478,6 +480,36 @@ class Access(Section):
         return bool(self.deny or self.deny_files or self.deny_asns or self.deny_countries)
 
 
+_leaks = LeakSettings("log")
+
+
+class Leaks(Section):
+    """What becomes of answers of the origin that have what nobody should see. A mode alone is short for
+    `{mode: ...}`."""
+
+    mode: Annotated[Literal["off", "log", "mask", "replace"], Expects("off, log, mask or replace")] = Field(
+        description="Leave answers as they are, log leaks, overwrite them too, or send an error instead.",
+    )
+    kinds: Many[LeakKind] = Field(
+        default=list(_leaks.kinds), description="What is looked for; all of it when not given."
+    )
+    limit: Size = Field(default=_leaks.limit_bytes, description="How much of a body is looked at.")
+    hold: Size = Field(
+        default=_leaks.hold_bytes,
+        description="With replace: how much of a body is looked at before its first byte is sent.",
+    )
+    status: Annotated[int, Field(ge=400, le=599), Expects("a status from 400 to 599")] = Field(
+        default=_leaks.status, description="With replace: the status of the error."
+    )
+
+    short_hand: ClassVar = {"enum": ["off", "log", "mask", "replace", False]}
+    short_words: ClassVar = "off, log, mask, replace"
+
+    @classmethod
+    def expand(cls, value: object) -> object:
+        return {"mode": "off" if value is False else value}
+
+
 class RateLimit(Section):
     """A token bucket (`rate`) or a sliding window (`limit`), one for all workers."""
 
@@ -623,6 +655,7 @@ class Rules(Section):
     rate_limits: list[RateLimit] | None = Field(
         default=None, description="Rate limits, each of which must grant."
     )
+    leaks: Leaks | None = Field(default=None, description="What answers must not show; off when not given.")
     upgrade: Many[ProtocolName] | None = Field(
         default=None,
         description="Protocols that a client may switch its connection to; websocket when not given, "

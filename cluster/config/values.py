@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from cluster.config import units
+from worker.reasons import Leak
 from worker.upgrade import NEVER
 
 MIN_CACHE_BYTES = 4 * 1024**2  # below, the segment's own tables leave no room for responses
@@ -157,6 +158,10 @@ HostPattern = Annotated[
     str, BeforeValidator(units.host_pattern),
     Expects("a host name such as example.org or *.example.org, or * for any"),
     text_schema("example.org", "*.example.org", "*"),
+]  # fmt: skip
+LeakKind = Annotated[
+    Any, BeforeValidator(Leak),
+    Expects(", ".join(Leak)), WithJsonSchema({"enum": [str(kind) for kind in Leak]}),
 ]  # fmt: skip
 Listener = Annotated[
     Any, BeforeValidator(units.listener),

@@ -7,7 +7,7 @@ layout: an upgraded worker counts on where the old one stopped, so groups have r
 from bisect import bisect_left
 from typing import Final
 
-from worker.reasons import Block, Fault, NotStorable, Outcome, PurgeKind, TurnedAway
+from worker.reasons import Block, Fault, Leak, NotStorable, Outcome, PurgeKind, TurnedAway
 
 # The core's own (shmcache/counter.h), by number: name and meaning.
 CORE: Final = (
@@ -69,6 +69,7 @@ FAULTS: Final = tuple(Fault)
 REASONS: Final = tuple(NotStorable)
 PURGE_KINDS: Final = tuple(PurgeKind)
 TURNED_AWAY_FOR: Final = tuple(TurnedAway)
+LEAK_KINDS: Final = tuple(Leak)
 
 # Upper bounds of the duration buckets, in nanoseconds; one more bucket holds the rest.
 DURATION_BOUNDS_NS: Final = tuple(
@@ -119,8 +120,10 @@ QUIC_RESETS: Final = 358  # stateless ones: somebody went on with a connection t
 QUIC_RETRIES: Final = 359
 WAF_MATCHED: Final = 360  # requests against which the WAF holds something
 WAF_REFUSABLE: Final = 361  # of those, the ones that are refused where a route blocks
+LEAKS_MISSED: Final = 362  # answers that could not be looked at
 TURNED_AWAY: Final = 368  # connections, by TurnedAway, 8
-END: Final = 376
+LEAKS: Final = 376  # answers of origins that had one, by kind, 8
+END: Final = 384
 
 
 def request_counter(version: bytes, outcome: Outcome) -> int:

@@ -20,6 +20,9 @@ from worker.observe.counters import (
     FAULTS,
     FROM_EDGE,
     FROM_ORIGIN,
+    LEAK_KINDS,
+    LEAKS,
+    LEAKS_MISSED,
     LOG_LINES_LOST,
     NOT_STORED,
     ORIGIN_CONNECTS,
@@ -87,6 +90,7 @@ _COUNTERS = (
     (ORIGIN_CONNECTS, "origin_connects", "Requests to origins that had to open a connection."),
     (WAF_MATCHED, "waf_matched_requests", "Requests against which the WAF holds something."),
     (WAF_REFUSABLE, "waf_refusable_requests", "Of those, the ones it refuses, or would where it only logs."),
+    (LEAKS_MISSED, "leaks_missed", "Answers not looked at for leaks because their bodies were coded."),
     (LOG_LINES_LOST, "access_log_lost_lines", "Access log lines that could not be written."),
 )
 
@@ -163,6 +167,7 @@ def _families(
     yield _group(totals, FAILED, "errors_total", "Requests that failed, by what failed.", "fault", FAULTS)
     yield _group(totals, NOT_STORED, "not_stored_total", "Responses not stored, and why.", "reason", REASONS)
     yield _group(totals, PURGES, "purges_total", "Purges asked for, by what they named.", "kind", PURGE_KINDS)
+    yield _group(totals, LEAKS, "leaks_total", "Answers of origins with a leak.", "kind", LEAK_KINDS)
     yield _histogram(
         "request_duration_seconds", "From the end of a request's head until its answer was handed over.",
         DURATION_BOUNDS_NS,

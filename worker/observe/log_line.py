@@ -71,7 +71,7 @@ class JsonLine:
     """JSON Lines: one object per request, empty values left out.
 
     time (RFC 3339, when the request's head was complete), request_id, client, method, host, path, query,
-    version, status (0: the client left before the answer), cache, forward, not_storable, block, fault,
+    version, status (0: the client left before the answer), cache, forward, not_storable, block, leaks, fault,
     side, detail, origin, origin_status, origin_us (request sent until the first byte came), connect_us,
     retries, route, bytes_in (request body), waf (what it made of it), waf_score, waf_rules (the first 16),
     client_subject, client_fingerprint (SHA-256; both of the client's
@@ -163,6 +163,7 @@ def _what(asked: _Values, ctx: Context) -> bytes:
         _member("forward", ctx.forward),
         _member("not_storable", ctx.not_storable),
         _member("block", ctx.block),
+        _member("leaks", ",".join(ctx.leaks)),
         _member("fault", error.fault if error else None),
         _member("side", error.side if error else None),
         _member("detail", error.detail[:200] if error else None),

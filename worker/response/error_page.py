@@ -48,6 +48,7 @@ _WHAT = {
     Fault.RESPONSE_BODY_SIZE: "The site's own server gave a larger answer than is passed on.",
     Fault.CONNECTION_LIMIT: "Too many requests are waiting for the site's own server.",
     Fault.UNAVAILABLE: "The site's own server is out of service.",
+    Fault.LEAK: "The site's own server gave an answer with something in it that nobody should see.",
     Fault.MISDIRECTED: "The request came over a connection that was made for another site.",
 }
 _REFUSED = {

@@ -17,6 +17,7 @@ GROUPS = {  # first number -> how many of them are in use
     counters.FAILED: len(counters.FAULTS),
     counters.NOT_STORED: len(counters.REASONS),
     counters.PURGES: len(counters.PURGE_KINDS),
+    counters.LEAKS: len(counters.LEAK_KINDS),
     counters.STALLS: len(STALL_BOUNDS_NS) + 1,
     counters.FROM_EDGE: len(DURATION_BOUNDS_NS) + 2,
     counters.FROM_ORIGIN: len(DURATION_BOUNDS_NS) + 2,
