@@ -9,6 +9,7 @@ or 1=1` is, `O'Brien or Smith` is not. Knows nothing of where the value came fro
 import re
 
 from worker.security.detect.linear import linear
+from worker.security.detect.talk import is_statement, is_talk
 
 TOKENS = 40  # looked at: an injection has to fit the grammar from its first token on
 LONGEST_BYTES = 8192  # of a value, from each place where it is read
@@ -136,6 +137,11 @@ def find(value: bytes) -> bytes | None:
     """The shape that gives injected SQL away; None if there is none."""
     found = is_sqli(value)
     return None if found is None else found.encode()
+
+
+def is_shown(value: bytes) -> bool:
+    """Is it a whole statement, or talk of one? An injection is a piece, and goes on behind a value."""
+    return is_statement(value) or is_talk(value)
 
 
 def is_sqli(value: bytes) -> str | None:

