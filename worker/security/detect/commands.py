@@ -51,7 +51,7 @@ _END = (
     rb"\s+\w+\s*(?:[;|&>`)#]|$)|\s+\w+\s+[-/\w.]*[-/.]\w|\$\{?IFS|\+)"
 )
 _NEXT_LINE = rb"^[^\r\n]{0,200}[\r\n]{1,4}"  # where one line is expected; a longer text has many
-_SEPARATOR = rb"(?:[;|&]|(?:^|[^`])`|\|\||&&|\$\(|<\(|>\(|(?:^|[^$%#{\w])\{)"
+_SEPARATOR = rb"(?:[;|&]|(?:^|[^`])`|\|\||&&|\$\(|<\(|>\()"
 _PATH = rb"(?:/(?:usr/)?(?:local/)?s?bin/|(?:\.{1,2}/)+|[\w$*?/\\]*[/\\])?"
 _EXE = rb"(?:\.exe|\.com|\.cmd)?"
 

@@ -14,7 +14,7 @@ _TRAVERSAL = linear(
 )
 # A path and not a sentence about one: nothing stands before it but a path or a URL.
 _SYSTEM_FILE = linear(
-    rb"^\s*[\"']?\S{0,300}?(?:[/\\]etc[/\\]+(?:\.?[/\\])*(?:passwd|shadow|group|hosts|hostname|issue|"
+    rb"^\s*[\"']?\S{0,300}?(?:[/\\]etc[/\\]+(?:\.?[/\\])*(?:passwd|shadow|gshadow|master\.passwd|group|hosts|hostname|issue|"
     rb"sudoers|ssh|crontab|fstab|"
     rb"mysql|apache2?|nginx|"
     rb"httpd|php|resolv|os-release|security|pam|ssl)|"

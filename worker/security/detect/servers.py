@@ -23,7 +23,8 @@ _URL = re.compile(
 )
 _NEVER = {b"gopher", b"dict", b"netdoc", b"tftp", b"rmi", b"redis", b"smb"}  # schemes nobody links to
 _NAMES = re.compile(
-    rb"(?:^|\.)(?:localhost|localdomain|internal|metadata|metadata\.google\.internal|instance-data|"
+    rb"(?:^|\.)(?:localhost|ip6-localhost|ip6-loopback|localdomain|rancher-metadata|internal|metadata|"
+    rb"metadata\.google\.internal|instance-data|"
     rb"kubernetes\.default(?:\.svc)?|"
     rb"nip\.io|sslip\.io|xip\.io|localtest\.me|lvh\.me|vcap\.me|1u\.ms|rbndr\.us|burpcollaborator\.net|"
     rb"oastify\.com|"

@@ -32,9 +32,9 @@ _TOKEN = re.compile(
   | (?P<comment>--(?=[\s\x00-]|$).*|--.*|\#.*|/\*.*)
   | (?P<string>'(?:[^'\\]|\\.|'')*(?:'|$)|"(?:[^"\\]|\\.|"")*(?:"|$)|[nbx]'[^']*(?:'|$))
   | (?P<quoted>`[^`]*(?:`|$)|\[[^\]]*\])
-  | (?P<number>0x[0-9a-f]+|0b[01]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?![0-9a-z_$]))
+  | (?P<number>0x[0-9a-f]+|0b[01]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?:(?=union)|(?![0-9a-z_$])))
   | (?P<variable>@@?[a-z_][\w$.]*|@@?`[^`]*`)
-  | (?P<word>[a-z_\x80-\xff0-9$][\w$.\x80-\xff]*)
+  | (?P<word>[a-z_\x80-\xff0-9$](?:[\w$.\x80-\x9f\xa1-\xff]|(?<=[\x80-\xff])\xa0)*)
   | (?P<logic>&&|\|\||\^(?!=)|&|\||!(?!=))
   | (?P<operator><=>|<>|!=|<=|>=|:=|[=<>+*/%~^-])
   | (?P<open>\()
@@ -60,7 +60,7 @@ _WORDS = {
         "U": b"union intersect except minus",
         "E": b"select values",
         "T": b"insert update delete drop create alter truncate exec execute declare shutdown waitfor grant "
-        b"revoke merge replace load copy attach call begin set use rename",
+        b"revoke bulk merge replace load copy attach call begin set use rename",
         "F": b"from where into join table database procedure schema",
         "B": b"having limit offset order group",
         "K": b"case when then",
@@ -99,7 +99,7 @@ _BEHIND_QUOTE = re.compile(
       | &!*w(?:c|B|;[TE]|o!?[nsvfE])              # or a=b; a name alone may be somebody's
       | &!*[snvf](?:$|c|o|&|;)
       | &!*[(E]|&!*wE | &c
-      | &!*f+[^?;]{0, 30}?(?:E|o[nsvfE]|c$)        # and length(x)=6
+      | &!*f+[^?;]{{0,30}}?(?:E|o[nsvfE]|c$)        # and length(x)=6
       | !*o{_CONSTANT}(?:$|c|[o&])                # '=', '+', like
       | !*o(?:E|w?E|K)|oc|o[fv]
       | (?:[;])+[TE]
@@ -117,9 +117,9 @@ _IN_THE_OPEN = re.compile(
       | [&]!*wo[n]c
       | [&]!*{_CONSTANT}c
       | [&]!*E[onsvfw]
-      | [&]!*f+[^?;]{0, 30}?E
+      | [&]!*f+[^?;]{{0,30}}?(?:E|o[nsvf]|c$)
       | Ba?n(?:$|c|,)                             # 1 order by 10
-      | ;+(?:T[Fwn]|E[onsvf]|Twf)
+      | ;+(?:T[Fwnc]|E[onsvf]|Twf)
       | oE[onsvfwK]
       | oK
     )|[nv]c$                                      # 1--

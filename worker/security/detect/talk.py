@@ -5,6 +5,7 @@ Knows nothing of attacks and nothing of where the value came from.
 """
 
 import re
+from itertools import islice
 
 LONGEST_BYTES = 2048  # looked at: whoever talks, does so from the beginning
 
@@ -26,15 +27,19 @@ _BOUND = re.compile(
     re.IGNORECASE,
 )
 BINDING_WORDS = 2  # make a sentence
+_ALSO_NAMES = {b"a", b"i", b"if", b"is", b"in", b"on", b"at", b"by", b"use"}  # and words of SQL
+_PLAIN_WORDS = re.compile(rb"(?:^|\s)[a-z]{2,}[,.]?\s[a-z]{2,}[,.]?\s[a-z]{2,}", re.IGNORECASE)
 
-_PROMPT = rb"^\s*(?:```\w*\s+|[$#%>]\s+|\d+\.\s+`?|[-*]\s+`|[\w.-]+@[\w.-]+[:~\w/.-]*[$#]\s|[\w-]+=?[#>]\s)?"
+_PROMPT = (
+    rb"^[ \t]*(?:```\w*\s+|[$#%>]\s+|\d+\.\s+`?|[-*]\s+`|[\w.-]+@[\w.-]+[:~\w/.-]*[$#]\s|[\w-]+=?[#>]\s)?"
+)
 _COMMAND_LINE = re.compile(
     _PROMPT
     + rb"(?:#!\s*/|(?:sudo|apt|apt-get|yum|dnf|brew|pip3?|npm|npx|yarn|git|docker|kubectl|helm|make|cmake|"
     rb"cargo|go|"
     rb"tar|ps|cat|ls|cd|cp|mv|rm|mkdir|echo|export|curl|wget|find|grep|awk|sed|ssh|scp|rsync|ping|dig|psql|"
-    rb"mysql|systemctl|journalctl|df|du|chmod|chown|for|while|if|set|test|source|python3?|node|php|ruby|"
-    rb"perl|openssl|ffmpeg|head|tail|sort|kill|nohup|time|watch|env|conda|terraform|ansible|vagrant|"
+    rb"mysql|systemctl|journalctl|df|du|chmod|chown|for|while|if|export|python3?|node|php|ruby|"
+    rb"perl|openssl|ffmpeg|head|tail|sort|kill|nohup|env|conda|terraform|ansible|vagrant|"
     rb"\[)\s+\S)",
     re.IGNORECASE,
 )
@@ -55,12 +60,13 @@ _FIRST_LINE = 12  # bytes, with a space among them, make one of two
 
 def is_talk(value: bytes) -> bool:
     """Are there sentences in it?"""
-    words = 0
-    for _ in _BOUND.finditer(value[:LONGEST_BYTES]):
-        words += 1
-        if words == BINDING_WORDS:
-            return True
-    return False
+    words = [found[0].lower() for found in islice(_BOUND.finditer(value[:LONGEST_BYTES]), 20)]
+    return len(words) >= BINDING_WORDS and not _ALSO_NAMES.issuperset(words)
+
+
+def is_spoken(value: bytes) -> bool:
+    """Is it talk, or has it at least three plain words in a row?"""
+    return is_talk(value) or _PLAIN_WORDS.search(value[:LONGEST_BYTES]) is not None
 
 
 def is_document(value: bytes) -> bool:

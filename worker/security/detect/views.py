@@ -15,6 +15,8 @@ LONGEST_BYTES = 16 * 1024  # of what is decoded; the rest of a longer value is l
 
 _PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
 _PERCENT_U = re.compile(rb"%u([0-9A-Fa-f]{4})", re.IGNORECASE)
+# Spaces of a form that nobody has decoded.
+_PLUS = re.compile(rb"\+(?:or|and|union|select|having|order|like|from)\b[^ ]*$", re.IGNORECASE)
 _ENTITY = re.compile(rb"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});?")
 _ESCAPE = re.compile(rb"\\(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([rn]))")
 _BREAKS = {b"r": b"\r", b"n": b"\n"}
@@ -49,6 +51,8 @@ def _decodings(value: bytes) -> list[bytes]:
             found.append(unquote_to_bytes(value))
         if _PERCENT_U.search(value):
             found.append(_PERCENT_U.sub(_narrow, value))
+    if b"+" in value and b" " not in value and _PLUS.search(value):
+        found.append(value.replace(b"+", b" "))
     if b"&" in value and _ENTITY.search(value):
         found.append(_ENTITY.sub(_entity, value))
     if b"\\" in value and _ESCAPE.search(value):

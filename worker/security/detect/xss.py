@@ -55,7 +55,7 @@ _URL_ATTRIBUTES = {
 }  # fmt: skip
 
 # Where an attribute that holds the value would end, an event handler begins.
-_BREAKS_OUT = linear(rb"(?:[\"'`]|^\s*\S*?[\s/])[^<>]{0,200}?[\s/\"'`](" + _EVENTS + rb")\s*=\s*[^\s=]")
+_BREAKS_OUT = linear(rb"(?:[\"'`]|^\s*\S*?[\s/])(?:[^<>]{0,200}?[\s/\"'`])?(" + _EVENTS + rb")\s*=\s*[^\s=]")
 
 _SINK = (
     rb"(?:(?:window|self|top|parent|globalthis|this|document|frames)\s*(?:\.|\[)\s*[\w'\"]+|alert|confirm|"
@@ -73,7 +73,8 @@ _IN_SCRIPT = linear(
     rb"\$\{[^}]*\b" + _SINK + rb"\s*[(`]"
 )
 _CALLS = linear(
-    rb"\bdocument\s*\.\s*(?:cookie\b|write(?:ln)?\s*\()|"
+    rb"^\W{0,4}document\s*\.\s*cookie\W{0,4}$|[=+(,\[]\s*document\s*\.\s*cookie\b|"
+    rb"\bdocument\s*\.\s*(?:cookie\s*=|write(?:ln)?\s*\()|\+ADw-\s*/?\w|"
     rb"\bfunction\s*\(\s*[\"'`]|string\s*\.\s*fromcharcode\s*\(|"
     rb"\b(?:window|self|top|parent|document)\s*\.\s*location\s*=|\beval\s*\(\s*(?:atob|unescape|string|"
     rb"name|location)|"
