@@ -44,7 +44,7 @@ _COMMAND_LINE = re.compile(
     re.IGNORECASE,
 )
 _STATEMENT = re.compile(
-    rb"^[\s(]*(?:(?:--|#)[^\n]*\n\s*)*(?:[\w-]+=?[#>]\s+)?(?:select\s+(?:distinct\s+|top\s+\d+\s+|"
+    rb"^\s*(?:(?:--|#)[^\n]*\n\s*)*(?:[\w-]+=?[#>]\s+)?(?:select\s+(?:distinct\s+|top\s+\d+\s+|"
     rb"all\s+)?(?:\*|[\w\"`.\[]|count)|"
     rb"insert\s+into\s|update\s+[\w.\"`\[\]]+\s+(?:\w+\s+)?set\s|delete\s+from\s|merge\s+into\s|"
     rb"replace\s+into\s|"

@@ -56,6 +56,11 @@ _PHP = linear(
     rb"put)_contents\s*\(|"
     rb"\b(?:allow_url_include|auto_prepend_file|disable_functions|open_basedir|safe_mode)\s*=|"
     rb"\bfopen\s*\(\s*[\"'$]|\bvar_dump\s*\(\s*\$|"
+    rb"^\W{0,4}(?:var_dump|print_r|show_source|highlight_file|ini_set|array_map|usort|phpversion|"
+    rb"get_defined_vars|readfile|scandir|register_shutdown_function|array_filter|extract|putenv|"
+    rb"error_log|move_uploaded_file|call_user_func_array)\s*\([^\n]*\)\W*$|"
+    rb"\bchr\s*\(\d+\)\s*\.\s*chr\s*\(|\bgzuncompress\s*\(|\binvokefunction\b|=PHP[0-9A-F]{8}-|"
+    rb"\?phpinfo=|\{\$smarty\.|\{%\s*print\s*\(|\{\{\s*=\s*\d|\{\{\s*\.system\b|"
     rb"\bunserialize\s*\(|\bgetenv\s*\(\s*[\"']|\bprint\s*\(\s*`",
 )
 _SERVER_SIDE = linear(

@@ -22,6 +22,8 @@ _ESCAPE = re.compile(rb"\\(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-F
 _BREAKS = {b"r": b"\r", b"n": b"\n"}
 _SLASHES = {0x2044: 0x2F, 0x2215: 0x2F, 0x2216: 0x5C, 0x29F5: 0x5C}  # what looks like one, and is read as one
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}={0,2}")
+# What is in every value that any of them would decode.
+_ENCODED = re.compile(rb"[%&\\\xef]|\+[oaushlf]|^[A-Za-z0-9+/_-]{16,}={0,2}$", re.IGNORECASE)
 _WIDE = range(0xFF01, 0xFF5F)  # full-width forms of ASCII, which some programs fold
 _TEXT = bytes(range(32, 127)) + b"\t\r\n"
 
@@ -29,6 +31,8 @@ _TEXT = bytes(range(32, 127)) + b"\t\r\n"
 def views(value: bytes) -> list[bytes]:
     """The value itself, then what it decodes to, each once."""
     seen = [value]
+    if _ENCODED.search(value) is None:
+        return seen
     frontier = [value]
     for _ in range(DEPTH):
         decoded = [one for view in frontier for one in _decodings(view[:LONGEST_BYTES])]

@@ -58,6 +58,11 @@ SQL = [
     "(select concat(user,0x3a,password) from mysql.user limit 1)",
     "1' and substring(@@version,1,1)='5",
     "id` = 1 or 1=1-- -",
+    "1' and left(version(),1)='8",
+    "' and strcmp(substr(user(),1,1),'r')-- -",
+    "1e0UNION SELECT 1,2",
+    "1 UNION%a0SELECT%a01,2",
+    "'+OR+1=1--+",
     "\\' or 1=1--",
     "' or exists(select 1 from users)--",
 ]
@@ -208,6 +213,12 @@ OTHERS = [
     "{{settings.SECRET_KEY}}",
     "GLOBALS[x]",
     "print(md5(123));",
+    "array_map('system',['id'])",
+    "chr(115).chr(121).chr(115)",
+    '{{.System "id"}}',
+    "/wEyxBEAAQAAAP////8BAAAA",
+    "- !ruby/class 'Gem::SpecFetcher'",
+    "org.apache.tomcat.dbcp.dbcp2.BasicDataSource",
 ]
 
 TALK = [
