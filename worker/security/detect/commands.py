@@ -66,7 +66,12 @@ _BEHIND_SEPARATOR = linear(
     + rb"|"
     + _ENGLISH
     + _ARGUMENT
-    + rb")|^\s*[;|&]{1,2}\s*(?:set|history|last|who|export|date|time|top|w|ver|tree|host|net|alias)\s*;?\s*$",
+    + rb")|^\s*[;|&]{1,2}\s*"
+    + _PATH
+    + _CLEAR
+    + _EXE
+    + rb"\s+\S|^\s*[;|&]{1,2}\s*(?:set|history|last|who|export|date|time|top|w|ver|tree|host|net|"
+    rb"alias)\s*;?\s*$",
 )
 # The words that a second line of text begins with, as a rule, are not commands.
 _ON_NEXT_LINE = linear(

@@ -11,6 +11,7 @@ import re
 from worker.security.detect.linear import linear
 from worker.security.detect.talk import is_statement, is_talk
 
+_BACKTICK = 0x60
 TOKENS = 40  # looked at: an injection has to fit the grammar from its first token on
 LONGEST_BYTES = 8192  # of a value, from each place where it is read
 
@@ -153,6 +154,8 @@ def is_sqli(value: bytes) -> str | None:
     if _SUBQUERY.search(value) and not _STATEMENT.search(value):
         return "subquery"
     for quote in b"'\"`":
+        if quote == _BACKTICK and value.count(b"`") % 2 == 0:
+            continue  # none, or code set off in a sentence: nothing is left open
         # An escape before the quote may itself be escaped by the time it is read.
         for end in dict.fromkeys((_closing(value, quote), value.find(quote))):
             if end < 0:

@@ -68,7 +68,7 @@ DETECTORS = (
     Detector("header", lines.find_http, lines.HTTP_HINTS),
     Detector("mail", lines.find_mail, lines.MAIL_HINTS),
     Detector("xml", objects.find_xml, (objects.XML,), shown=nowhere),
-    Detector("prototype", objects.find_prototype, (objects.PROTOTYPE,)),
+    Detector("prototype", objects.find_prototype, (objects.PROTOTYPE,), shown=talk.is_spoken),
     Detector("lookup", objects.find_lookup, (objects.LOOKUP,), shown=nowhere),
     Detector("framework", objects.find_framework, (objects.FRAMEWORK,)),
     Detector("serialised", objects.find_serialised, (objects.SERIALISED,)),

@@ -5,7 +5,7 @@ Knows nothing of where the value came from.
 """
 
 from worker.security.detect.linear import first, linear
-from worker.security.detect.talk import is_document, is_talk
+from worker.security.detect.talk import is_document, is_spoken
 
 _CALCULATION = linear(
     rb"(?:\{\{-?|[$#%*@]\{|@\(|<%[=#-]?|"
@@ -88,4 +88,4 @@ def find(value: bytes) -> bytes | None:
 
 def is_shown(value: bytes) -> bool:
     """Is it a program or a template of several lines, or talk of one?"""
-    return is_document(value) or is_talk(value)
+    return is_document(value) or is_spoken(value)

@@ -13,10 +13,12 @@ DEPTH = 3  # encodings around each other
 VIEWS = 8
 LONGEST_BYTES = 16 * 1024  # of what is decoded; the rest of a longer value is looked at as it is
 
+SHORT_BYTES = 256  # looked through for any encoding at once; in longer values each is faster to find
+
 _PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
 _PERCENT_U = re.compile(rb"%u([0-9A-Fa-f]{4})", re.IGNORECASE)
 # Spaces of a form that nobody has decoded.
-_PLUS = re.compile(rb"\+(?:or|and|union|select|having|order|like|from)\b[^ ]*$", re.IGNORECASE)
+_PLUS = re.compile(rb"\+(?:or|and|union|select|having|order|like|from)\b", re.IGNORECASE)
 _ENTITY = re.compile(rb"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});?")
 _ESCAPE = re.compile(rb"\\(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([rn]))")
 _BREAKS = {b"r": b"\r", b"n": b"\n"}
@@ -31,7 +33,7 @@ _TEXT = bytes(range(32, 127)) + b"\t\r\n"
 def views(value: bytes) -> list[bytes]:
     """The value itself, then what it decodes to, each once."""
     seen = [value]
-    if _ENCODED.search(value) is None:
+    if len(value) <= SHORT_BYTES and _ENCODED.search(value) is None:
         return seen
     frontier = [value]
     for _ in range(DEPTH):

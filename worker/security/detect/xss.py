@@ -10,6 +10,7 @@ import re
 from itertools import chain, islice
 
 from worker.security.detect.linear import first, linear
+from worker.security.detect.talk import is_spoken
 
 LONGEST_BYTES = 16384  # looked at
 TAGS = 500
@@ -110,7 +111,7 @@ def find(value: bytes) -> bytes | None:
         or first(_BREAKS_OUT, value)
         or _code_url(value)
         or first(_IN_SCRIPT, value)
-        or first(_CALLS, value)
+        or (None if is_spoken(value) else first(_CALLS, value))
     )
 
 

@@ -153,6 +153,13 @@ OTHERS = [
     "http://169.254.169.254/latest/meta-data/",
     "http://127.0.0.1:22",
     "http://localhost/admin",
+    "http:127.0.0.1/",
+    "//127.0.0.1/admin",
+    "http://127.0.0.1./",
+    "http://[fe80::1%25eth0]/",
+    "unix:/var/run/docker.sock",
+    "; dd if=/dev/zero of=/dev/sda",
+    "& wmic process list",
     "http://0x7f000001/",
     "http://2130706433/",
     "gopher://127.0.0.1:6379/_x",
@@ -399,6 +406,8 @@ TALK = [
     "print(self.name)",
     "see https://example.org/a",
     "http://[2606:4700::1]/",
+    "//cdn.example.org/a.js",
+    "drop `limit` or `offset`, use cursor",
 ]
 
 
