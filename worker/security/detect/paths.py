@@ -9,6 +9,7 @@ _TRAVERSAL = linear(
     rb"(?:^|[/\\=:])\.\.[/\\]+(?:etc|proc|var|usr|home|root|windows|winnt|boot\.ini|win\.ini|web-inf|"
     rb"meta-inf|conf|"
     rb"config|admin|private|secret|\.)|"
+    rb"(?:\.{3,}[/\\]){2}|(?:%c0|\xc0)(?:%ae|\xae|%2e|\.)|(?:0x2e){2}0x(?:2f|5c)|"
     rb"\.\.;[/\\]|\.{4,}[/\\]{2}|[/\\]\.\.[/\\]\.\.|\.\.[/\\]*\x00|\.\.(?:%c0%af|%c1%9c|\xc0\xaf|\xc1\x9c|"
     rb"%5c|%2f|0x2f)",
 )

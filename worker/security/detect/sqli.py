@@ -84,12 +84,13 @@ _TELLING = linear(
 )
 # A query within brackets. In a whole statement, as people show one another, it has nothing to say.
 _SUBQUERY = linear(
+    rb"\b(?:(?:elt|make_set|iif|if)\s*\(|case\s+when\s*\(?)\s*(?:\d+|'\w*')\s*=\s*(?:\d|')|"
     rb"\(\s*select\b[\s(]*(?:case\b|@@|\d|['\"]|\w+\s*\(|[^;]{1,200}\bfrom\b)|"
     rb"\bselect\b[^;]{1,100}\bfrom\s*\(\s*select\b"
 )
 _STATEMENT = linear(rb"^\s*(?:select|insert|update|delete|create|alter|with|explain|merge|replace)\s")
 _SQL_BESIDE = re.compile(
-    rb"\b(?:select|union|and|or|where|from|if|case|having|exec|declare)\b|['\";|(]", re.IGNORECASE
+    rb"\b(?:select|union|and|or|where|rlike|from|if|case|having|exec|declare)\b|['\";|(]", re.IGNORECASE
 )
 
 # Shapes. A string that was closed, or a number, then ...

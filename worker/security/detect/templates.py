@@ -44,7 +44,7 @@ _DUNDER = linear(
     rb"subprocess\.(?:popen|call|run|check_output)\s*\(|\b__import__\s*\(|\$\{\s*T\s*\(",
 )
 _PHP = linear(
-    rb"\b(?:print|echo|die|var_dump|print_r)\s*\(?\s*md5\s*\(|"
+    rb"\b(?:print|echo|die|exit|var_dump|print_r)\s*\(?\s*md5\s*\(|"
     rb"^(?:globals|_(?:session|server|get|post|request|cookie|files|env))\[|<\?(?:php|=|\s*(?:echo|"
     rb"system|eval|passthru))|\b(?:system|passthru|shell_exec|proc_open|pcntl_exec|"
     rb"popen|assert|eval|exec|"
