@@ -27,21 +27,7 @@ _BOUND = re.compile(
     re.IGNORECASE,
 )
 BINDING_WORDS = 2  # make a sentence
-_ALSO_NAMES = {
-    b"a",
-    b"i",
-    b"if",
-    b"is",
-    b"in",
-    b"on",
-    b"at",
-    b"by",
-    b"use",
-    b"when",
-    b"with",
-    b"each",
-    b"only",
-}  # and words of SQL
+_ALSO_NAMES = {b"a", b"i", b"if", b"is", b"in", b"on", b"at", b"by", b"use", b"when"}  # and words of SQL
 _PLAIN_WORDS = re.compile(rb"(?:^|\s)[a-z]{2,}[,.]?\s[a-z]{2,}[,.]?\s[a-z]{2,}", re.IGNORECASE)
 
 _PROMPT = (
