@@ -19,7 +19,7 @@ LOOKUP = linear(
     rb"\$\{\s*(?:jndi|env|sys|java|lower|upper|date|ctx|main|docker|k8s|spring|bundle|script|dns|url|"
     rb"base64decoder|:|\$\{)\s*[:}]?[^\n]{0,200}|"
     rb"\$\{[^}]{0,40}\$\{[^}]{0,60}:-|\bjndi\s*:\s*(?:ldaps?|rmi|dns|iiop|corba|nis|nds|https?)|"
-    rb"j\}?\$?\{?[^}]{0,20}ndi\s*:",
+    rb"j\}?\$?\{[^}]{0,20}ndi\s*:[\w$]",
 )
 FRAMEWORK = linear(
     rb"class(?:\.|\[['\"]?)module(?:\.|\])|\bclassloader\b[.\[]|#_memberaccess|@ognl\.|\(#\w+\s*=|%\{\(?#|"
@@ -33,14 +33,20 @@ FRAMEWORK = linear(
 SERIALISED = linear(
     rb"\brO0AB[A-Za-z0-9+/]|\xac\xed\x00\x05|\bH4sIAAAAAAAA|\baced0005|(?:^|"
     rb"[;{:])[OC]:\+?\d+:\"[\w\\]+\":\d+:\{|^a:\d+:\{.*[OC]:\d+:\"|"
-    rb"_\$\$ND_FUNC\$\$_|\bAAEAAAD/{4,}|\bTVqQAAMAAAA|^gA[JNRS][A-Za-z]{2}|\bAQAAAP/{4,}8BAAAA|"
+    rb"_\$\$ND_FUNC\$\$_|\bAAEAAAD/{4,}|\bTVqQAAMAAAA|^gA[JNRS][A-Za-z0-9+/=]{18}|\bAQAAAP/{4,}8BAAAA|"
     rb"^BAh[bcovUV]|<dynamic-proxy>|\bjava\.beans\.|"
     rb"^(?:java\.(?:net|io|rmi|nio|awt)|javax|sun|com\.sun)\.[\w.$]+$|\x80[\x02-\x05](?:c|"
     rb"\x95).{0,40}(?:posix|nt|"
     rb"os|builtins|subprocess)|"
     rb"^c(?:os|posix|subprocess|__builtin__|builtins)\n|\$type[\"']?\s*:\s*[\"'][\w.]+,\s*\w+|"
     rb"\"@type\"\s*:\s*\"[\w.$\[]+\"|"
-    rb"--- !ruby/(?:object|hash)|!ruby/object:|\bJdbcRowSetImpl\b|<java(?:\s|>).{0,80}<object\s",
+    rb"!ruby/(?:object|hash|class|struct|regexp)|!<tag:yaml\.org,2002:\w+/|"
+    rb"(?:^|\n)\(?dp\d\n|\bobjectdataprovider\b|\b(?:los|binary|objectstate)formatter\b|\bexpandedwrapper\b|"
+    rb"^(?:system|microsoft)\.[\w.]+, ?[a-z][\w.]+|<java\.\w+[\w.]*[\s>/]|_\$\$ND_\w+\$\$_|"
+    rb"^/wEy[A-Za-z0-9+/]{12}|"
+    rb"^(?:org\.apache|org\.hibernate|com\.mchange|com\.zaxxer|ch\.qos|org\.codehaus|org\.mozilla|bsh|groovy|"
+    rb"clojure|net\.sf)\.[\w.]+\.[a-z]\w+$|\bpy/(?:object|reduce|function|type|module|tuple)\b|"
+    rb"\bJdbcRowSetImpl\b|<java(?:\s|>).{0,80}<object\s",
 )
 
 

@@ -15,15 +15,16 @@ URLS = 64  # looked at
 
 # The value is the address; in the middle of a sentence nobody asks for it.
 _URL = re.compile(
-    rb"^\s*[\"'<(]?(?:url:)?(https?|ftps?|gopher|dict|ldaps?|tftp|sftp|netdoc|jar:https?|ws{1,2}|redis|"
+    rb"^\s*[\"'<(]?(?:url:)?(?:(https?|ftps?|gopher|dict|ldaps?|tftp|sftp|netdoc|jar:https?|ws{1,2}|redis|"
     rb"smb|rmi|nfs|telnet|"
     rb"imaps?|pop3s?|smtps?)"
-    rb":[/\\]{1,4}(?:[^/\\?#@\s]{0,200}@)?(\[[0-9a-fA-F:.%]+\]|[^/\\?#:@\s\"'<>]+)",
+    rb":[/\\]{0,4}|//)(?:[^/\\?#@\s]{0,200}@)?(\[[^\]\s]{2,60}\]|[^/\\?#:@\s\"'<>]+)",
     re.IGNORECASE,
 )
 _NEVER = {b"gopher", b"dict", b"netdoc", b"tftp", b"rmi", b"redis", b"smb"}  # schemes nobody links to
 _NAMES = re.compile(
-    rb"(?:^|\.)(?:localhost|localdomain|internal|metadata|metadata\.google\.internal|instance-data|"
+    rb"(?:^|\.)(?:localhost|ip6-localhost|ip6-loopback|localdomain|rancher-metadata|internal|metadata|"
+    rb"metadata\.google\.internal|instance-data|"
     rb"kubernetes\.default(?:\.svc)?|"
     rb"nip\.io|sslip\.io|xip\.io|localtest\.me|lvh\.me|vcap\.me|1u\.ms|rbndr\.us|burpcollaborator\.net|"
     rb"oastify\.com|"
@@ -33,7 +34,7 @@ _NAMES = re.compile(
     re.IGNORECASE,
 )
 _METADATA = linear(
-    rb"^\s*\S{0,300}?(?:169\.254\.169\.254|169\.254\.170\.2|100\.100\.100\.200|192\.0\.0\.192|fd00:ec2::254|"
+    rb"^(?:http\+)?unix:(?://)?(?:%2f|/)|^\s*\S{0,300}?(?:169\.254\.169\.254|169\.254\.170\.2|100\.100\.100\.200|192\.0\.0\.192|fd00:ec2::254|"
     rb"metadata\.google\.internal|"
     rb"latest/(?:meta-data|user-data|api/token|dynamic/instance)|computemetadata/v1|metadata/(?:instance|"
     rb"v1)|opc/v[12]/instance)",
@@ -45,14 +46,15 @@ HINTS = (_URL, _METADATA)  # one of them matches wherever something is found
 
 def find(value: bytes) -> bytes | None:
     """The address; None if there is none."""
-    if b":" in value:
+    if b":" in value or value[:2] == b"//":
         for url in islice(_URL.finditer(value), URLS):
-            if url[1].lower() in _NEVER or _is_inside(url[2]):
+            if (url[1] or b"").lower() in _NEVER or _is_inside(url[2]):
                 return url[0][:100]
     return first(_METADATA, value)
 
 
 def _is_inside(host: bytes) -> bool:
+    host = host.rstrip(b".")
     if not host.isascii():  # resolvers take letters and digits in circles, too
         host = unicodedata.normalize("NFKC", host.decode("utf-8", "replace")).encode()
     if _NAMES.search(host):

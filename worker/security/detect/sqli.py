@@ -9,7 +9,9 @@ or 1=1` is, `O'Brien or Smith` is not. Knows nothing of where the value came fro
 import re
 
 from worker.security.detect.linear import linear
+from worker.security.detect.talk import is_statement, is_talk
 
+_BACKTICK = 0x60
 TOKENS = 40  # looked at: an injection has to fit the grammar from its first token on
 LONGEST_BYTES = 8192  # of a value, from each place where it is read
 
@@ -31,9 +33,9 @@ _TOKEN = re.compile(
   | (?P<comment>--(?=[\s\x00-]|$).*|--.*|\#.*|/\*.*)
   | (?P<string>'(?:[^'\\]|\\.|'')*(?:'|$)|"(?:[^"\\]|\\.|"")*(?:"|$)|[nbx]'[^']*(?:'|$))
   | (?P<quoted>`[^`]*(?:`|$)|\[[^\]]*\])
-  | (?P<number>0x[0-9a-f]+|0b[01]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?![0-9a-z_$]))
+  | (?P<number>0x[0-9a-f]+|0b[01]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?:(?=union)|(?![0-9a-z_$])))
   | (?P<variable>@@?[a-z_][\w$.]*|@@?`[^`]*`)
-  | (?P<word>[a-z_\x80-\xff0-9$][\w$.\x80-\xff]*)
+  | (?P<word>[a-z_\x80-\xff0-9$](?:[\w$.\x80-\x9f\xa1-\xff]|(?<=[\x80-\xff])\xa0)*)
   | (?P<logic>&&|\|\||\^(?!=)|&|\||!(?!=))
   | (?P<operator><=>|<>|!=|<=|>=|:=|[=<>+*/%~^-])
   | (?P<open>\()
@@ -59,7 +61,7 @@ _WORDS = {
         "U": b"union intersect except minus",
         "E": b"select values",
         "T": b"insert update delete drop create alter truncate exec execute declare shutdown waitfor grant "
-        b"revoke merge replace load copy attach call begin set use rename",
+        b"revoke bulk merge replace load copy attach call begin set use rename",
         "F": b"from where into join table database procedure schema",
         "B": b"having limit offset order group",
         "K": b"case when then",
@@ -82,12 +84,13 @@ _TELLING = linear(
 )
 # A query within brackets. In a whole statement, as people show one another, it has nothing to say.
 _SUBQUERY = linear(
+    rb"\b(?:(?:elt|make_set|iif|if)\s*\(|case\s+when\s*\(?)\s*(?:\d+|'\w*')\s*=\s*(?:\d|')|"
     rb"\(\s*select\b[\s(]*(?:case\b|@@|\d|['\"]|\w+\s*\(|[^;]{1,200}\bfrom\b)|"
     rb"\bselect\b[^;]{1,100}\bfrom\s*\(\s*select\b"
 )
 _STATEMENT = linear(rb"^\s*(?:select|insert|update|delete|create|alter|with|explain|merge|replace)\s")
 _SQL_BESIDE = re.compile(
-    rb"\b(?:select|union|and|or|where|from|if|case|having|exec|declare)\b|['\";|(]", re.IGNORECASE
+    rb"\b(?:select|union|and|or|where|rlike|from|if|case|having|exec|declare)\b|['\";|(]", re.IGNORECASE
 )
 
 # Shapes. A string that was closed, or a number, then ...
@@ -98,7 +101,7 @@ _BEHIND_QUOTE = re.compile(
       | &!*w(?:c|B|;[TE]|o!?[nsvfE])              # or a=b; a name alone may be somebody's
       | &!*[snvf](?:$|c|o|&|;)
       | &!*[(E]|&!*wE | &c
-      | &!*f+[^?;]{0, 30}?(?:E|o[nsvfE]|c$)        # and length(x)=6
+      | &!*f+[^?;]{{0,30}}?(?:E|o[nsvfE]|c$)        # and length(x)=6
       | !*o{_CONSTANT}(?:$|c|[o&])                # '=', '+', like
       | !*o(?:E|w?E|K)|oc|o[fv]
       | (?:[;])+[TE]
@@ -116,9 +119,9 @@ _IN_THE_OPEN = re.compile(
       | [&]!*wo[n]c
       | [&]!*{_CONSTANT}c
       | [&]!*E[onsvfw]
-      | [&]!*f+[^?;]{0, 30}?E
+      | [&]!*f+[^?;]{{0,30}}?(?:E|o[nsvf]|c$)
       | Ba?n(?:$|c|,)                             # 1 order by 10
-      | ;+(?:T[Fwn]|E[onsvf]|Twf)
+      | ;+(?:T[Fwnc]|E[onsvf]|Twf)
       | oE[onsvfwK]
       | oK
     )|[nv]c$                                      # 1--
@@ -138,6 +141,11 @@ def find(value: bytes) -> bytes | None:
     return None if found is None else found.encode()
 
 
+def is_shown(value: bytes) -> bool:
+    """Is it a whole statement, or talk of one? An injection is a piece, and goes on behind a value."""
+    return is_statement(value) or is_talk(value)
+
+
 def is_sqli(value: bytes) -> str | None:
     """The shape of injected SQL, its kind of place first ("'", '"' or "-"); None for what is none."""
     value = value[:LONGEST_BYTES]
@@ -147,6 +155,8 @@ def is_sqli(value: bytes) -> str | None:
     if _SUBQUERY.search(value) and not _STATEMENT.search(value):
         return "subquery"
     for quote in b"'\"`":
+        if quote == _BACKTICK and value.count(b"`") % 2 == 0:
+            continue  # none, or code set off in a sentence: nothing is left open
         # An escape before the quote may itself be escaped by the time it is read.
         for end in dict.fromkeys((_closing(value, quote), value.find(quote))):
             if end < 0:

@@ -4,14 +4,35 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.security.detect import commands, lines, objects, paths, queries, servers, sqli, templates, xss
+from worker.security.detect import (
+    agents,
+    commands,
+    lines,
+    objects,
+    paths,
+    probes,
+    queries,
+    servers,
+    sqli,
+    talk,
+    templates,
+    xss,
+)
 from worker.security.detect.linear import Pattern
 from worker.security.detect.prefilter import Prefilter
 from worker.security.detect.views import views
 
 Find = Callable[[bytes], bytes | None]
 
+Shown = Callable[[bytes], bool]
+
 CRITICAL = 5  # a score as in the Core Rule Set
+WARNING = 3  # one of them passes, two do not
+
+
+def nowhere(value: bytes) -> bool:
+    """Of attacks that nobody writes about as they are made."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +43,7 @@ class Detector:
     find: Find
     hints: tuple[Pattern, ...]  # one of them matches wherever `find` finds something
     score: int = CRITICAL
+    shown: Shown = talk.is_talk  # is the value one that shows such things to people? Then it is a warning
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +57,25 @@ class Finding:
 
 
 DETECTORS = (
-    Detector("sqli", sqli.find, sqli.HINTS),
-    Detector("xss", xss.find, xss.HINTS),
-    Detector("traversal", paths.find, paths.HINTS),
-    Detector("command", commands.find, commands.HINTS),
-    Detector("template", templates.find, templates.HINTS),
-    Detector("ssrf", servers.find, servers.HINTS),
+    Detector("sqli", sqli.find, sqli.HINTS, shown=sqli.is_shown),
+    Detector("xss", xss.find, xss.HINTS, shown=nowhere),
+    Detector("traversal", paths.find, paths.HINTS, shown=talk.is_spoken),
+    Detector("command", commands.find, commands.HINTS, shown=commands.is_shown),
+    Detector("template", templates.find, templates.HINTS, shown=templates.is_shown),
+    Detector("ssrf", servers.find, servers.HINTS, shown=talk.is_spoken),
     Detector("nosql", queries.find_document, (queries.DOCUMENT,)),
-    Detector("ldap", queries.find_directory, (queries.DIRECTORY,)),
-    Detector("xpath", queries.find_xpath, (queries.XPATH,)),
-    Detector("header", lines.find_http, (lines.HTTP,)),
-    Detector("mail", lines.find_mail, (lines.MAIL,)),
-    Detector("xml", objects.find_xml, (objects.XML,)),
-    Detector("prototype", objects.find_prototype, (objects.PROTOTYPE,)),
-    Detector("lookup", objects.find_lookup, (objects.LOOKUP,)),
+    Detector("ldap", queries.find_directory, (queries.DIRECTORY,), shown=talk.is_spoken),
+    Detector("xpath", queries.find_xpath, (queries.XPATH,), shown=talk.is_spoken),
+    Detector("header", lines.find_http, lines.HTTP_HINTS),
+    Detector("mail", lines.find_mail, lines.MAIL_HINTS),
+    Detector("xml", objects.find_xml, (objects.XML,), shown=nowhere),
+    Detector("prototype", objects.find_prototype, (objects.PROTOTYPE,), shown=talk.is_spoken),
+    Detector("lookup", objects.find_lookup, (objects.LOOKUP,), shown=nowhere),
     Detector("framework", objects.find_framework, (objects.FRAMEWORK,)),
     Detector("serialised", objects.find_serialised, (objects.SERIALISED,)),
 )
-PROBE = Detector("probe", paths.find_probe, (paths.PROBED,))  # of a request's path alone
+PROBE = Detector("probe", probes.find, probes.PROBED)  # of a request's path alone
+AGENT = Detector("agent", agents.find, (agents.SCANNERS,))  # of the field User-Agent alone
 
 
 class Detectors:
@@ -73,5 +96,12 @@ class Detectors:
             for candidate in self._prefilter.candidates(view):
                 detector = DETECTORS[candidate]
                 if detector.id not in found and (matched := detector.find(view)) is not None:
-                    found[detector.id] = Finding(detector.id, matched, detector.score, number > 0)
+                    score = WARNING if detector.shown(view) else detector.score
+                    found[detector.id] = Finding(detector.id, matched, score, number > 0)
         return list(found.values())
+
+    def findings_in_agent(self, value: bytes) -> list[Finding]:
+        """What is wrong with the value of the field User-Agent: all of `findings`, and names of scanners."""
+        matched = AGENT.find(value)
+        named = [] if matched is None else [Finding(AGENT.id, matched, AGENT.score, False)]
+        return self.findings(value) + named

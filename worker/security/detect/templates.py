@@ -5,11 +5,7 @@ Knows nothing of where the value came from.
 """
 
 from worker.security.detect.linear import first, linear
-
-_OPENS = linear(
-    rb"\{\{|\$\{|#\{|%\{|\*\{|@\{|@\(|<%|\{%|\{php|#(?:set|foreach|include|parse)|\$\w*class|__|<\?|T\(|"
-    rb"\(\)|\(['\"]"
-)
+from worker.security.detect.talk import is_document, is_spoken
 
 _CALCULATION = linear(
     rb"(?:\{\{-?|[$#%*@]\{|@\(|<%[=#-]?|"
@@ -48,7 +44,7 @@ _DUNDER = linear(
     rb"subprocess\.(?:popen|call|run|check_output)\s*\(|\b__import__\s*\(|\$\{\s*T\s*\(",
 )
 _PHP = linear(
-    rb"\b(?:print|echo|die|var_dump|print_r)\s*\(?\s*md5\s*\(|"
+    rb"\b(?:print|echo|die|exit|var_dump|print_r)\s*\(?\s*md5\s*\(|"
     rb"^(?:globals|_(?:session|server|get|post|request|cookie|files|env))\[|<\?(?:php|=|\s*(?:echo|"
     rb"system|eval|passthru))|\b(?:system|passthru|shell_exec|proc_open|pcntl_exec|"
     rb"popen|assert|eval|exec|"
@@ -60,6 +56,11 @@ _PHP = linear(
     rb"put)_contents\s*\(|"
     rb"\b(?:allow_url_include|auto_prepend_file|disable_functions|open_basedir|safe_mode)\s*=|"
     rb"\bfopen\s*\(\s*[\"'$]|\bvar_dump\s*\(\s*\$|"
+    rb"^\W{0,4}(?:var_dump|print_r|show_source|highlight_file|ini_set|array_map|usort|phpversion|"
+    rb"get_defined_vars|readfile|scandir|register_shutdown_function|array_filter|extract|putenv|"
+    rb"error_log|move_uploaded_file|call_user_func_array)\s*\([^\n]*\)\W*$|"
+    rb"\bchr\s*\(\d+\)\s*\.\s*chr\s*\(|\bgzuncompress\s*\(|\binvokefunction\b|=PHP[0-9A-F]{8}-|"
+    rb"\?phpinfo=|\{\$smarty\.|\{%\s*print\s*\(|\{\{\s*=\s*\d|\{\{\s*\.system\b|"
     rb"\bunserialize\s*\(|\bgetenv\s*\(\s*[\"']|\bprint\s*\(\s*`",
 )
 _SERVER_SIDE = linear(
@@ -83,3 +84,8 @@ def find(value: bytes) -> bytes | None:
         if found is not None:
             return found
     return None
+
+
+def is_shown(value: bytes) -> bool:
+    """Is it a program or a template of several lines, or talk of one?"""
+    return is_document(value) or is_spoken(value)

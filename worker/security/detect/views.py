@@ -13,13 +13,19 @@ DEPTH = 3  # encodings around each other
 VIEWS = 8
 LONGEST_BYTES = 16 * 1024  # of what is decoded; the rest of a longer value is looked at as it is
 
+SHORT_BYTES = 256  # looked through for any encoding at once; in longer values each is faster to find
+
 _PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
 _PERCENT_U = re.compile(rb"%u([0-9A-Fa-f]{4})", re.IGNORECASE)
+# Spaces of a form that nobody has decoded.
+_PLUS = re.compile(rb"\+(?:or|and|union|select|having|order|like|from)\b", re.IGNORECASE)
 _ENTITY = re.compile(rb"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});?")
 _ESCAPE = re.compile(rb"\\(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([rn]))")
 _BREAKS = {b"r": b"\r", b"n": b"\n"}
 _SLASHES = {0x2044: 0x2F, 0x2215: 0x2F, 0x2216: 0x5C, 0x29F5: 0x5C}  # what looks like one, and is read as one
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}={0,2}")
+# What is in every value that any of them would decode.
+_ENCODED = re.compile(rb"[%&\\\xef]|\+[oaushlf]|^[A-Za-z0-9+/_-]{16,}={0,2}$", re.IGNORECASE)
 _WIDE = range(0xFF01, 0xFF5F)  # full-width forms of ASCII, which some programs fold
 _TEXT = bytes(range(32, 127)) + b"\t\r\n"
 
@@ -27,6 +33,8 @@ _TEXT = bytes(range(32, 127)) + b"\t\r\n"
 def views(value: bytes) -> list[bytes]:
     """The value itself, then what it decodes to, each once."""
     seen = [value]
+    if len(value) <= SHORT_BYTES and _ENCODED.search(value) is None:
+        return seen
     frontier = [value]
     for _ in range(DEPTH):
         decoded = [one for view in frontier for one in _decodings(view[:LONGEST_BYTES])]
@@ -49,6 +57,8 @@ def _decodings(value: bytes) -> list[bytes]:
             found.append(unquote_to_bytes(value))
         if _PERCENT_U.search(value):
             found.append(_PERCENT_U.sub(_narrow, value))
+    if b"+" in value and b" " not in value and _PLUS.search(value):
+        found.append(value.replace(b"+", b" "))
     if b"&" in value and _ENTITY.search(value):
         found.append(_ENTITY.sub(_entity, value))
     if b"\\" in value and _ESCAPE.search(value):

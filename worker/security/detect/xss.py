@@ -10,6 +10,7 @@ import re
 from itertools import chain, islice
 
 from worker.security.detect.linear import first, linear
+from worker.security.detect.talk import is_spoken
 
 LONGEST_BYTES = 16384  # looked at
 TAGS = 500
@@ -55,7 +56,7 @@ _URL_ATTRIBUTES = {
 }  # fmt: skip
 
 # Where an attribute that holds the value would end, an event handler begins.
-_BREAKS_OUT = linear(rb"(?:[\"'`]|^\s*\S*?[\s/])[^<>]{0,200}?[\s/\"'`](" + _EVENTS + rb")\s*=\s*[^\s=]")
+_BREAKS_OUT = linear(rb"(?:[\"'`]|^\s*\S*?[\s/])(?:[^<>]{0,200}?[\s/\"'`])?(" + _EVENTS + rb")\s*=\s*[^\s=]")
 
 _SINK = (
     rb"(?:(?:window|self|top|parent|globalthis|this|document|frames)\s*(?:\.|\[)\s*[\w'\"]+|alert|confirm|"
@@ -73,7 +74,8 @@ _IN_SCRIPT = linear(
     rb"\$\{[^}]*\b" + _SINK + rb"\s*[(`]"
 )
 _CALLS = linear(
-    rb"\bdocument\s*\.\s*(?:cookie\b|write(?:ln)?\s*\()|"
+    rb"^\W{0,4}document\s*\.\s*cookie\W{0,4}$|[=+(,\[]\s*document\s*\.\s*cookie\b|"
+    rb"\bdocument\s*\.\s*(?:cookie\s*=|write(?:ln)?\s*\()|\+ADw-\s*/?\w|"
     rb"\bfunction\s*\(\s*[\"'`]|string\s*\.\s*fromcharcode\s*\(|"
     rb"\b(?:window|self|top|parent|document)\s*\.\s*location\s*=|\beval\s*\(\s*(?:atob|unescape|string|"
     rb"name|location)|"
@@ -109,7 +111,7 @@ def find(value: bytes) -> bytes | None:
         or first(_BREAKS_OUT, value)
         or _code_url(value)
         or first(_IN_SCRIPT, value)
-        or first(_CALLS, value)
+        or (None if is_spoken(value) else first(_CALLS, value))
     )
 
 

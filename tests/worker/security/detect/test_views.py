@@ -31,6 +31,7 @@ PICTURE = base64.b64encode(bytes(range(256)))
             b"<a onclick=x()>?~?",
             id="base64url",
         ),
+        pytest.param(b"1'+or+'7'='7", b"1' or '7'='7", id="plus"),
         pytest.param(b"%26lt%3Bscript%26gt%3B", b"<script>", id="entities-in-percent"),
     ],
 )
