@@ -6,18 +6,41 @@ transforming it.
 
 from worker.security.waf.operators import Match
 from worker.security.waf.pcre import Groups
-from worker.security.waf.transformations import TRANSFORMATIONS
+from worker.security.waf.transformations import TRANSFORMATIONS, Transformation
 
 Names = tuple[str, ...]
 
 LONG = 1024  # bytes of a value from which on remembering an answer is cheaper than asking again
 
 
+class Step:
+    """One transformation at the end of others. There is one object for every chain, made by `step`."""
+
+    __slots__ = ("before", "transform")
+
+    def __init__(self, before: "Step | None", transform: Transformation) -> None:
+        self.before = before  # None: the value itself
+        self.transform = transform
+
+
+_steps: dict[Names, Step | None] = {(): None}
+
+
+def step(names: Names) -> Step | None:
+    """The last step of a chain of transformations; None if there is nothing to do."""
+    if names not in _steps:
+        _steps[names] = Step(step(names[:-1]), TRANSFORMATIONS[names[-1]])
+    return _steps[names]
+
+
+Known = dict[Step | None, bytes]  # forms of one value by the last step that led to them
+
+
 class Forms:
     """Remembers until `clear`, which is called between requests."""
 
     def __init__(self) -> None:
-        self._by_value: dict[bytes, dict[Names, bytes]] = {}
+        self._by_value: dict[bytes, Known] = {}
         self._answers: dict[tuple[Match, bytes], Groups | None] = {}
 
     def clear(self) -> None:
@@ -33,21 +56,22 @@ class Forms:
             self._answers[key] = match(value)
         return self._answers[key]
 
-    def of(self, value: bytes) -> dict[Names, bytes]:
+    def of(self, value: bytes) -> Known:
         """The known forms of a value; pass it to `form` for others."""
         forms = self._by_value.get(value)
         if forms is None:
-            forms = self._by_value[value] = {(): value}
+            forms = self._by_value[value] = {None: value}
         return forms
 
     def transformed(self, value: bytes, names: Names) -> bytes:
         """The value after these transformations."""
-        return form(self.of(value), names) if names else value
+        return form(self.of(value), step(names)) if names else value
 
 
-def form(forms: dict[Names, bytes], names: Names) -> bytes:
+def form(forms: Known, last: Step | None) -> bytes:
     """One form of a value of which others are known; every step on the way is kept too."""
-    found = forms.get(names)
+    found = forms.get(last)
     if found is None:
-        found = forms[names] = TRANSFORMATIONS[names[-1]](form(forms, names[:-1]))
+        assert last is not None  # the value itself is known
+        found = forms[last] = last.transform(form(forms, last.before))
     return found
