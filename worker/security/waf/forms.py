@@ -4,6 +4,8 @@ Shared by those who ask beforehand and by the rules themselves, because what cos
 transforming it.
 """
 
+from time import thread_time_ns
+
 from worker.security.waf.operators import Match
 from worker.security.waf.pcre import Groups
 from worker.security.waf.transformations import TRANSFORMATIONS, Transformation
@@ -11,6 +13,14 @@ from worker.security.waf.transformations import TRANSFORMATIONS, Transformation
 Names = tuple[str, ...]
 
 LONG = 1024  # bytes of a value from which on remembering an answer is cheaper than asking again
+
+
+CLOCK_BYTES = 4096  # looked at between two looks at the clock
+LOOK_BYTES = 64  # what a look costs besides, in bytes looked at
+
+
+class TooCostlyError(Exception):
+    """A request takes longer to look at than is granted."""
 
 
 class Step:
@@ -37,15 +47,35 @@ Known = dict[Step | None, bytes]  # forms of one value by the last step that led
 
 
 class Forms:
-    """Remembers until `clear`, which is called between requests."""
+    """Remembers until `clear`, which is called between requests, and holds looks to `budget_ns` of CPU."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget_ns: int = 1 << 62) -> None:
+        self._budget_ns = budget_ns
+        self._end_ns = 0
+        self._work = 0
         self._by_value: dict[bytes, Known] = {}
         self._answers: dict[tuple[Match, bytes], Groups | None] = {}
 
     def clear(self) -> None:
         self._by_value.clear()
         self._answers.clear()
+        self._end_ns = 0
+        self._work = 0
+
+    def spend(self, value: bytes) -> None:
+        """Before a look at a value. Raises TooCostlyError when the time is used up."""
+        self._work += len(value) + LOOK_BYTES
+        if self._work < CLOCK_BYTES:
+            return
+        self._work = 0
+        if self._end_ns == 0:
+            self.begin()
+        elif thread_time_ns() >= self._end_ns:
+            raise TooCostlyError
+
+    def begin(self) -> None:
+        """The time runs from here on; without this, from the first look at something long."""
+        self._end_ns = thread_time_ns() + self._budget_ns
 
     def answer(self, match: Match, value: bytes) -> Groups | None:
         """What `match` says of a value."""

@@ -128,6 +128,7 @@ class Plan:
         seen: dict[bytes, int] = {}
         found = Finding()
         for group in groups:
+            self._forms.spend(value)
             if group.searched:
                 scanned = form(forms, group.scanned)
                 candidates = seen.get(scanned)
@@ -139,6 +140,7 @@ class Plan:
                         self._confirm(group, candidates, forms, origin, found)
             if group.direct:
                 transformed = form(forms, group.last)
+                self._forms.spend(transformed)
                 for question in group.direct:
                     question.ask(origin, transformed, found, self._forms)
         return found if found.bits else NOTHING
@@ -155,6 +157,7 @@ class Plan:
         while candidates:
             lowest = candidates & -candidates
             candidates ^= lowest
+            self._forms.spend(transformed)
             for question in group.by_pattern[lowest.bit_length() - 1]:
                 question.ask(origin, transformed, found, self._forms)
 

@@ -134,6 +134,7 @@ class Probes:
         return found
 
     def _of_line(self, request: HttpRequest) -> Finding:
+        self._forms.begin()
         bare = HttpRequest(request.method, request.target, request.version, ())
         return self._of_variables(State(Transaction(bare, self._limits), enforces=False), LINE, Finding())
 
