@@ -4,7 +4,7 @@ from worker.security.waf.prefilter cimport Prefilter
 
 cdef class Probes:
     cdef public object unforeseen, _limits, _narrow, _unasked, _width
-    cdef public dict _asked, _counted, _patterns, _plans, _shared, _lines, _fields, _heads, _addresses
+    cdef public dict _asked, _counted, _patterns, _plans, _picky, _picked, _shared, _lines, _fields, _heads, _addresses
     cdef public tuple _shifts
     cdef public Forms _forms
     cdef public Prefilter _wide_filter, _narrow_filter

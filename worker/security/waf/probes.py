@@ -81,6 +81,8 @@ class Probes:
         narrow = {pattern: number for pattern, number in self._patterns.items() if self._narrow >> number & 1}
         self._narrow_filter = prefilter.compiled(narrow, cache)
         self._plans: dict[str, dict[bytes, Plan]] = {variable: {} for variable in self._asked}
+        self._picky = {variable: _picky(asked) for variable, asked in self._asked.items()}
+        self._picked: dict[tuple[str, tuple[bool, ...]], Plan] = {}
         self._shared: dict[tuple[int, ...], Plan] = {}
         self._lines: dict[tuple[bytes, bytes, bytes], Finding] = {}
         self._fields: dict[tuple[bytes, bytes], Finding] = {}
@@ -194,6 +196,13 @@ class Probes:
             count.question.ask((variable, b"", number), number, found, self._forms)
 
     def _plan(self, variable: str, name: bytes) -> Plan:
+        picked = tuple([watch.covers(name) for watch in self._picky[variable]])
+        plan = self._picked.get((variable, picked))
+        if plan is None:
+            plan = _remember(self._picked, (variable, picked), self._plan_of_covering(variable, name))
+        return _remember(self._plans[variable], name, plan)
+
+    def _plan_of_covering(self, variable: str, name: bytes) -> Plan:
         covered = [
             question for question, watch in self._asked[variable] if watch.is_scalar or watch.covers(name)
         ]
@@ -201,7 +210,7 @@ class Probes:
         plan = self._shared.get(key)
         if plan is None:
             plan = self._shared[key] = self._new_plan(covered)
-        return _remember(self._plans[variable], name, plan)
+        return plan
 
     def _worth_searching(self) -> dict[Pattern, None]:
         """The patterns for hyperscan: many for one kind of value. Where they are few, each is asked."""
@@ -314,6 +323,16 @@ def _nature(rule: Rule) -> tuple[bool, bool, bool]:
             control.name not in words.INERT_CONTROLS for control in link.controls
         )
     return is_keyed or keeps_value, keeps_value, is_foreseen
+
+
+def _picky(asked: list[tuple[Question, Watch]]) -> list[Watch]:
+    """The watches that do not look at every member, each way of choosing once."""
+    chosen = {
+        (watch.exact, watch.picks): watch
+        for _, watch in asked
+        if not watch.is_scalar and (watch.exact is not None or watch.picks is not None)
+    }
+    return list(chosen.values())
 
 
 def _is_in_anything(question: Question) -> bool:
