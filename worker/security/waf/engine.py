@@ -7,7 +7,7 @@ logs nothing.
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from worker.security.waf.forms import Forms
+from worker.security.waf.forms import Forms, TooCostlyError
 from worker.security.waf.operators import Match, number_of, prepare
 from worker.security.waf.pcre import Groups
 from worker.security.waf.plan import Effect
@@ -35,7 +35,7 @@ class Engine:
         self._enforces = enforces
         self._limits = limits or Limits()
         self._cache = cache
-        self._forms = Forms()
+        self._forms = Forms(self._limits.budget_ns)
         self._clean: set[tuple[int, tuple[Effect, ...]]] = set()  # findings of which nothing came
 
     @cached_property
@@ -51,7 +51,10 @@ class Engine:
         if not self._is_bare(request):
             return _verdict(self.inspect(request))
         self._forms.clear()
-        found = self._probes.of_head(request)
+        try:
+            found = self._probes.of_head(request)
+        except TooCostlyError:
+            return _verdict(self._refused(request))
         hits = self._probes.hits(found)
         key = (hits, found.effects)
         if key in self._clean:
@@ -65,23 +68,31 @@ class Engine:
         return CLEAN
 
     def inspect(self, request: HttpRequest) -> State:
-        """Phases 1 and 2 of a whole request, with all that later phases need."""
+        """Phases 1 and 2 of a whole request, with all that later phases need.
+
+        One that takes longer than `Limits.budget_ns` is denied.
+        """
         self._forms.clear()
-        found = self._probes.of_head(request)
-        hits = self._probes.hits(found)
+        try:
+            hits = self._probes.hits(self._probes.of_head(request))
+        except TooCostlyError:
+            return self._refused(request)
         if self._is_bare(request):
             return self._run_bare(request, hits)
         state = State(Transaction(request, self._limits), self._enforces, self._forms)
-        self.run(state, 1, hits)
-        if self._goes_on(state):
-            state.transaction.read_body()
-            self.run(state, 2, self._probes.hits(self._probes.of_transaction(state)))
+        try:
+            self.run(state, 1, hits)
+            if self._goes_on(state):
+                self._forms.begin()
+                state.transaction.read_body()
+                self.run(state, 2, self._probes.hits(self._probes.of_transaction(state)))
+        except TooCostlyError:
+            _refuse(state)
         return state
 
     def inspect_all(self, request: HttpRequest) -> State:
         """The same as `inspect`, every rule asked: the slow way, to check the other by."""
-        self._forms.clear()
-        state = State(Transaction(request, self._limits), self._enforces, self._forms)
+        state = State(Transaction(request, self._limits), self._enforces, Forms())
         self.run(state, 1)
         if self._goes_on(state):
             state.transaction.read_body()
@@ -96,23 +107,36 @@ class Engine:
 
     def _run_bare(self, request: HttpRequest, hits: int) -> State:
         state = State(Transaction(request, self._limits), self._enforces, self._forms)
-        self.run(state, 1, hits)
-        if self._goes_on(state):
-            state.transaction.read_body()
-            self.run(state, 2, hits)
+        try:
+            self.run(state, 1, hits)
+            if self._goes_on(state):
+                state.transaction.read_body()
+                self.run(state, 2, hits)
+        except TooCostlyError:
+            _refuse(state)
+        return state
+
+    def _refused(self, request: HttpRequest) -> State:
+        state = State(Transaction(request, self._limits), self._enforces, self._forms)
+        _refuse(state)
         return state
 
     def response(self, state: State, response: HttpResponse) -> None:
-        """Phases 3 and 4."""
-        if self._goes_on(state):
-            state.transaction.read_response(response)
-            self.run(state, 3)
-        if self._goes_on(state):
-            state.transaction.read_response_body(response.body)
-            self.run(state, 4)
+        """Phases 3 and 4, within a budget of their own."""
+        self._forms.clear()
+        try:
+            if self._goes_on(state):
+                state.transaction.read_response(response)
+                self.run(state, 3)
+            if self._goes_on(state):
+                state.transaction.read_response_body(response.body)
+                self.run(state, 4)
+        except TooCostlyError:
+            _refuse(state)
 
     def finish(self, state: State) -> None:
         """Phase 5: rules that only report."""
+        state.forms = Forms()
         self.run(state, 5)
 
     def _goes_on(self, state: State) -> bool:
@@ -143,6 +167,16 @@ class Engine:
                 return
             if rule.jump >= 0:
                 place = rule.jump
+
+
+def _refuse(state: State) -> None:
+    """Note that the time was used up: what is undecided counts as found."""
+    message = "takes too long to inspect"
+    state.matched.append(
+        Matched(id=0, variable="", part=b"", message=message, data="", severity="CRITICAL", tags=(), score=0)
+    )
+    if state.intervention is None:
+        state.intervention = Intervention(0, "deny", 403, message)
 
 
 def _verdict(state: State) -> Verdict:
@@ -176,6 +210,7 @@ def _link_matches(state: State, rule: Rule, link: Link) -> bool:
         for label, value in watch.values(state):
             if removed and label.decode("latin-1") in removed:
                 continue
+            state.forms.spend(value)
             for candidate in _candidates(state, link, value):
                 groups = state.forms.answer(match, candidate)
                 if (groups is None) is link.negated:

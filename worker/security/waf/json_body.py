@@ -5,8 +5,9 @@ Knows bytes and names. Bounded in depth and in number of values.
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
+
+LONGEST_NAME = 1024  # a long name of an object is repeated in the name of every value inside
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -30,10 +31,7 @@ def arguments(body: bytes, *, max_depth: int, max_values: int) -> list[tuple[byt
     except ValueError as error:
         raise JsonError(str(error)) from None
     found: list[tuple[bytes, bytes]] = []
-    for path, value in _values("json", document, max_depth):
-        found.append((_bytes(path), _bytes(value)))
-        if len(found) > max_values:
-            raise JsonError(f"more than {max_values} values")
+    _add("json", document, max_depth, found, max_values)
     return found
 
 
@@ -46,22 +44,23 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _values(path: str, value: Any, depth: int) -> Iterator[tuple[str, str]]:
-    if isinstance(value, _Object):
+def _add(path: str, value: Any, depth: int, found: list[tuple[bytes, bytes]], most: int) -> None:
+    """Append every value inside `value`. Raises JsonError."""
+    if isinstance(value, list):
         if depth == 0:
             raise JsonError("nested too deep")
-        for name, member in value:
-            inner = isinstance(member, list)
-            yield from (
-                _values(f"{path}.{name}", member, depth - 1) if inner else [(f"{path}.{name}", _text(member))]
-            )
-    elif isinstance(value, list):
-        if depth == 0:
-            raise JsonError("nested too deep")
-        for index, element in enumerate(value):
-            yield from _values(f"{path}.array_{index}", element, depth - 1)
-    else:
-        yield path, _text(value)
+        if isinstance(value, _Object):
+            for name, member in value:
+                _add(f"{path}.{name}", member, depth - 1, found, most)
+        else:
+            for index, element in enumerate(value):
+                _add(f"{path}.array_{index}", element, depth - 1, found, most)
+        return
+    if len(found) >= most:
+        raise JsonError(f"more than {most} values")
+    if len(path) > LONGEST_NAME:
+        raise JsonError(f"a name of more than {LONGEST_NAME} characters")
+    found.append((_bytes(path), _bytes(_text(value))))
 
 
 def _text(value: Any) -> str:

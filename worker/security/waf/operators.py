@@ -233,7 +233,9 @@ def _detector(kind: str) -> Callable[[bytes], Match]:
     def prepared(argument: bytes) -> Match:
         def match(value: bytes) -> Groups | None:
             detect = _detectors.get(kind)
-            found = detect(value) if detect is not None and value else None
+            if detect is None or not value or value.isalnum():  # one word or number is no attack
+                return None
+            found = detect(value)
             if not found:
                 return None
             return (found.encode(),) if isinstance(found, str) else MATCHED

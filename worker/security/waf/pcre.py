@@ -60,11 +60,15 @@ def _linear(text: str) -> Search:
     options.encoding = re2.Options.Encoding.LATIN1
     options.log_errors = False
     options.max_mem = _RE2_BYTES
-    search = re2.compile(text.encode("ascii"), options).search
+    # The binding's own `search` makes a generator and an object per call, which cost as much again.
+    match = re2.compile(text.encode("ascii"), options)._regexp.Match
+    anywhere = re2._re2.RE2.Anchor.UNANCHORED
 
     def find(value: bytes) -> Groups | None:
-        match = search(value)
-        return None if match is None else (match[0], *match.groups())
+        spans = match(anywhere, value, 0, len(value))
+        if spans[0][0] < 0:
+            return None
+        return tuple([value[start:end] if start >= 0 else None for start, end in spans])
 
     return find
 

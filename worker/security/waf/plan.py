@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from worker.security.waf.forms import Forms, form
+from worker.security.waf.forms import Forms, Known, form, step
 from worker.security.waf.operators import file_lines, phrases_of
 from worker.security.waf.pcre import Groups
 from worker.security.waf.prefilter import Pattern, Prefilter
@@ -73,12 +73,13 @@ class Question:
 class Group:
     """Questions about values after the same transformations."""
 
-    __slots__ = ("by_pattern", "direct", "scanned", "searched", "transformations")
+    __slots__ = ("by_pattern", "direct", "last", "scanned", "searched")
 
     def __init__(self, transformations: tuple[str, ...]) -> None:
-        self.transformations = transformations
+        self.last = step(transformations)
         # hyperscan looks without case
-        self.scanned = transformations[:-1] if transformations[-1:] == ("lowercase",) else transformations
+        is_lower = transformations[-1:] == ("lowercase",)
+        self.scanned = step(transformations[:-1]) if is_lower else self.last
         self.searched = 0  # patterns of the prefilter
         self.by_pattern: dict[int, list[Question]] = {}
         self.direct: list[Question] = []  # what hyperscan is not asked
@@ -91,7 +92,7 @@ class Plan:
         self, questions: Sequence[Question], patterns: dict[Pattern, int], search: Prefilter, forms: Forms
     ) -> None:
         self._forms = forms
-        self._candidates = search.candidates
+        self._search = search
         self._needs_origin = any(question.keeps_value for question in questions)
         self._memory: dict[object, Finding] = {}
         self._groups: dict[int, list[Group]] = {}  # by a value's traits
@@ -104,13 +105,14 @@ class Plan:
             for count in range(len(names) + 1) if question.link.multi_match else (len(names),):
                 self._asked.append((names[:count], question, number))
 
-    def __call__(self, variable: str, name: bytes, value: bytes) -> Finding:
+    def find(self, variable: str, name: bytes, value: bytes) -> Finding:
         """What is found in a value; `variable` and `name` are what it is a value of."""
-        key = (variable, name, value) if self._needs_origin else value
+        origin = (variable, name, value)
+        key = origin if self._needs_origin else value
         known = self._memory.get(key)
         if known is not None:
             return known
-        found = self._look((variable, name, value), value)
+        found = self._look(origin, value)
         if len(value) <= REMEMBERED_BYTES:
             if len(self._memory) >= REMEMBERED:
                 self._memory.clear()
@@ -126,16 +128,19 @@ class Plan:
         seen: dict[bytes, int] = {}
         found = Finding()
         for group in groups:
+            self._forms.spend(value)
             if group.searched:
                 scanned = form(forms, group.scanned)
                 candidates = seen.get(scanned)
                 if candidates is None:
-                    candidates = seen[scanned] = self._candidates(scanned)
-                candidates &= group.searched
+                    candidates = seen[scanned] = self._search.candidates(scanned)
                 if candidates:
-                    self._confirm(group, candidates, forms, origin, found)
+                    candidates &= group.searched
+                    if candidates:
+                        self._confirm(group, candidates, forms, origin, found)
             if group.direct:
-                transformed = form(forms, group.transformations)
+                transformed = form(forms, group.last)
+                self._forms.spend(transformed)
                 for question in group.direct:
                     question.ask(origin, transformed, found, self._forms)
         return found if found.bits else NOTHING
@@ -144,22 +149,30 @@ class Plan:
         self,
         group: Group,
         candidates: int,
-        forms: dict[tuple[str, ...], bytes],
+        forms: Known,
         origin: Origin,
         found: Finding,
     ) -> None:
-        transformed = form(forms, group.transformations)
+        transformed = form(forms, group.last)
         while candidates:
             lowest = candidates & -candidates
             candidates ^= lowest
+            self._forms.spend(transformed)
             for question in group.by_pattern[lowest.bit_length() - 1]:
                 question.ask(origin, transformed, found, self._forms)
 
     def _grouped(self, held: int) -> list[Group]:
-        """The questions by what must be done to a value with these traits."""
+        """The questions by what must be done to a value with these traits.
+
+        With multiMatch one is asked after each transformation, of which only those count that do something.
+        """
         groups: dict[tuple[str, ...], Group] = {}
+        seen: set[tuple[tuple[str, ...], int]] = set()
         for names, question, number in self._asked:
             left = effective(names, held)
+            if (left, question.bit) in seen:
+                continue
+            seen.add((left, question.bit))
             group = groups.get(left)
             if group is None:
                 group = groups[left] = Group(left)

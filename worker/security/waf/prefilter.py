@@ -47,7 +47,7 @@ class Prefilter:
         self.blob = blob
         self.refused = tuple(refused)  # the patterns hyperscan does not take
         self._always = sum(1 << number for number in refused)
-        self._scan = None
+        self._scan: Any = None
         if blob:
             database = hs.loadb(blob, hs.HS_MODE_BLOCK)
             database.scratch = hs.Scratch(database)

@@ -6,7 +6,7 @@ head came to is remembered, because most requests bring what others brought befo
 rules as bits of a number; running them is the engine's business.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -80,7 +80,9 @@ class Probes:
         self._wide_filter = prefilter.compiled(self._patterns, cache)
         narrow = {pattern: number for pattern, number in self._patterns.items() if self._narrow >> number & 1}
         self._narrow_filter = prefilter.compiled(narrow, cache)
-        self._plans: dict[tuple[str, bytes], Plan] = {}
+        self._plans: dict[str, dict[bytes, Plan]] = {variable: {} for variable in self._asked}
+        self._picky = {variable: _picky(asked) for variable, asked in self._asked.items()}
+        self._picked: dict[tuple[str, tuple[bool, ...]], Plan] = {}
         self._shared: dict[tuple[int, ...], Plan] = {}
         self._lines: dict[tuple[bytes, bytes, bytes], Finding] = {}
         self._fields: dict[tuple[bytes, bytes], Finding] = {}
@@ -113,7 +115,7 @@ class Probes:
             names.append(pair[0])
             finding = self._fields.get(pair)
             if finding is None:
-                finding = _remember(self._fields, pair, self._of_field(*pair))
+                finding = _remember(self._fields, pair, self._of_field(pair[0], pair[1]))
             if finding is not NOTHING:
                 found.add(finding)
         key_of_names = tuple(names)
@@ -134,14 +136,18 @@ class Probes:
         return found
 
     def _of_line(self, request: HttpRequest) -> Finding:
+        self._forms.begin()
         bare = HttpRequest(request.method, request.target, request.version, ())
         return self._of_variables(State(Transaction(bare, self._limits), enforces=False), LINE, Finding())
 
     def _of_variables(self, state: State, variables: Iterable[str], found: Finding) -> Finding:
         for variable in variables:
             if variable in self._asked:
-                for name, value in _members(state, variable):
-                    self._of_member(variable, name, value, found)
+                if variable in words.SCALARS:
+                    self._of_member(variable, b"", state.scalar(variable), found)
+                else:
+                    for name, value in state.pairs(variable):
+                        self._of_member(variable, name, value, found)
             if variable in self._counted:
                 self._count(variable, [name for name, _ in state.pairs(variable)], found)
         return found
@@ -157,8 +163,15 @@ class Probes:
         return found if found.bits else NOTHING
 
     def _of_member(self, variable: str, name: bytes, value: bytes, found: Finding) -> None:
-        if variable in self._asked:
-            found.add(self._plan(variable, name)(variable, name, value))
+        plans = self._plans.get(variable)
+        if plans is None:
+            return
+        plan = plans.get(name)
+        if plan is None:
+            plan = self._plan(variable, name)
+        finding = plan.find(variable, name, value)
+        if finding is not NOTHING:
+            found.add(finding)
 
     def _of_names(self, request: HttpRequest) -> Finding:
         """How many fields and cookies of which name there are. Cookies are counted by the engine itself."""
@@ -183,16 +196,20 @@ class Probes:
             count.question.ask((variable, b"", number), number, found, self._forms)
 
     def _plan(self, variable: str, name: bytes) -> Plan:
-        plan = self._plans.get((variable, name))
+        picked = tuple([watch.covers(name) for watch in self._picky[variable]])
+        plan = self._picked.get((variable, picked))
         if plan is None:
-            covered = [
-                question for question, watch in self._asked[variable] if watch.is_scalar or watch.covers(name)
-            ]
-            key = tuple(question.bit for question in covered)
-            plan = self._shared.get(key)
-            if plan is None:
-                plan = self._shared[key] = self._new_plan(covered)
-            _remember(self._plans, (variable, name), plan)
+            plan = _remember(self._picked, (variable, picked), self._plan_of_covering(variable, name))
+        return _remember(self._plans[variable], name, plan)
+
+    def _plan_of_covering(self, variable: str, name: bytes) -> Plan:
+        covered = [
+            question for question, watch in self._asked[variable] if watch.is_scalar or watch.covers(name)
+        ]
+        key = tuple(question.bit for question in covered)
+        plan = self._shared.get(key)
+        if plan is None:
+            plan = self._shared[key] = self._new_plan(covered)
         return plan
 
     def _worth_searching(self) -> dict[Pattern, None]:
@@ -201,7 +218,7 @@ class Probes:
         for variable, asked in self._asked.items():
             for question, watch in asked:
                 pattern = pattern_of(question.link)
-                if pattern is not None:
+                if pattern is not None and not _is_in_anything(question):
                     kinds.setdefault((variable, watch.exact), {})[pattern] = None
         many = [
             patterns
@@ -308,11 +325,19 @@ def _nature(rule: Rule) -> tuple[bool, bool, bool]:
     return is_keyed or keeps_value, keeps_value, is_foreseen
 
 
-def _members(state: State, variable: str) -> Iterator[tuple[bytes, bytes]]:
-    if variable in words.SCALARS:
-        yield b"", state.scalar(variable)
-    else:
-        yield from state.pairs(variable)
+def _picky(asked: list[tuple[Question, Watch]]) -> list[Watch]:
+    """The watches that do not look at every member, each way of choosing once."""
+    chosen = {
+        (watch.exact, watch.picks): watch
+        for _, watch in asked
+        if not watch.is_scalar and (watch.exact is not None or watch.picks is not None)
+    }
+    return list(chosen.values())
+
+
+def _is_in_anything(question: Question) -> bool:
+    """Whether nearly every value matches, so that a look for the pattern tells nothing."""
+    return all(question.match(value) is not None for value in (b"ordinary", b"12"))
 
 
 def _remember(memory: dict[Key, Value], key: Key, value: Value) -> Value:

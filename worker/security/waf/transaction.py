@@ -25,6 +25,7 @@ class Limits:
     arguments: int = 1000
     depth: int = 64
     parts: int = 256
+    budget_ns: int = 25_000_000  # CPU time for one request
 
 
 @dataclass(slots=True)

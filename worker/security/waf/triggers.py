@@ -48,14 +48,13 @@ def _trait(code: int) -> int:
 
 
 _TRAITS = bytes(map(_trait, range(256)))
-_PLAIN = bytes(code for code in range(256) if not _TRAITS[code])
 
 
 def traits(value: bytes) -> int:
     """What of the triggers a value holds."""
     found = 0
-    for trait in set(value.translate(_TRAITS, _PLAIN)):
-        found |= trait
+    for code in value:
+        found |= _TRAITS[code]
     if b"/*" in value:
         found |= COMMENT
     if b"." in value or b"//" in value:

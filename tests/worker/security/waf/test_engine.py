@@ -7,7 +7,7 @@ from worker.security.waf.engine import Engine
 from worker.security.waf.ruleset import build
 from worker.security.waf.seclang import SecLangError
 from worker.security.waf.state import State
-from worker.security.waf.transaction import HttpRequest, HttpResponse
+from worker.security.waf.transaction import HttpRequest, HttpResponse, Limits
 
 # Variables nobody reads are not kept; this one reads them all.
 READER = '\nSecRule TX:/./ "@unconditionalMatch" "id:99999,phase:5,log"'
@@ -222,3 +222,25 @@ def test_rules_that_make_no_sense_are_errors_with_their_place(rules: str, messag
     with pytest.raises(SecLangError) as caught:
         build(seclang.parse(rules))
     assert message in str(caught.value)
+
+
+def test_a_request_that_takes_longer_than_is_granted_is_denied() -> None:
+    rules = build(
+        seclang.parse('SecRule ARGS|REQUEST_HEADERS "@rx a\\s+b" "id:1,phase:2,log,deny,t:urlDecodeUni"')
+    )
+    long = b"%20b" * 4096
+    form = ((b"content-type", b"application/x-www-form-urlencoded"),)
+    requests = [
+        HttpRequest(b"GET", b"/?q=" + long, b"1.1", ()),
+        HttpRequest(b"GET", b"/", b"1.1", ((b"x", long),)),
+        HttpRequest(b"POST", b"/", b"1.1", form, b"q=" + long),
+    ]
+    patient = Engine(rules)
+    hasty = Engine(rules, limits=Limits(budget_ns=0))
+    for one in requests:
+        assert patient.judge(one).intervention is None
+        verdict = hasty.judge(one)
+        assert [matched.message for matched in verdict.matched] == ["takes too long to inspect"]
+        assert verdict.intervention is not None and verdict.intervention.status == 403
+        assert hasty.inspect(one).is_blocked
+    assert hasty.judge(HttpRequest(b"GET", b"/?q=a", b"1.1", ())).intervention is None
