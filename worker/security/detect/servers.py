@@ -12,6 +12,7 @@ from itertools import islice
 from worker.security.detect.linear import first, linear
 
 URLS = 64  # looked at
+LONGEST_NUMBERS = 256  # bytes of an address in digits: with more of them no resolver takes it
 
 # The value is the address; in the middle of a sentence nobody asks for it.
 _URL = re.compile(
@@ -40,6 +41,8 @@ _METADATA = linear(
     rb"v1)|opc/v[12]/instance)",
 )
 _UNLIKELY = re.compile(rb"(?:0x[0-9a-f]+|0[0-7]+|\d+)(?:\.(?:0x[0-9a-f]+|0[0-7]*|\d+)){0,3}", re.IGNORECASE)
+
+_OCTAL = re.compile(rb"0[0-7]+")  # 09 is no such number, and what resolvers make of it differs
 
 HINTS = (_URL, _METADATA)  # one of them matches wherever something is found
 
@@ -90,6 +93,8 @@ def _address(host: bytes) -> IPv4Address | IPv6Address | None:
 def _loose_address(host: bytes) -> IPv4Address | None:
     if not _UNLIKELY.fullmatch(host):
         return None
+    if len(host) > LONGEST_NUMBERS:
+        return None
     numbers = [_number(part) for part in host.split(b".")]
     *first, last = numbers
     if any(number > 255 for number in first) or last >= 256 ** (5 - len(numbers)):
@@ -101,4 +106,4 @@ def _loose_address(host: bytes) -> IPv4Address | None:
 def _number(part: bytes) -> int:
     if part[:2].lower() == b"0x":
         return int(part, 16)
-    return int(part, 8) if part[:1] == b"0" and len(part) > 1 else int(part)
+    return int(part, 8) if _OCTAL.fullmatch(part) else int(part)

@@ -18,7 +18,7 @@ LONGEST_BYTES = 8192  # of a value, from each place where it is read
 # What must be there at all. Most values have none of it.
 _SUSPECT = (
     linear(rb"['\"`]"),
-    linear(rb"^[\s(+-]*(?:[\d@]|0x|\.\d|or\b|and\b|\|\||&&)"),
+    linear(rb"^\W*(?:/\*.*\*/\W*)?(?:[\d@]|or\b|and\b|\|\||&&)"),
     linear(
         rb"\bunion\b|;[\s(]*(?:select|insert|update|delete|drop|create|alter|truncate|exec|declare|"
         rb"shutdown|waitfor|grant|merge|"

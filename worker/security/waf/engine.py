@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from worker.security.waf.forms import Forms, TooCostlyError
-from worker.security.waf.operators import Match, number_of, prepare
+from worker.security.waf.operators import Match, OperatorError, number_of, prepare
 from worker.security.waf.pcre import Groups
 from worker.security.waf.plan import Effect
 from worker.security.waf.probes import REMEMBERED, Probes
@@ -223,14 +223,22 @@ def _link_matches(state: State, rule: Rule, link: Link) -> bool:
 
 @lru_cache(4096)
 def _prepared(operator: str, argument: bytes, folder: Path) -> Match:
-    return prepare(operator, argument, folder)
+    """An argument that a request had a part in may mean nothing to the operator: then nothing matches."""
+    try:
+        return prepare(operator, argument, folder)
+    except OperatorError:
+        return _never
+
+
+def _never(value: bytes) -> None:
+    return None
 
 
 def removed_targets(state: State, rule: Rule) -> set[str]:
     """What `ctl` has taken out of this rule's sight."""
     if not state.removed_targets and not state.removed_targets_by_tag:
         return set()
-    names = set(state.removed_targets.get(rule.id, ()))
+    names = {target for ids, target in state.removed_targets if rule.id in ids}
     for tag, targets in state.removed_targets_by_tag.items():
         if tag in rule.tags:
             names |= targets
@@ -316,9 +324,7 @@ def _control(state: State, control: Control) -> None:
         state.removed_tags.add(value)
     elif control.name == "ruleremovetargetbyid":
         rules, _, target = value.partition(";")
-        for ids in id_ranges(rules):
-            for rule_id in ids:
-                state.removed_targets.setdefault(rule_id, set()).add(target)
+        state.removed_targets += [(ids, target) for ids in id_ranges(rules)]
     elif control.name == "ruleremovetargetbytag":
         tag, _, target = value.partition(";")
         state.removed_targets_by_tag.setdefault(tag, set()).add(target)

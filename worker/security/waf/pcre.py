@@ -2,10 +2,10 @@
 
 RE2's time is linear in the value whatever the pattern, so it comes first. It has no look-around and no
 backreferences; the few patterns that need them run in `re`, over short pieces of the value, within a budget
-of time, and only if no repeat is nested in another (which could take for ever). Both get the pattern
-respelled, because some letters mean something else to each of them. Possessive repeats and atomic groups
-lose their mark: authors write them to save PCRE time, RE2 needs no such help, and without it no match is
-lost.
+of time, and only if nothing that is repeated can match in several ways (which could take for ever). Both
+get the pattern respelled, because some letters mean something else to each of them. Possessive repeats and
+atomic groups lose their mark: authors write them to save PCRE time, RE2 needs no such help, and without it
+no match is lost.
 """
 
 import re
@@ -49,7 +49,9 @@ def compiled(pattern: str, *, caseless: bool = False) -> Search:
     text = (flags + spelled.text).encode("ascii")
     try:
         if _nests_repeats(sre_parser.parse(text)):
-            raise PatternError(f"repeats in repeats beside look-around could take for ever: {pattern[:80]!r}")
+            raise PatternError(
+                f"repeats or alternatives in repeats beside look-around could take for ever: {pattern[:80]!r}"
+            )
         return _backtracking(re.compile(text))
     except (re.error, OverflowError, RecursionError) as error:
         raise PatternError(f"{error} in {pattern[:80]!r}") from None
@@ -91,21 +93,25 @@ def _backtracking(pattern: re.Pattern[bytes]) -> Search:
 
 
 _REPEATS = (sre_constants.MAX_REPEAT, sre_constants.MIN_REPEAT)
-_MANY = 16  # a repeat up to so often costs a constant factor
 
 
 def _nests_repeats(parsed: Iterable[Any], *, within: bool = False) -> bool:
-    """Whether an unbounded repeat has another one inside: its time could be exponential."""
+    """Whether what is repeated may match in several ways itself: trying them all could take for ever.
+
+    Such are repeats in it, optional parts and alternatives.
+    """
     for operation, argument in parsed:
         if operation in _REPEATS:
-            repeats = argument[1] > _MANY
-            if (repeats and within) or _nests_repeats(argument[2], within=within or repeats):
+            least, most, repeated = argument
+            if (within and least != most) or _nests_repeats(
+                repeated, within=within or (least != most and most > 1)
+            ):
                 return True
         elif operation is sre_constants.SUBPATTERN:
             if _nests_repeats(argument[3], within=within):
                 return True
         elif operation is sre_constants.BRANCH:
-            if any(_nests_repeats(branch, within=within) for branch in argument[1]):
+            if within or any(_nests_repeats(branch) for branch in argument[1]):
                 return True
         elif operation in (sre_constants.ASSERT, sre_constants.ASSERT_NOT):
             if _nests_repeats(argument[1], within=within):
@@ -219,7 +225,10 @@ class _Speller:
     def _group(self) -> None:
         pattern, index = self._pattern, self._index
         if pattern.startswith("(?#", index):
-            self._index = pattern.index(")", index) + 1
+            end = pattern.find(")", index)
+            if end < 0:
+                raise PatternError(f"a comment is not closed in {pattern[:80]!r}")
+            self._index = end + 1
             return
         flags = _FLAGS.match(pattern, index)
         named = _NAMED.match(pattern, index)
@@ -303,9 +312,7 @@ class _Speller:
         codes: set[int] = set()
         first = True
         while True:
-            if self._index >= len(pattern):
-                raise PatternError(f"a class is not closed in {pattern[:80]!r}")
-            if pattern[self._index] == "]" and not first:
+            if pattern.startswith("]", self._index) and not first:
                 self._index += 1
                 break
             first = False
@@ -333,6 +340,8 @@ class _Speller:
 
     def _class_atom(self) -> tuple[frozenset[int], int | None]:
         pattern, index = self._pattern, self._index
+        if index >= len(pattern):
+            raise PatternError(f"a class is not closed in {pattern[:80]!r}")
         char = pattern[index]
         if char == "[":
             name = _POSIX_NAME.match(pattern, index)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from worker.security.waf import words
 from worker.security.waf.operators import number_of, prepare
-from worker.security.waf.ruleset import PHASES, Link, Rule, RuleSet, SetVar, id_ranges
+from worker.security.waf.ruleset import PHASES, Link, Rule, RuleSet, SetVar, id_ranges, prepared
 from worker.security.waf.state import SCORES
 from worker.security.waf.targets import Macro
 from worker.security.waf.transformations import TRANSFORMATIONS
@@ -165,7 +165,7 @@ class _Specializer:
         argument = self._expanded(link.argument)
         if argument is None or link.multi_match or any(map(self._is_unknown, names)):
             return None
-        match = prepare(link.operator, argument, link.folder)
+        match = link.match or prepared(link, argument)
         for watch, name in zip(link.watches, names, strict=True):
             value = self._known.get(name)
             if watch.counts:
@@ -255,7 +255,7 @@ class _Specializer:
             changed += _writes(link)
             if link.match is None and link.operator and argument is not None:
                 text = Macro(argument.decode("latin-1"))
-                link = replace(link, argument=text, match=prepare(link.operator, argument, link.folder))
+                link = replace(link, argument=text, match=prepared(link, argument))
             links.append(link)
         return replace(rule, links=links)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from worker.security.waf import seclang, words
 from worker.security.waf.operators import Match, OperatorError, prepare
-from worker.security.waf.seclang import Action, Position, SecLangError, Target, number
+from worker.security.waf.seclang import Action, Position, SecLangError, Target, is_number, number
 from worker.security.waf.targets import Macro, Watch, watches
 
 PHASES = (1, 2, 3, 4, 5)
@@ -239,7 +239,7 @@ def id_ranges(text: str) -> list[range]:
     found = []
     for part in text.strip("'\" ").split(","):
         low, _, high = part.strip().partition("-")
-        if low.isdecimal() and (high or low).isdecimal():
+        if is_number(low) and is_number(high or low):
             found.append(range(int(low), int(high or low) + 1))
     return found
 
@@ -303,7 +303,7 @@ _LOGS = {"log": True, "auditlog": True, "nolog": False, "noauditlog": False}
 
 def _severity(value: str, at: Position) -> str:
     word = value.strip("'").lower()
-    if word.isdecimal() and int(word) < len(words.SEVERITIES):
+    if is_number(word) and int(word) < len(words.SEVERITIES):
         return words.SEVERITIES[int(word)]
     if word not in words.SEVERITIES:
         raise SecLangError(at, words.unknown("severity", word, words.SEVERITIES))
@@ -336,11 +336,16 @@ def _link(directive: seclang.Rule, actions: tuple[Action, ...]) -> Link:
         controls=tuple(_control(action.value) for action in actions if action.name == "ctl"),
     )
     if link.operator and argument.constant is not None:
-        try:
-            link.match = prepare(link.operator, argument.text.encode("latin-1"), link.folder)
-        except OperatorError as error:
-            raise SecLangError(at, f"@{link.operator}: {error}") from None
+        link.match = prepared(link, argument.constant)
     return link
+
+
+def prepared(link: Link, argument: bytes) -> Match:
+    """The operator of a link for an argument that does not depend on requests. Raises SecLangError."""
+    try:
+        return prepare(link.operator, argument, link.folder)
+    except OperatorError as error:
+        raise SecLangError(link.position, f"@{link.operator}: {error}") from None
 
 
 def _setvar(text: str, at: Position) -> SetVar:

@@ -141,8 +141,11 @@ def read(path: str | Path, faults: list[SecLangError] | None = None) -> list[Dir
 
 
 def parse(text: str, name: str = "rules") -> list[Directive]:
-    """The directives of a text; `name` stands for its file in errors. Includes are relative to the cwd."""
-    return list(_directives(text, name, Path(), 0, None))
+    """The directives of a text; `name` stands for its file in errors. Includes are relative to the cwd.
+
+    Read as a file in UTF-8 is: every byte is a character.
+    """
+    return list(_directives(text.encode().decode("latin-1"), name, Path(), 0, None))
 
 
 def _read(path: Path, at: Position, depth: int, faults: list[SecLangError] | None) -> Iterator[Directive]:
@@ -284,9 +287,14 @@ _DIRECTIVES = frozenset(
 def number(text: str, at: Position, what: str) -> int:
     """A whole number, with or without single quotes."""
     digits = text.strip("'\" ")
-    if not digits.isdecimal():
-        raise SecLangError(at, f"{what} wants a number, not {text!r}")
+    if not is_number(digits):
+        raise SecLangError(at, f"{what} wants a number of at most 18 digits, not {text[:40]!r}")
     return int(digits)
+
+
+def is_number(text: str) -> bool:
+    """Whether these are digits, and not more of them than any number here has."""
+    return text.isdecimal() and len(text) <= 18
 
 
 # Targets

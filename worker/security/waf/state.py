@@ -60,7 +60,7 @@ class State:
     is_off: bool = False  # a rule has switched the engine off
     removed_ids: list[range] = field(default_factory=list)
     removed_tags: set[str] = field(default_factory=set)
-    removed_targets: dict[int, set[str]] = field(default_factory=dict)
+    removed_targets: list[tuple[range, str]] = field(default_factory=list)
     removed_targets_by_tag: dict[str, set[str]] = field(default_factory=dict)
     matched_vars: Pairs = field(default_factory=list)
     rule: dict[bytes, bytes] = field(default_factory=dict)  # RULE:id and the like of the rule in hand

@@ -331,7 +331,7 @@ def _digit(code: int) -> int:
 
 _BASE64 = re.compile(rb"([A-Za-z0-9+/]*)(={0,2})")
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
-_LINE_END = re.compile(rb" *\r?\n")
+_LINE_END = re.compile(rb"(?<! ) *\r?\n")  # a run of spaces is looked at once
 
 
 def base64_decode(value: bytes) -> bytes:

@@ -136,6 +136,7 @@ def test_rules_can_be_jumped_over(jump: str) -> None:
         ("ruleRemoveByTag=t", [3]),
         ("ruleRemoveTargetById=2;ARGS:a", [3]),
         ("ruleRemoveTargetById=2;ARGS", [3]),
+        ("ruleRemoveTargetById=1-99999999999;ARGS", []),
         ("ruleRemoveTargetByTag=t;ARGS:a", [3]),
         ("ruleEngine=Off", []),
     ],
@@ -216,6 +217,8 @@ def test_answers_are_looked_at_in_phases_3_and_4() -> None:
         ('SecAction "id:1,setvar:args.x=1"', "wants collection.name"),
         ('SecAction "id:1,severity:loud"', "unknown severity 'loud'"),
         ('SecRuleUpdateActionById 1 "pass"', "there is no rule 1"),
+        (f'SecAction "id:{"9" * 5000}"', "id wants a number of at most 18 digits"),
+        (f'SecAction "id:1,severity:{"9" * 5000}"', "unknown severity"),
     ],
 )
 def test_rules_that_make_no_sense_are_errors_with_their_place(rules: str, message: str) -> None:
@@ -244,3 +247,24 @@ def test_a_request_that_takes_longer_than_is_granted_is_denied() -> None:
         assert verdict.intervention is not None and verdict.intervention.status == 403
         assert hasty.inspect(one).is_blocked
     assert hasty.judge(HttpRequest(b"GET", b"/?q=a", b"1.1", ())).intervention is None
+
+
+def test_an_argument_that_is_known_and_means_nothing_is_an_error_with_its_place() -> None:
+    rules = """SecAction "id:1,phase:1,nolog,setvar:tx.from=nowhere"
+        SecRule REMOTE_ADDR "@ipMatch %{tx.from}" "id:2,phase:1,log"
+    """
+    with pytest.raises(SecLangError, match=r"rules:2: @ipmatch: 'nowhere' does not appear to be"):
+        Engine(build(seclang.parse(rules)))
+
+
+def test_an_argument_that_a_request_makes_nonsense_of_matches_nothing() -> None:
+    rules = """
+        SecRule ARGS:from "@rx (.*)" "id:1,phase:1,log,capture"
+        SecRule REMOTE_ADDR "@ipMatch %{tx.1}" "id:2,phase:1,log"
+    """
+    assert ids(inspected(rules, b"/?from=192.0.2.0/24")) == [1, 2]
+    assert ids(inspected(rules, b"/?from=nowhere")) == [1]
+
+
+def test_rules_in_a_text_are_read_as_from_a_file_in_utf_8() -> None:
+    assert ids(inspected('SecRule ARGS "@streq Ã¤€" "id:1,phase:1,log"', b"/?a=%c3%83%c2%a4%e2%82%ac")) == [1]

@@ -41,8 +41,12 @@ def test_the_first_match_is_what_pcre_finds(
 
 
 @pytest.mark.parametrize(
-    "pattern", ["(", "a)", "[a", r"\y", "[z-a]", r"\x{100}", "(?!x)(?:a+)+b", "(?R)", "a\\"]
-)
+    "pattern",
+    [
+        "(", "a)", "[a", r"\y", "[z-a]", r"\x{100}", "(?R)", "a\\", "(?#", "[a-", "[a-\\", "[^",
+        "(?!x)(?:a+)+b", "(?!x)(?:a|aa)*b", "(?!x)(?:a?a?)*b", "(?!x)(?:a{1,2})*b",
+    ],
+)  # fmt: skip
 def test_what_nobody_can_run_is_an_error_that_shows_the_pattern(pattern: str) -> None:
     with pytest.raises(PatternError):
         compiled(pattern)
