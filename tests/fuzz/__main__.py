@@ -42,10 +42,15 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(NAMES)}")
     parser.add_argument("--seconds", type=int, default=600, help="for each target; 600 unless given")
     parser.add_argument("--sanitize", action="store_true", help="under AddressSanitizer, without atheris")
+    parser.add_argument("--input", type=Path, metavar="FILE", help="only this input, as it was kept")
     arguments = parser.parse_args()
     for name in arguments.targets:
         if name not in NAMES:
             parser.error(f"no target {name!r}: there are {', '.join(NAMES)}")
+    if arguments.input is not None:
+        for name in arguments.targets:
+            load(name).check(arguments.input.read_bytes())
+        return 0
     run = sanitized if arguments.sanitize else fuzzed
     outcomes = []
     for name in arguments.targets or NAMES:
@@ -115,7 +120,7 @@ def _run(module: str, *arguments: str, **environment: str) -> Outcome:
         encoding="latin-1",
     )
     runs = _RUNS.search(done.stdout)
-    wrong = done.stdout[-4000:] if done.returncode else ""
+    wrong = done.stdout[done.stdout.rfind("=== Uncaught") :][-4000:] if done.returncode else ""
     return Outcome("", int(runs[1] or runs[2]) if runs else 0, 0, wrong)
 
 

@@ -16,7 +16,7 @@ class Take:
     @property
     def left(self) -> int:
         """Bytes not read yet."""
-        return len(self._data) - self._at
+        return max(len(self._data) - self._at, 0)
 
     def below(self, limit: int) -> int:
         """A number from 0 on, of one byte; `limit` is at most 256."""

@@ -42,6 +42,9 @@ def check(data: bytes) -> None:
     value = take.rest()
     if value and size > len(value):
         value *= size // len(value)
+        ALL.findings(value)
+        PROBE.find(value)
+        return
     seen = views(value)
     assert seen[0] == value and len(seen) == len(set(seen)) <= VIEWS
     assert all(len(view) <= max(len(value), LONGEST_BYTES) * 3**DEPTH for view in seen)

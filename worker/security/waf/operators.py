@@ -51,6 +51,8 @@ def file_lines(path: Path) -> list[bytes]:
         lines = path.read_bytes().splitlines()
     except OSError as error:
         raise OperatorError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise OperatorError(f"{str(path)!r} is no name of a file") from None
     return [line for line in lines if line and not line.lstrip().startswith(b"#")]
 
 

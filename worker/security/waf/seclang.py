@@ -15,6 +15,8 @@ from worker.security.waf.transformations import TRANSFORMATIONS
 
 MAX_INCLUDE_DEPTH = 8
 
+SPACES = " \t\r\v\f"  # and no other byte, which may be part of a letter in UTF-8
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -162,7 +164,7 @@ def _directives(
     for position, line in _logical_lines(text, name):
         try:
             arguments = _split(line, position)
-            if not arguments:  # white space that is none to a configuration file
+            if not arguments:  # an empty line that was continued
                 continue
             directive = arguments.pop(0).lower()
             if directive in ("include", "includeoptional"):
@@ -197,16 +199,16 @@ def _logical_lines(text: str, name: str) -> Iterator[tuple[Position, str]]:
     """Lines without comments, continuation lines joined; numbered by their first physical line."""
     parts: list[str] = []
     start = 0
-    for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.rstrip(" \t\r")
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.rstrip(SPACES)
         if not parts:
-            if not line.strip() or line.lstrip().startswith("#"):
+            if not line or line.lstrip(SPACES).startswith("#"):
                 continue
             start = number
         if line.endswith("\\"):
             parts.append(line[:-1])
             continue
-        yield Position(name, start), "".join([*parts, line]).strip()
+        yield Position(name, start), "".join([*parts, line]).strip(SPACES)
         parts.clear()
     if parts:
         raise SecLangError(Position(name, start), "the file ends in a continuation line")
@@ -217,7 +219,7 @@ def _split(line: str, at: Position) -> list[str]:
     found = []
     index = 0
     while index < len(line):
-        if line[index].isspace():
+        if line[index] in SPACES:
             index += 1
         elif line[index] == '"':
             match = _QUOTED.match(line, index)
@@ -227,7 +229,7 @@ def _split(line: str, at: Position) -> list[str]:
             index = match.end()
         else:
             end = index
-            while end < len(line) and not line[end].isspace():
+            while end < len(line) and line[end] not in SPACES:
                 end += 1
             found.append(line[index:end])
             index = end
@@ -312,7 +314,7 @@ _TARGET = re.compile(r"(?:'(?:[^'\\]|\\.)*'|:/(?:[^/\\]|\\.)*/(?=[|,]|$)|[^|,])+
 
 
 def _target(text: str, at: Position) -> Target:
-    text = text.strip()
+    text = text.strip(SPACES)
     excludes = text.startswith("!")
     counts = text.startswith("&")
     variable, colon, selector = text.lstrip("!&").partition(":")
@@ -339,10 +341,10 @@ def _target(text: str, at: Position) -> Target:
 
 def parse_operator(text: str, at: Position) -> Operator:
     """`!@name argument`; without an @ it is a regular expression."""
-    rest = text.lstrip()
+    rest = text.lstrip(SPACES)
     negated = rest.startswith("!")
     if negated:
-        rest = rest[1:].lstrip()
+        rest = rest[1:].lstrip(SPACES)
     if not rest.startswith("@"):
         return Operator("rx", rest, negated)
     name, _, argument = rest[1:].partition(" ")
@@ -377,14 +379,14 @@ def parse_actions(text: str, at: Position) -> tuple[Action, ...]:
 
 _ACTION = re.compile(
     r"\s*(?P<name>[A-Za-z]*)\s*(?P<colon>:\s*(?:'(?P<quoted>(?:[^'\\]|\\.)*)'|(?P<plain>(?!')[^,]*)))?\s*(?:,|$)",
-    re.DOTALL,
+    re.DOTALL | re.ASCII,
 )
 
 
 def _action(match: re.Match[str], at: Position) -> Action:
     name = match["name"].lower().replace("sanitize", "sanitise")
     quoted = match["quoted"]
-    value = quoted.replace("\\'", "'") if quoted is not None else (match["plain"] or "").strip()
+    value = quoted.replace("\\'", "'") if quoted is not None else (match["plain"] or "").strip(SPACES)
     if name not in words.ACTIONS:
         raise SecLangError(at, words.unknown("action", name, words.ACTIONS))
     if name == "t" and value.lower() not in TRANSFORMATIONS:
@@ -392,7 +394,7 @@ def _action(match: re.Match[str], at: Position) -> Action:
             at, words.unknown("transformation", f"t:{value}", {f"t:{w}" for w in TRANSFORMATIONS})
         )
     if name == "ctl":
-        control = value.partition("=")[0].strip()
+        control = value.partition("=")[0].strip(SPACES)
         if control.lower() not in words.CONTROLS:
             raise SecLangError(at, words.unknown("control", f"ctl:{control}", words.CONTROLS))
     action = Action(name, value)

@@ -78,3 +78,8 @@ def test_lists_are_read_from_files_beside_the_rules(tmp_path: Path) -> None:
 def test_an_argument_that_means_nothing_is_an_error(name: str, argument: bytes, message: str) -> None:
     with pytest.raises(OperatorError, match=message):
         prepare(name, argument, Path())
+
+
+def test_what_is_no_name_of_a_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match="no name of a file"):
+        prepare("pmfromfile", b"a\0b", tmp_path)

@@ -57,6 +57,19 @@ def test_in_quotes_only_an_escaped_quote_loses_its_backslash() -> None:
     assert one_rule(r'SecRule ARGS "@rx \"\\d\s" "id:1"').operator == Operator("rx", r'"\\d\s')
 
 
+def test_no_byte_of_a_letter_in_utf_8_is_a_space_or_ends_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "one.conf"
+    file.write_text("# Ålesund …\nSecRule ARGS à|Å id:1,msg:à,tag:'voilà'\n")
+    (rule,) = read(file)
+    assert isinstance(rule, Rule) and rule.operator is not None
+    assert rule.operator.argument.encode("latin-1").decode() == "à|Å"
+    assert [action.value.encode("latin-1").decode() for action in rule.actions] == ["1", "à", "voilà"]
+
+
+def test_a_continued_line_may_be_empty() -> None:
+    assert parse("\\\n\n \\\n\t\n") == []
+
+
 def test_a_bar_within_a_pattern_separates_no_targets() -> None:
     targets = one_rule('SecRule ARGS:/a|b/|ARGS:c "x" "id:1"').targets
     assert targets == (Target("ARGS", "a|b", is_pattern=True), Target("ARGS", "c"))
