@@ -56,6 +56,10 @@ def ask_admin(
             f"the edge runs, but its control process does not answer on {path}: "
             "it is being restarted; try again in a moment"
         ) from None
+    except ConnectionResetError:  # a reload replaced it, with our request not read yet
+        raise BootError(
+            f"the control process on {path} was being restarted before it answered; try again in a moment"
+        ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise BootError(f"the control process on {path} broke off: {error}") from None
     finally:

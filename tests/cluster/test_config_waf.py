@@ -66,7 +66,7 @@ def test_a_flag_wins_over_the_top_of_the_file(tmp_path: Path) -> None:
         ("waf: {mode: on}", "bad value 'on' for 'waf.mode' (expects off, log or block)"),
         ("waf: {treshold: 5}", "unknown key 'treshold' in 'waf'; did you mean 'threshold'?"),
         ("waf: {paranoia: 5}", "must be at most 4"),
-        ("waf: {exclude: [sqly]}", "no detector is named 'sqly': there are command, excess,"),
+        ("waf: {exclude: [sqly]}", "no detector is named 'sqly': there are agent, command, excess,"),
         ("waf: {exclude: [{rule: xss, variable: ARG}]}", "unknown variable 'ARG'"),
         ("waf: {exclude: [{rule: xss, variable: 'ARGS:/a/'}]}", "must name one member"),
     ],

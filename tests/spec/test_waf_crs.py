@@ -18,7 +18,8 @@ waf: {{mode: block, rules: {rules}}}
 sites:
   - origin: {url}
     routes:
-      - {{prefix: /excluded, waf: {{exclude: [913100, {{rule: attack-sqli, variable: "ARGS:q"}}, sqli]}}}}
+      - prefix: /excluded
+        waf: {{exclude: [913100, agent, {{rule: attack-sqli, variable: "ARGS:q"}}, sqli]}}
       - prefix: /
 """
 BROWSER = (

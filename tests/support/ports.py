@@ -5,6 +5,7 @@ may be somebody else's a moment later. These lie outside of it, and an abstract 
 whoever else runs these tests on this machine that it is taken, until this process ends.
 """
 
+import atexit
 import random
 import socket
 from contextlib import suppress
@@ -13,7 +14,6 @@ from pathlib import Path
 FIRST, LAST = 10_000, 65_535
 
 _random = random.SystemRandom()  # of its own: hypothesis sets the seed of the module's
-_held: list[socket.socket] = []
 
 
 def free_port() -> int:
@@ -40,4 +40,4 @@ def _hold(port: int) -> None:
     except OSError:
         holder.close()
         raise
-    _held.append(holder)
+    atexit.register(holder.close)
