@@ -1,5 +1,5 @@
-"""Lists of networks: what is read finds what the standard library finds, and a line that is none is told by its number.
-Fields that say where a client is lead to an address or to none.
+"""Lists of networks: what is read finds what the standard library finds, and a line that is none is told by
+its number. Fields that say where a client is lead to an address or to none.
 """
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
@@ -11,12 +11,13 @@ from worker.security.client_address import ClientAddressGate
 SEEDS = (
     b"\0\0192.0.2.0/24\n2001:db8::/32 # x\n\n10.0.0.1;y\n::ffff:10.0.0.0/104\n0.0.0.0/0\n",
     b"\1\1::/0\r\n192.0.2.1/32\n192.0.2.0/25\n192.0.2.1/31",
-    b"\2\0for=192.0.2.1;by=x, for=\"[::1]:80\"",
+    b'\2\0for=192.0.2.1;by=x, for="[::1]:80"',
     b"\0\0" + b"01.2.3.4\n1.2.3.4/33\n",
 )
 WORDS = (
-    b"192.0.2.", b"10.0.0.0/8", b"::ffff:", b"::", b"/", b"/0", b"/32", b"/128", b"\n", b"\r\n", b"#", b";", b" ", b"\t", b"fe80::1%eth0",
-    b"for=", b'"', b"[", b"]", b":80", b",", b"0", b"255", b"256", b"ffff", b"\0",
+    b"192.0.2.", b"10.0.0.0/8", b"::ffff:", b"::", b"/", b"/0", b"/32", b"/128", b"\n", b"\r\n", b"#", b";",
+    b" ", b"\t", b"fe80::1%eth0", b"for=", b'"', b"[", b"]", b":80", b",", b"0", b"255", b"256", b"ffff",
+    b"\0",
 )  # fmt: skip
 MAX_BYTES = 512
 
@@ -62,6 +63,8 @@ def _within(packed: bytes, known) -> bool:  # type: ignore[no-untyped-def]
         return any(isinstance(network, IPv6Network) and IPv6Address(packed) in network for network in known)
     mapped = IPv6Address(bytes(10) + b"\xff\xff" + packed)
     return any(
-        IPv4Address(packed) in network if network.version == 4 else mapped in network and network.prefixlen >= 96
+        IPv4Address(packed) in network
+        if network.version == 4
+        else mapped in network and network.prefixlen >= 96
         for network in known
     )

@@ -1,4 +1,6 @@
-"""Ranges of a body: whatever is asked, what is sent lies within the body, each part once, and is what was asked for."""
+"""Ranges of a body: whatever is asked, what is sent lies within the body, each part once, and is what was
+asked for.
+"""
 
 import re
 
@@ -14,7 +16,21 @@ SEEDS = (
     b"\0\0bytes=0-",
     b"\1\1bytes=,,",
 )
-WORDS = (b"bytes=", b"-", b",", b"0-", b"-0", b"9" * 18, b"9" * 30, b"0" * 30, b" ", b"\t", b"1-1,", b"300-", b"=")
+WORDS = (
+    b"bytes=",
+    b"-",
+    b",",
+    b"0-",
+    b"-0",
+    b"9" * 18,
+    b"9" * 30,
+    b"0" * 30,
+    b" ",
+    b"\t",
+    b"1-1,",
+    b"300-",
+    b"=",
+)
 MAX_BYTES = 512
 ETAG = b'"e"'
 
@@ -67,6 +83,10 @@ def _send(value: bytes, size: int, found: list[tuple[int, int]]) -> None:
     assert isinstance(partial.body, bytes) and len(partial.body) == partial.length
     if len(found) == 1:
         assert partial.body == body[slice(*found[0])]
-        assert partial.fields.get(b"content-range") == b"bytes %d-%d/%d" % (found[0][0], found[0][1] - 1, size)
+        assert partial.fields.get(b"content-range") == b"bytes %d-%d/%d" % (
+            found[0][0],
+            found[0][1] - 1,
+            size,
+        )
     for start, stop in found:
         assert body[start:stop] in partial.body
