@@ -98,7 +98,7 @@ _BEHIND_QUOTE = re.compile(
       | &!*w(?:c|B|;[TE]|o!?[nsvfE])              # or a=b; a name alone may be somebody's
       | &!*[snvf](?:$|c|o|&|;)
       | &!*[(E]|&!*wE | &c
-      | &!*f+[^?;]{0, 30}?(?:E|o[nsvfE]|c$)        # and length(x)=6
+      | &!*f+[^?;]{{0,30}}?(?:E|o[nsvfE]|c$)        # and length(x)=6
       | !*o{_CONSTANT}(?:$|c|[o&])                # '=', '+', like
       | !*o(?:E|w?E|K)|oc|o[fv]
       | (?:[;])+[TE]
@@ -116,7 +116,7 @@ _IN_THE_OPEN = re.compile(
       | [&]!*wo[n]c
       | [&]!*{_CONSTANT}c
       | [&]!*E[onsvfw]
-      | [&]!*f+[^?;]{0, 30}?E
+      | [&]!*f+[^?;]{{0,30}}?E
       | Ba?n(?:$|c|,)                             # 1 order by 10
       | ;+(?:T[Fwn]|E[onsvf]|Twf)
       | oE[onsvfwK]
