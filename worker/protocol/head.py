@@ -90,7 +90,7 @@ def normal_authority(value: bytes, scheme: bytes) -> bytes:
             raise bad_request("host in brackets is not an IPv6 address") from None
     else:
         host = host.removesuffix(b".")
-        if not host or host.startswith(b".") or b".." in host:
+        if not host or host.startswith(b".") or host.endswith(b".") or b".." in host:
             raise bad_request("host name with an empty label")
     if not port:
         return host

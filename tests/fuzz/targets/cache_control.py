@@ -1,6 +1,5 @@
 """Fields that say what may be cached: read without an exception, within their bounds, and never more
-lenient for a
-restriction that is added. Dates are read as the standard library reads them.
+lenient for a restriction that is added. Dates are read as the standard library reads them.
 """
 
 from datetime import UTC, datetime
@@ -21,9 +20,9 @@ SEEDS = (
     b"\5Accept-Encoding, *,  x",
 )
 WORDS = (
-    b"max-age=", b"s-maxage=", b"no-store", b"private", b"must-revalidate", b"stale-if-error=", b'"', b"\\", b",", b";",
-    b"=", b"?0", b"?1", b"(", b")", b":", b"-1", b"1.5", b"999999999999999", b"Feb", b"29", b"GMT", b"Thu, ", b" ", b"*",
-    b"stale-while-revalidate=", b"must-understand",
+    b"max-age=", b"s-maxage=", b"no-store", b"private", b"must-revalidate", b"stale-if-error=", b'"', b"\\",
+    b",", b";", b"=", b"?0", b"?1", b"(", b")", b":", b"-1", b"1.5", b"999999999999999", b"Feb", b"29",
+    b"GMT", b"Thu, ", b" ", b"*", b"stale-while-revalidate=", b"must-understand",
 )  # fmt: skip
 
 NOW_S = 1_700_000_000
@@ -73,10 +72,10 @@ def _date(value: bytes) -> None:
     found = freshness.http_date(value, NOW_S)
     if found is None:
         return
-    text = " ".join(value.decode("ascii").split())
+    text = " ".join(value.decode("ascii").split()).replace(":60", ":59")
     for form in ("%a, %d %b %Y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y", "%A, %d-%b-%y %H:%M:%S GMT"):
         try:
-            when = datetime.strptime(text.upper(), form.replace("GMT", "GMT")).replace(tzinfo=UTC)
+            when = datetime.strptime(text.upper(), form).replace(tzinfo=UTC)
         except ValueError:
             continue
         apart = abs(int(when.timestamp()) - found)

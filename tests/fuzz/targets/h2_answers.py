@@ -1,5 +1,6 @@
 """HTTP/2 from origins: any frames do no more than end the connection or the stream, and each stream is told
-in order."""
+in order.
+"""
 
 from tests.fuzz.take import Take, cut
 from tests.support import h2_raw as raw
@@ -13,13 +14,15 @@ SEEDS = (
     b"\1\5" + raw.settings((3, 1), (4, 5)) + raw.frame(raw.HEADERS, 4, 1, raw.head([(":status", "103")]))
     + raw.frame(raw.HEADERS, 4, 1, raw.head([(":status", "500")])) + raw.frame(raw.DATA, 0, 1, b"x" * 99)
     + raw.frame(raw.HEADERS, 5, 1, raw.head([("t", "v")])),
-    b"\2\0" + raw.settings() + raw.reset(1) + raw.frame(raw.GOAWAY, 0, 0, bytes(4) + b"\0\0\0\2why") + raw.reset(3, 7),
+    b"\2\0" + raw.settings() + raw.reset(1) + raw.frame(raw.GOAWAY, 0, 0, bytes(4) + b"\0\0\0\2why")
+    + raw.reset(3, 7),
     b"\3\1" + raw.settings() + raw.frame(raw.PUSH_PROMISE, 4, 1, b"\0\0\0\2" + raw.head()),
 )  # fmt: skip
 WORDS = (
-    raw.head(OK), raw.head([(":status", "99")]), raw.head([(":status", "101")]), raw.head([("Upper", "x")]), raw.reset(1),
-    raw.window_update(0, 2**31 - 1), raw.window_update(1, 0), raw.frame(raw.DATA, 1, 1), raw.frame(raw.DATA, 0, 5, b"x"),
-    raw.frame(raw.HEADERS, 5, 1, raw.head(OK)), raw.frame(raw.PING, 1, 0, bytes(8)), raw.frame(raw.CONTINUATION, 4, 1),
+    raw.head(OK), raw.head([(":status", "99")]), raw.head([(":status", "101")]), raw.head([("Upper", "x")]),
+    raw.reset(1), raw.window_update(0, 2**31 - 1), raw.window_update(1, 0), raw.frame(raw.DATA, 1, 1),
+    raw.frame(raw.DATA, 0, 5, b"x"), raw.frame(raw.HEADERS, 5, 1, raw.head(OK)),
+    raw.frame(raw.PING, 1, 0, bytes(8)), raw.frame(raw.CONTINUATION, 4, 1),
     raw.head([("connection", "close")]), b"\x3f\xe1\x1f", b"\x88",
 )  # fmt: skip
 
@@ -42,17 +45,22 @@ class Asked(H2Stream):
         self.said += "he" if ended else "h"
 
     def receive(self, data: bytes) -> None:
+        if "r" in self.said:
+            return  # until the session has sent the reset
         assert "h" in self.said and "e" not in self.said
         self.said += "d"
         self.consumed(len(data))
 
     def receive_end(self, trailers: Fields | None) -> None:
+        if "r" in self.said:
+            return
         assert "h" in self.said and "e" not in self.said
         self.said += "e"
 
     def refuse(self, why: str | None, too_large: bool) -> None:
         assert why or too_large
         self.said += "r"
+        self.reset(CANCEL)
 
 
 def check(data: bytes) -> None:

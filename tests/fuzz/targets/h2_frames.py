@@ -1,6 +1,5 @@
 """HTTP/2 from clients: any frames, cut anywhere, do no more than end the connection. What is said of
-streams holds
-together, what is sent is whole frames, and nothing is left when the connection is closed.
+streams holds together, what is sent is whole frames, and nothing is left when the connection is closed.
 """
 
 from tests.fuzz.take import Take, cut
@@ -25,10 +24,11 @@ SEEDS = (
     + raw.frame(raw.CONTINUATION, 4, 5, raw.head()[3:]) + raw.frame(raw.PRIORITY, 0, 7, bytes(5)),
 )  # fmt: skip
 WORDS = (
-    raw.get(1), raw.get(3), raw.get(5, end=False), raw.reset(1), raw.window_update(1, 2**31 - 1), raw.settings((4, 0)),
-    raw.frame(raw.DATA, 1, 1), raw.frame(raw.CONTINUATION, 4, 1), raw.frame(raw.PRIORITY_UPDATE, 0, 0, b"\0\0\0\1u=1"),
-    raw.frame(0xFA, 0, 1, b"x"), raw.head([("Upper", "x")]), raw.head([("connection", "x")]), raw.head([("x", "a\rb")]),
-    b"\0\0\0\1", b"\x82", b"\x3f\xe1\x1f", b"\x40\x01x",
+    raw.get(1), raw.get(3), raw.get(5, end=False), raw.reset(1), raw.window_update(1, 2**31 - 1),
+    raw.settings((4, 0)), raw.frame(raw.DATA, 1, 1), raw.frame(raw.CONTINUATION, 4, 1),
+    raw.frame(raw.PRIORITY_UPDATE, 0, 0, b"\0\0\0\1u=1"), raw.frame(0xFA, 0, 1, b"x"), raw.head([("Upper",
+    "x")]), raw.head([("connection", "x")]), raw.head([("x", "a\rb")]), b"\0\0\0\1", b"\x82", b"\x3f\xe1\x1f",
+    b"\x40\x01x",
 )  # fmt: skip
 
 NO_FIELDS = Fields.trusted(b"")

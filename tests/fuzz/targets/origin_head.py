@@ -1,6 +1,6 @@
 """Answers of origins in HTTP/1: a head that is taken says one thing about its body, and is taken again when
-it is written
-anew; a hopeless beginning is never one of a head that is taken. Bodies keep to what was announced.
+it is written anew; a hopeless beginning is never one of a head that is taken. Bodies keep to what was
+announced.
 """
 
 from tests.fuzz.take import Take, cut
@@ -17,9 +17,10 @@ SEEDS = (
     b'\0\0HTTP/1.1 304 N\r\nETag: "x"\r\nContent-Length: 9\r\n\r\n',
 )
 WORDS = (
-    b"HTTP/1.1 ", b"HTTP/1.0 ", b"200", b"100", b"103", b"304", b"999", b"\r\n\r\n", b"\n", b"Content-Length: ", b"Connection: ",
-    b"Transfer-Encoding: chunked\r\n", b"Keep-Alive: timeout=", b"close", b"keep-alive", b"gzip, chunked", b"\x80", b"\0", b" ",
-    b"Upgrade: h2c\r\n", b"0\r\n\r\n", b"Proxy-Authenticate: x\r\n", b"X-Request-Id: y\r\n",
+    b"HTTP/1.1 ", b"HTTP/1.0 ", b"200", b"100", b"103", b"304", b"999", b"\r\n\r\n", b"\n",
+    b"Content-Length: ", b"Connection: ", b"Transfer-Encoding: chunked\r\n", b"Keep-Alive: timeout=",
+    b"close", b"keep-alive", b"gzip, chunked", b"\x80", b"\0", b" ", b"Upgrade: h2c\r\n", b"0\r\n\r\n",
+    b"Proxy-Authenticate: x\r\n", b"X-Request-Id: y\r\n",
 )  # fmt: skip
 LIMIT = 64
 

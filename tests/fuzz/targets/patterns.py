@@ -1,6 +1,5 @@
 """Patterns written for PCRE, and the arguments of operators: what can be run is run the same way each time
-and finds
-what is there; what cannot is an error that says why. No pattern takes long, whatever the value.
+and finds what is there; what cannot is an error that says why. No pattern takes long, whatever the value.
 """
 
 import re
@@ -21,15 +20,16 @@ SEEDS = (
     b"\4GET POST\0POST",
 )
 WORDS = (
-    b"(?:", b"(?=", b"(?!", b"(?<=", b"(?<!", b"(?>", b"(?i)", b"(?-i:", b")", b"|", b"*", b"+", b"?", b"{1,3}", b"{2,}",
-    b"[^", b"]", b"[:alpha:]", b"\\d", b"\\W", b"\\b", b"\\x{", b"\\", b"\\1", b"^", b"$", b"\\z", b"\\Z", b"(?#", b"a-",
-    b"\xe4", b"\\Q", b"\\p", b"(?P<a>", b"(?R)", b"{,9}", b"{99999}", b"\0aaaaaaaaaaaaaaaaaaaaaaaa", b"\\cA", b"\\0",
+    b"(?:", b"(?=", b"(?!", b"(?<=", b"(?<!", b"(?>", b"(?i)", b"(?-i:", b")", b"|", b"*", b"+", b"?",
+    b"{1,3}", b"{2,}", b"[^", b"]", b"[:alpha:]", b"\\d", b"\\W", b"\\b", b"\\x{", b"\\", b"\\1", b"^", b"$",
+    b"\\z", b"\\Z", b"(?#", b"a-", b"\xe4", b"\\Q", b"\\p", b"(?P<a>", b"(?R)", b"{,9}", b"{99999}",
+    b"\0aaaaaaaaaaaaaaaaaaaaaaaa", b"\\cA", b"\\0",
 )  # fmt: skip
 MAX_BYTES = 256
 
 FROM_FILES = {"ipmatchf", "ipmatchfromfile", "pmf", "pmfromfile"}
 OTHERS = ("pm", "ipmatch", "validatebyterange", "within", *sorted(OPERATORS - FROM_FILES - {"rx"}))
-# What takes polynomial time beside look-around is the author's own: a pattern with so many repeats is left alone.
+# Many repeats in a row beside look-around take polynomial time, which nobody bounds: they are left alone.
 REPEATS = re.compile(rb"[*+?}]")
 
 

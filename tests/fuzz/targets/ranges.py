@@ -1,5 +1,6 @@
 """Ranges of a body: whatever is asked, what is sent lies within the body, each part once, and is what was
-asked for."""
+asked for.
+"""
 
 import re
 

@@ -1,6 +1,5 @@
 """Heads of HTTP/1 requests: cut anywhere they are read alike, and what is taken is taken again when it is
-written anew,
-as the same request.
+written anew, as the same request.
 """
 
 from tests.fuzz.take import Take
@@ -16,9 +15,10 @@ SEEDS = (
     b"\3\r\n\r\nCONNECT a:1 HTTP/1.1\r\nHost:\r\n\r\n",
 )
 WORDS = (
-    b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b"Host: ", b"\r\n\r\n", b"\n", b"http://", b"Transfer-Encoding: chunked\r\n",
-    b"Content-Length: 1\r\n", b"Transfer-Encoding: gzip, chunked\r\n", b"GET ", b"[::", b"]", b"xn--", b"..", b"%",
-    b"Connection: close\r\n", b"Expect: 100-continue\r\n", b":", b"@", b"?", b"#", b"\x80", b"\x0b", b"PRI * HTTP/2.0",
+    b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b"Host: ", b"\r\n\r\n", b"\n", b"http://",
+    b"Transfer-Encoding: chunked\r\n", b"Content-Length: 1\r\n", b"Transfer-Encoding: gzip, chunked\r\n",
+    b"GET ", b"[::", b"]", b"xn--", b"..", b"%", b"Connection: close\r\n", b"Expect: 100-continue\r\n", b":",
+    b"@", b"?", b"#", b"\x80", b"\x0b", b"PRI * HTTP/2.0",
 )  # fmt: skip
 
 SECOND = head.SecondReader()

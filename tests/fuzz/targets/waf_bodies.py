@@ -1,6 +1,5 @@
 """Bodies and heads as the WAF's rules see them: forms, multipart, JSON, XML, cookies. Whatever comes, the
-variables are
-there, bounded in number and in size, and what is no such body is an error that rules can see.
+variables are there, bounded in number and in size, and what is no such body is an error that rules can see.
 """
 
 from tests.fuzz.take import Take
@@ -10,17 +9,23 @@ from worker.security.waf.transaction import HttpRequest, Limits, Transaction, ba
 
 SEEDS = (
     b"\0/a%20b/c?x=1&y=%zz&&=\0a=b; c = d;e\0\0a=1&b=%41+",
-    b'\1/\0\0multipart/form-data; boundary="b c"\0--b c\r\nContent-Disposition: form-data; name="a\\"b"\r\n\r\nv\r\n--b c--\r\n',
-    b"\1/\0\0multipart/form-data;boundary=x\0--x\nContent-Disposition: form-data; name=f;\n filename='n'\nX: y\n\nz\n--x--",
+    (
+        b'\1/\0\0multipart/form-data; boundary="b c"\0--b c\r\n'
+        b'Content-Disposition: form-data; name="a\\"b"\r\n\r\nv\r\n--b c--\r\n'
+    ),
+    (
+        b"\1/\0\0multipart/form-data;boundary=x\0--x\n"
+        b"Content-Disposition: form-data; name=f;\n filename='n'\nX: y\n\nz\n--x--"
+    ),
     b'\2/\0\0\0{"a": [1, {"b": null}, true, 1.5e3], "a": "\\ud800\\u00e4"}',
     b"\3/\0\0\0<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b 'c'>]><a x='1' xmlns:y='z'><d>t&b;</d></a>",
     b"\0http://h:1/p/q\\r?x\0=;;\xe4\0application/x-www-form-urlencoded\0%u0041=%",
 )
 WORDS = (
-    b"boundary=", b"--x", b"--x--", b"\r\n", b"\n", b"Content-Disposition: form-data; ", b"name=", b"filename=", b'"', b"'",
-    b"\\", b";", b"{", b"[", b"}", b"]", b":", b",", b"NaN", b"1e999", b"null", b"<a>", b"</a>", b"&b;", b"<![CDATA[",
-    b"encoding='utf-16'", b"encoding='x'", b"%", b"+", b"&", b"=", b"\xff\xfe", b"\xed\xa0\x80", b"://", b"[" * 70,
-    b"<!ENTITY b '&b;&b;'>",
+    b"boundary=", b"--x", b"--x--", b"\r\n", b"\n", b"Content-Disposition: form-data; ", b"name=",
+    b"filename=", b'"', b"'", b"\\", b";", b"{", b"[", b"}", b"]", b":", b",", b"NaN", b"1e999", b"null",
+    b"<a>", b"</a>", b"&b;", b"<![CDATA[", b"encoding='utf-16'", b"encoding='x'", b"%", b"+", b"&", b"=",
+    b"\xff\xfe", b"\xed\xa0\x80", b"://", b"[" * 70, b"<!ENTITY b '&b;&b;'>",
 )  # fmt: skip
 PROCESSORS = (b"", b"MULTIPART", b"JSON", b"XML", b"OTHER")
 LIMITS = Limits(arguments=50, depth=8, parts=8)

@@ -1,5 +1,6 @@
 """The WAF's engine: its quick way (patterns compiled into one, rules left out) finds what asking every rule
-finds."""
+finds.
+"""
 
 from tests.fuzz.take import Take
 from worker.security.waf import ruleset, seclang
@@ -14,8 +15,9 @@ SEEDS = (
     b"/?score=7&n=12\0\0\0{}",
 )
 WORDS = (
-    b"'", b"%27", b"%2527", b"<script", b"../", b"%2e%2e/", b"union", b"select", b"SLEEP(", b"&", b"=", b"?", b"\r\n", b"%0a",
-    b"curl", b"admin", b"A" * 70, b"%00", b"7", b"-1", b"/etc/passwd", b";", b"+", b"%u0027", b"\xc0\xaf", b"/*", b"*/",
+    b"'", b"%27", b"%2527", b"<script", b"../", b"%2e%2e/", b"union", b"select", b"SLEEP(", b"&", b"=", b"?",
+    b"\r\n", b"%0a", b"curl", b"admin", b"A" * 70, b"%00", b"7", b"-1", b"/etc/passwd", b";", b"+", b"%u0027",
+    b"\xc0\xaf", b"/*", b"*/",
 )  # fmt: skip
 MAX_BYTES = 1024
 
@@ -23,10 +25,10 @@ RULES = r"""
 SecAction "id:1,phase:1,nolog,pass,setvar:tx.level=2,setvar:tx.limit=5,setvar:'tx.methods=GET HEAD'"
 SecRule TX:level "@lt 2" "id:2,phase:1,nolog,skipAfter:END"
 SecRule REQUEST_METHOD "!@within %{tx.methods}" "id:3,phase:1,log,setvar:tx.score=+1"
-SecRule ARGS|ARGS_NAMES|REQUEST_COOKIES "@rx (?i)\bunion\b.*\bselect\b" "id:4,phase:2,log,t:urlDecodeUni,t:replaceComments,\
-    capture,logdata:'%{TX.0}',setvar:tx.score=+5"
-SecRule ARGS|REQUEST_HEADERS|!REQUEST_HEADERS:Cookie "@pm <script sleep( curl /etc/passwd" "id:5,phase:2,log,t:lowercase,\
-    t:htmlEntityDecode,multiMatch,setvar:tx.score=+2"
+SecRule ARGS|ARGS_NAMES|REQUEST_COOKIES "@rx (?i)\bunion\b.*\bselect\b" "id:4,phase:2,log,t:urlDecodeUni,\
+    t:replaceComments,capture,logdata:'%{TX.0}',setvar:tx.score=+5"
+SecRule ARGS|REQUEST_HEADERS|!REQUEST_HEADERS:Cookie "@pm <script sleep( curl /etc/passwd" "id:5,phase:2,log,\
+    t:lowercase,t:htmlEntityDecode,multiMatch,setvar:tx.score=+2"
 SecRule REQUEST_URI "@contains ../" "id:6,phase:1,log,t:urlDecode,chain"
 SecRule ARGS_NAMES "@streq id" "t:none,setvar:tx.hit=1"
 SecRule &ARGS "@gt 3" "id:7,phase:2,log"

@@ -65,6 +65,7 @@ RULES = [
     Rule("space in the authority", (), authority=b"a b"),
     Rule("user information in the authority", (), authority=b"u@a"),
     Rule("empty label in the authority", (), authority=b"a..b"),
+    Rule("empty label at the end of the authority", (), authority=b"a.."),
     Rule("port of six digits in the authority", (), authority=b"a:123456"),
     Rule("comma in the authority", (), authority=b"a,b"),
 ]

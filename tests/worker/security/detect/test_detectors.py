@@ -5,6 +5,9 @@ import pytest
 from worker.security.detect.table import DETECTORS, PROBE, Detectors
 
 SQL = [
+    "x' or ascii(substring(user,1,1))>90",
+    "' and ord(mid(user(),1,1))=114 -- ",
+    "1 and length(a,b,c) select x",
     "' or 1=1--",
     "' or 'a'='a",
     "admin'--",
