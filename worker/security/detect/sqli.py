@@ -136,9 +136,9 @@ HINTS = (*_SUSPECT, _TELLING, _SUBQUERY)  # one of them matches wherever somethi
 
 
 def find(value: bytes) -> bytes | None:
-    """The shape that gives injected SQL away; None if there is none."""
-    found = is_sqli(value)
-    return None if found is None else found.encode()
+    """Injected SQL, from the quote that ends what it is put into; None if there is none."""
+    found = _injection(value[:LONGEST_BYTES])
+    return None if found is None else value[found[1] : LONGEST_BYTES]
 
 
 def is_shown(value: bytes) -> bool:
@@ -148,12 +148,18 @@ def is_shown(value: bytes) -> bool:
 
 def is_sqli(value: bytes) -> str | None:
     """The shape of injected SQL, its kind of place first ("'", '"' or "-"); None for what is none."""
-    value = value[:LONGEST_BYTES]
+    found = _injection(value[:LONGEST_BYTES])
+    return None if found is None else found[0]
+
+
+def _injection(value: bytes) -> tuple[str, int] | None:
+    """Shape and place."""
     telling = _TELLING.search(value)
     if telling is not None and _SQL_BESIDE.search(value[: telling.start()] + b" " + value[telling.end() :]):
-        return "telling"
-    if _SUBQUERY.search(value) and not _STATEMENT.search(value):
-        return "subquery"
+        return "telling", telling.start()
+    subquery = _SUBQUERY.search(value)
+    if subquery is not None and not _STATEMENT.search(value):
+        return "subquery", subquery.start()
     for quote in b"'\"`":
         if quote == _BACKTICK and value.count(b"`") % 2 == 0:
             continue  # none, or code set off in a sentence: nothing is left open
@@ -163,12 +169,10 @@ def is_sqli(value: bytes) -> str | None:
                 continue
             shape = "s" + _shape(value[end + 1 :])
             if (_BEHIND_QUOTE.match(shape) and not _is_prose(shape, value, end)) or _injects(shape):
-                return chr(quote) + shape
+                return chr(quote) + shape, end
     shape = _shape(value)
-    if _SAME.fullmatch(value):
-        return "-" + shape
-    if _IN_THE_OPEN.match(shape) or _injects(shape):
-        return "-" + shape
+    if _SAME.fullmatch(value) or _IN_THE_OPEN.match(shape) or _injects(shape):
+        return "-" + shape, 0
     return None
 
 

