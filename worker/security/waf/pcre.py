@@ -145,7 +145,7 @@ _POSIX_NAME = re.compile(r"\[:(\^?)([a-z]+):\]")
 _REPEAT = re.compile(r"\{\d+(?:,\d*)?\}")
 _FLAGS = re.compile(r"\(\?([ims]*(?:-[ims]+)?)([:)])")
 _REFERENCES = "123456789"
-_NAMED = re.compile(r"\(\?P?<([A-Za-z_]\w*)>")
+_NAMED = re.compile(r"\(\?P?<([A-Za-z_]\w*)>", re.ASCII)
 _LATIN1_LETTERS = frozenset([*range(0xC0, 0xE0), *range(0xE0, 0x100), 0xB5])
 
 
