@@ -289,8 +289,11 @@ class _Speller:
             self._index = digits.end()
             code = int(digits[0], 8)
         elif char == "c":
+            control = pattern[start + 1 : start + 2]
+            if not control or not control.isascii():
+                raise PatternError(f"\\c without a character of ASCII in {pattern[:80]!r}")
             self._index = start + 2
-            code = ord(pattern[start + 1 : start + 2].upper() or "@") ^ 0x40
+            code = ord(control.upper()) ^ 0x40
         elif char in _CONTROL_LETTERS:
             code = _CONTROL_LETTERS[char]
         elif char.isascii() and char.isalpha():
