@@ -149,7 +149,7 @@ _POSIX_NAME = re.compile(r"\[:(\^?)([a-z]+):\]")
 _REPEAT = re.compile(r"\{\d+(?:,\d*)?\}")
 _FLAGS = re.compile(r"\(\?([ims]*(?:-[ims]+)?)([:)])")
 _REFERENCES = "123456789"
-_NAMED = re.compile(r"\(\?P?<([A-Za-z_]\w*)>")
+_NAMED = re.compile(r"\(\?P?<([A-Za-z_]\w*)>", re.ASCII)
 _LATIN1_LETTERS = frozenset([*range(0xC0, 0xE0), *range(0xE0, 0x100), 0xB5])
 
 
@@ -293,8 +293,11 @@ class _Speller:
             self._index = digits.end()
             code = int(digits[0], 8)
         elif char == "c":
+            control = pattern[start + 1 : start + 2]
+            if not control or not control.isascii():
+                raise PatternError(f"\\c without a character of ASCII in {pattern[:80]!r}")
             self._index = start + 2
-            code = ord(pattern[start + 1 : start + 2].upper() or "@") ^ 0x40
+            code = ord(control.upper()) ^ 0x40
         elif char in _CONTROL_LETTERS:
             code = _CONTROL_LETTERS[char]
         elif char.isascii() and char.isalpha():

@@ -43,7 +43,8 @@ def test_the_first_match_is_what_pcre_finds(
 @pytest.mark.parametrize(
     "pattern",
     [
-        "(", "a)", "[a", r"\y", "[z-a]", r"\x{100}", "(?R)", "a\\", "(?#", "[a-", "[a-\\", "[^",
+        "(", "a)", "[a", r"\y", "[z-a]", r"\x{100}", "(?R)", "a\\", "(?#",
+        "(?<a\xe4>b)", "\\c\xdf", "\\c", "[a-", "[a-\\", "[^",
         "(?!x)(?:a+)+b", "(?!x)(?:a|aa)*b", "(?!x)(?:a?a?)*b", "(?!x)(?:a{1,2})*b",
     ],
 )  # fmt: skip
