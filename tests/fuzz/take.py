@@ -46,6 +46,12 @@ class Take:
         self._at = len(self._data)
         return rest
 
+    def swollen(self, sizes: Sequence[int]) -> tuple[bytes, int]:
+        """The rest, repeated up to a size of those (1: as it is); the value, and the size picked."""
+        size = self.pick(sizes)
+        value = self.rest()
+        return (value * (size // len(value)) if value and size > len(value) else value), size
+
 
 def cut(data: bytes, size: int) -> list[bytes]:
     """The data in pieces of that size; the last may be shorter."""

@@ -37,11 +37,8 @@ ALL = Detectors()
 
 
 def check(data: bytes) -> None:
-    take = Take(data)
-    size = take.pick(SIZES)
-    value = take.rest()
-    if value and size > len(value):
-        value *= size // len(value)
+    value, size = Take(data).swollen(SIZES)
+    if value and size > 1:
         ALL.findings(value)
         PROBE.find(value)
         return

@@ -2,7 +2,8 @@
 its number. Fields that say where a client is lead to an address or to none.
 """
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from tests.fuzz.take import Take
 from worker.networks import NetworkError, NetworkMap
@@ -46,7 +47,7 @@ def check(data: bytes) -> None:
             assert networks.find(address.packed) == (7 if _within(address.packed, known) else 0)
 
 
-def _network(line: bytes):  # type: ignore[no-untyped-def]
+def _network(line: bytes) -> IPv4Network | IPv6Network | None:
     text = line.partition(b"#")[0].partition(b";")[0].decode("ascii").strip()
     return ip_network(text, strict=False) if text else None
 
@@ -57,7 +58,7 @@ def _plain(packed: bytes) -> bytes:
     return packed if mapped is None else mapped.packed
 
 
-def _within(packed: bytes, known) -> bool:  # type: ignore[no-untyped-def]
+def _within(packed: bytes, known: Sequence[IPv4Network | IPv6Network]) -> bool:
     packed = _plain(packed)
     if len(packed) == 16:
         return any(isinstance(network, IPv6Network) and IPv6Address(packed) in network for network in known)

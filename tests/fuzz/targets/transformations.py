@@ -31,11 +31,7 @@ SETTLED = frozenset(
 
 
 def check(data: bytes) -> None:
-    take = Take(data)
-    size = take.pick(SIZES)
-    value = take.rest()
-    if value and size > len(value):
-        value *= size // len(value)
+    value, size = Take(data).swollen(SIZES)
     for name, transform in TRANSFORMATIONS.items():
         changed = transform(value)
         assert type(changed) is bytes

@@ -6,9 +6,10 @@ Knows spellings of addresses; nothing of where the value came from.
 
 import re
 import unicodedata
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address
 from itertools import islice
 
+from worker.addresses import Address, read_address
 from worker.security.detect.linear import first, linear
 
 URLS = 64  # looked at
@@ -76,18 +77,17 @@ def _is_inside(host: bytes) -> bool:
     )
 
 
-def _is_documentation(address: IPv4Address | IPv6Address) -> bool:
+def _is_documentation(address: Address) -> bool:
     return isinstance(address, IPv4Address) and address.packed[:3] in (b"\xc0\0\2", b"\xc63d", b"\xcb\0q")
 
 
-def _address(host: bytes) -> IPv4Address | IPv6Address | None:
+def _address(host: bytes) -> Address | None:
     """An address in any spelling that resolvers take: 127.1, 0x7f000001, 2130706433, 0177.0.0.1."""
     text = host.decode("latin-1").strip("[]").partition("%")[0]
     try:
-        address = ip_address(text)
+        return read_address(text)
     except ValueError:
         return _loose_address(host)
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def _loose_address(host: bytes) -> IPv4Address | None:
