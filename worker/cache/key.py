@@ -161,10 +161,9 @@ def request_of_url(url: str) -> Request:
         raise ValueError(f"URL {url!r} has a space or control character: percent-encode it")
     parts = urlsplit(raw)
     scheme = parts.scheme.lower()
-    host = parts.netloc.lower()
-    if scheme not in _DEFAULT_PORTS or not host or b"@" in host:
+    if scheme not in _DEFAULT_PORTS or _HOST.fullmatch(parts.netloc.lower()) is None:
         raise ValueError(f"URL {url!r} is not of the form http://host/path or https://host/path")
-    host = host.removesuffix(_DEFAULT_PORTS[scheme])
+    host = parts.netloc.lower().removesuffix(_DEFAULT_PORTS[scheme])
     path = parts.path or b"/"
     asked = b"?" in raw.partition(b"#")[0]
     query = parts.query if asked else None

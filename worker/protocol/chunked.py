@@ -16,6 +16,8 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*+" % (_TOKE
 _MAX_LINE = 1024
 _MAX_EXTENSIONS = 16 * 1024  # of all chunks of one body together: nobody uses them but attackers
 
+_TRAILERS_MARK_BEGUN = 3  # so much of the empty line that ends trailers may be there, and is no part of them
+
 _SIZE, _DATA, _DATA_END, _TRAILERS, _END = range(5)
 
 
@@ -102,7 +104,7 @@ class ChunkedReader:
         if data.startswith(b"\r\n", at):
             return at + 2
         end = data.find(b"\r\n\r\n", at)
-        size = (len(data) if end < 0 else end) - at
+        size = (len(data) - _TRAILERS_MARK_BEGUN if end < 0 else end) - at
         if size > self._max_trailers:
             raise ChunkError("trailer section too large")
         return end + 4 if end >= 0 else -1

@@ -68,7 +68,8 @@ def test_a_url_finds_the_key_of_its_requests(url: str, key: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["/p", "ftp://a/p", "http:///p", "http://u@a/p", "http://a/ä", "http://a/ b", ""]
+    "url",
+    ["/p", "ftp://a/p", "http:///p", "http://u@a/p", "http://a:80:80/p", "http://a/ä", "http://a/ b", ""],
 )
 def test_a_url_no_request_could_have_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):

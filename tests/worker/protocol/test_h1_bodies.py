@@ -1,6 +1,7 @@
 """Request bodies: pulled by their reader, held to a bound, read away when nobody wants them."""
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -298,9 +299,21 @@ def test_chunk_extensions_are_bounded_in_total() -> None:
             reader.feed(b"1;" + b"a" * 100 + b"\r\nx\r\n")
 
 
-def test_a_trailer_section_is_bounded() -> None:
+@pytest.mark.parametrize("step", [1, 2, 1000])
+def test_a_trailer_section_is_bounded_to_the_byte_however_it_is_cut(step: int) -> None:
+    section = b"X-A: " + b"b" * 95
+    body = b"0\r\n" + section + b"\r\n\r\n"
+    for limit, fits in ((100, True), (99, False)):
+        reader = ChunkedReader(limit)
+        with nullcontext() if fits else pytest.raises(ChunkError, match="too large"):
+            for at in range(0, len(body), step):
+                reader.feed(body[at : at + step])
+        assert reader.ended == fits
+
+
+def test_a_trailer_section_that_never_ends_is_refused() -> None:
     reader = ChunkedReader(1000)
+    reader.feed(b"0\r\n")
     with pytest.raises(ChunkError, match="too large"):
-        for _ in range(100):
-            reader.feed(b"0\r\n" if not reader._input else b"X-A: " + b"b" * 100 + b"\r\n")
+        for _ in range(11):
             reader.feed(b"X-A: " + b"b" * 100 + b"\r\n")
