@@ -57,6 +57,7 @@ HIT_PATH = [
     "worker.security.waf.probes",
     "worker.security.waf.transaction",
     "worker.security.waf.engine",
+    "worker.security.waf.memory",
     "worker.security.waf.judge",
     "worker.security.waf.gate",
     "worker.cache.negotiation",

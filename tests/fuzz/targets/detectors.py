@@ -39,8 +39,7 @@ ALL = Detectors()
 def check(data: bytes) -> None:
     value, size = Take(data).swollen(SIZES)
     if value and size > 1:
-        ALL.findings(value)
-        PROBE.find(value)
+        ALL.findings_in_path(value)
         return
     seen = views(value)
     assert seen[0] == value and len(seen) == len(set(seen)) <= VIEWS
@@ -55,6 +54,7 @@ def check(data: bytes) -> None:
             if matched is not None:
                 assert place in candidates and detector.id in found, (detector.id, view[:200])
     assert ALL.findings(value) == list(found.values())
-    PROBE.find(value)
+    in_path = {finding.id: finding.matched for finding in ALL.findings_in_path(value)}
+    assert in_path.pop(PROBE.id, None) == PROBE.find(value) and in_path.keys() == found.keys()
     assert xss.is_xss(value) == (xss.find(value) is not None)
     assert (sqli.is_sqli(value) is None) == (sqli.find(value) is None)

@@ -84,6 +84,7 @@ class Detectors:
     def __init__(self, cache: Path | None = None) -> None:
         """`cache` is the folder for compiled patterns."""
         self._prefilter = Prefilter([detector.hints for detector in DETECTORS], cache)
+        self._probes = Prefilter([PROBE.hints], cache)
 
     def candidates(self, value: bytes) -> set[int]:
         """The detectors, by their place in the table, that may find something in the value as it is."""
@@ -105,3 +106,9 @@ class Detectors:
         matched = AGENT.find(value)
         named = [] if matched is None else [Finding(AGENT.id, matched, AGENT.score, False)]
         return self.findings(value) + named
+
+    def findings_in_path(self, path: bytes) -> list[Finding]:
+        """What is wrong with a request's path: all of `findings`, and what only scanners ask for."""
+        matched = PROBE.find(path) if self._probes.candidates(path) else None
+        probed = [] if matched is None else [Finding(PROBE.id, matched, PROBE.score, False)]
+        return self.findings(path) + probed

@@ -5,7 +5,6 @@ requests bring what others brought before. Decides no answer and reads nothing f
 """
 
 from collections.abc import Iterable
-from typing import TypeVar
 
 from worker.context import Context
 from worker.fields import Fields
@@ -15,6 +14,7 @@ from worker.security.detect.table import AGENT, CRITICAL, DETECTORS, PROBE, Dete
 from worker.security.waf.arguments import pairs
 from worker.security.waf.bodies import EXCESS, MALFORMED, PLAIN_BYTES, Body
 from worker.security.waf.engine import Engine
+from worker.security.waf.memory import KEY_BYTES, Memory
 from worker.security.waf.percent import decoded
 from worker.security.waf.state import CLEAN as NO_MATCH
 from worker.security.waf.state import Verdict
@@ -29,8 +29,7 @@ COOKIES = 256
 LIGHT = 32  # arguments of a query, and half the semicolons of fields, that are judged in a moment
 LIGHT_BYTES = 1024  # of a query, and a quarter of those of fields
 
-REMEMBERED = 2048  # values, paths, queries and heads; a full memory begins anew
-REMEMBERED_BYTES = 2048  # what is longer comes too seldom to be remembered
+REMEMBERED = 2048  # heads to which rules do not object; a full memory begins anew
 
 # What is told of what a detector finds.
 WORDS = {
@@ -57,8 +56,6 @@ WORDS = {
 # Fields whose value is the address that is asked, or where the client has come from.
 _OWN_URLS = frozenset((b"referer", b"origin", b"host"))
 
-Value = TypeVar("Value")
-
 
 class Judge:
     """Judges by one `JudgeSettings`. Not to be asked by two threads: a worker has one for each of its own.
@@ -69,13 +66,11 @@ class Judge:
     def __init__(self, settings: JudgeSettings, detectors: Detectors, engine: Engine | None = None) -> None:
         self._findings = detectors.findings
         self._findings_in_agent = detectors.findings_in_agent
+        self._findings_in_path = detectors.findings_in_path
         self._engine = engine
         self._threshold = settings.threshold
         self._excluded = _excluded(settings.exclude)
-        self._heads: dict[bytes, tuple[Found, ...]] = {}
-        self._paths: dict[bytes, tuple[Found, ...]] = {}
-        self._queries: dict[bytes, tuple[Found, ...]] = {}
-        self._values: dict[bytes, tuple[tuple[str, bytes, int], ...]] = {}
+        self._heads, self._paths, self._queries, self._values = Memory(), Memory(), Memory(), Memory()
         self._clean: set[tuple[object, ...]] = set()  # heads to which rules do not object either
 
     def of_head(self, ctx: Context, *, is_all: bool = True) -> Judgement:
@@ -104,7 +99,7 @@ class Judge:
         verdict = engine.judge(http_request(ctx))
         if found or verdict is not NO_MATCH:
             return self._judgement(found, verdict)
-        if len(block) <= REMEMBERED_BYTES:
+        if len(block) <= KEY_BYTES:
             if len(self._clean) >= REMEMBERED:
                 self._clean.clear()
             self._clean.add(key)
@@ -112,9 +107,11 @@ class Judge:
 
     def _is_heavy(self, request: Request, block: bytes, most: int) -> bool:
         query = request.query
-        if query and query not in self._queries and (len(query) > LIGHT_BYTES or query.count(b"&") > most):
-            return True
-        return block not in self._heads and (len(block) > 4 * LIGHT_BYTES or block.count(b";") > 2 * most)
+        if query and (len(query) > LIGHT_BYTES or query.count(b"&") > most):
+            if self._queries.get(query) is None:
+                return True
+        heavy = len(block) > 4 * LIGHT_BYTES or block.count(b";") > 2 * most
+        return heavy and self._heads.get(block) is None
 
     def of_whole(self, ctx: Context, body: Body) -> Judgement:
         """Of a request with its body, or the beginning of that."""
@@ -139,20 +136,23 @@ class Judge:
     # By our own detectors
 
     def _of_head(self, request: Request, block: bytes) -> tuple[Found, ...]:
-        found = self._heads.get(block)
+        found: tuple[Found, ...] | None = self._heads.get(block)
         if found is None:
-            found = _remember(self._heads, block, self._of_fields(request.fields))
+            found = self._of_fields(request.fields)
+            self._heads.put(block, found)
         path = request.path
-        of_path = self._paths.get(path)
+        of_path: tuple[Found, ...] | None = self._paths.get(path)
         if of_path is None:
-            of_path = _remember(self._paths, path, self._of_path(path))
+            of_path = self._of_path(path)
+            self._paths.put(path, of_path)
         if of_path:
             found += of_path
         query = request.query
         if query:
-            of_query = self._queries.get(query)
+            of_query: tuple[Found, ...] | None = self._queries.get(query)
             if of_query is None:
-                of_query = _remember(self._queries, query, self._of_query(query))
+                of_query = self._of_query(query)
+                self._queries.put(query, of_query)
             if of_query:
                 found += of_query
         return found
@@ -182,11 +182,8 @@ class Judge:
 
     def _of_path(self, path: bytes) -> tuple[Found, ...]:
         found: list[Found] = []
-        plain = decoded(path)
-        self._look("REQUEST_FILENAME", b"", plain, found)
-        probe = PROBE.find(plain)
-        if probe is not None and not self._is_excluded(PROBE.id, "REQUEST_FILENAME", b""):
-            found.append(_found(PROBE.id, "REQUEST_FILENAME", b"", probe, PROBE.score))
+        for finding in self._findings_in_path(decoded(path)):
+            self._add(finding.id, "REQUEST_FILENAME", b"", finding.matched, finding.score, found)
         return tuple(found)
 
     def _of_query(self, query: bytes) -> tuple[Found, ...]:
@@ -214,10 +211,10 @@ class Judge:
     def _look(self, variable: str, name: bytes, value: bytes, found: list[Found]) -> None:
         if len(value) < PLAIN_BYTES and (not value or value.isalnum()):
             return
-        seen = self._values.get(value)
+        seen: tuple[tuple[str, bytes, int], ...] | None = self._values.get(value)
         if seen is None:
-            looked = [(finding.id, finding.matched, finding.score) for finding in self._findings(value)]
-            seen = _remember(self._values, value, tuple(looked))
+            seen = tuple([(finding.id, finding.matched, finding.score) for finding in self._findings(value)])
+            self._values.put(value, seen)
         for rule, matched, score in seen:
             self._add(rule, variable, name, matched, score, found)
 
@@ -279,11 +276,3 @@ def _found(rule: str, variable: str, name: bytes, part: bytes, score: int, messa
 
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "replace")
-
-
-def _remember(memory: dict[bytes, Value], key: bytes, value: Value) -> Value:
-    if len(key) <= REMEMBERED_BYTES:
-        if len(memory) >= REMEMBERED:
-            memory.clear()
-        memory[key] = value
-    return value

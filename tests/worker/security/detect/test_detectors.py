@@ -482,8 +482,9 @@ def test_the_prefilter_leaves_no_detector_out(detectors: Detectors, text: str) -
         ("/.well-known/x", False),
     ],
 )  # fmt: skip
-def test_paths_that_only_scanners_ask_for(path: str, is_probe: bool) -> None:
+def test_paths_that_only_scanners_ask_for(path: str, is_probe: bool, detectors: Detectors) -> None:
     assert (PROBE.find(path.encode()) is not None) is is_probe
+    assert (PROBE.id in {found.id for found in detectors.findings_in_path(path.encode())}) is is_probe
 
 
 def test_what_is_found_behind_encodings_says_so(detectors: Detectors) -> None:
