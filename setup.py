@@ -18,7 +18,7 @@ CORE = [
 
 NATIVE = [
     "worker.fields", "worker.protocol.handshake", "worker.protocol.stream", "worker.protocol.quic.udp",
-    "worker.protocol.request_id", "worker.cache.plain_hit", "worker.observe.hit_line",
+    "worker.protocol.request_id", "worker.cache.plain_hit", "worker.observe.plain_line",
     "worker.security.leaks.digits",
 ]  # fmt: skip
 

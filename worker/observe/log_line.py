@@ -12,8 +12,8 @@ from typing import Protocol
 import msgspec
 
 from worker.context import Context
-from worker.observe.hit_line import hit_line
-from worker.reasons import Block, Held, Outcome
+from worker.observe.plain_line import plain_line
+from worker.reasons import Block, Held
 
 MEMO_ENTRIES = 8192
 MEMO_PIECE_BYTES = (
@@ -23,7 +23,6 @@ MEMO_PIECE_BYTES = (
 _Values = tuple[bytes | None, ...]
 
 _encode = msgspec.json.encode
-_HIT = Outcome.HIT  # looking a member up in its enum takes longer than all other tests on the way
 
 
 class Line(Protocol):
@@ -87,9 +86,8 @@ class JsonLine:
         if not self._from_s <= ctx.now_s < self._until_s:
             ms = int(ctx.now_s * 1000)
             self._from_s, self._until_s, self._begin = ms / 1000, (ms + 1) / 1000, _begin(ms)
-        unusual = ctx.forward or ctx.block or ctx.error or ctx.identity or ctx.waf
-        if ctx.outcome is _HIT and unusual is None and not ctx.bytes_in:
-            line = hit_line(self._begin, ctx)
+        if ctx.error is None and ctx.identity is None and ctx.waf is None and not ctx.leaks:
+            line = plain_line(self._begin, ctx)
             if line is not None:
                 return line
         return self.any_line(ctx)

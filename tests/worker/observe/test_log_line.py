@@ -15,6 +15,7 @@ from worker.errors import EdgeError
 from worker.fields import Fields
 from worker.message import Request
 from worker.observe.log_line import MEMO_ENTRIES, CombinedLine, JsonLine, line_format
+from worker.observe.plain_line import plain_line
 from worker.reasons import Block, Fault, Forward, NotStorable, Outcome, Side
 
 COMBINED = re.compile(
@@ -149,19 +150,46 @@ def test_a_shortened_line_fits_a_pipe_whatever_it_holds(value: bytes) -> None:
         str.encode
     ),
     route=st.text(max_size=20),
-    bytes_out=st.integers(0, 2**40),
+    origin=st.none() | st.text(max_size=20),
+    words=st.tuples(
+        st.sampled_from(Outcome),
+        *(st.none() | st.sampled_from(words) for words in (Forward, NotStorable, Block)),
+    ),
+    numbers=st.tuples(*[st.sampled_from((0, 1, 999, 1000, 2**31 - 1)) | st.integers(0, 2**31 - 1)] * 7),
 )
-def test_a_hit_is_told_the_same_way_by_the_native_writer_and_by_the_general_one(
-    path: bytes, query: bytes | None, agent: bytes, route: str, bytes_out: int
+def test_a_request_without_trouble_is_told_alike_by_the_native_writer_and_by_the_general_one(
+    path: bytes,
+    query: bytes | None,
+    agent: bytes,
+    route: str,
+    origin: str | None,
+    words: tuple[Outcome, Forward | None, NotStorable | None, Block | None],
+    numbers: tuple[int, ...],
 ) -> None:
-    ctx = hit(bytes_out=bytes_out)
+    ctx = hit()
     ctx.request.path, ctx.request.query = path, query
     ctx.request.fields = Fields.trusted(b"User-Agent: %b\r\n" % agent)
     assert ctx.route is not None
     ctx.route = replace(ctx.route, name=route)
+    ctx.outcome, ctx.forward, ctx.not_storable, ctx.block = words
+    if origin is not None:
+        ctx.origin = origin
+    ctx.status, ctx.forwarded_status, ctx.retries = numbers[:3]
+    ctx.bytes_in, ctx.bytes_out, ctx.connect_ns, ctx.first_byte_ns = numbers[3:]
     line = JsonLine()
     ctx.ended_ns = ctx.started_ns + 777
     assert line(ctx) == line.any_line(ctx)
+
+
+def test_the_native_writer_tells_of_a_request_passed_on_and_gives_up_what_must_be_escaped() -> None:
+    ctx = hit()
+    ctx.outcome, ctx.forward, ctx.origin = Outcome.MISS, Forward.URI_MISS, "http://127.0.0.1:8081"
+    ctx.forwarded_status, ctx.first_byte_ns = 200, 9_000
+    line = plain_line(b'{"request_id":"', ctx)
+    assert line is not None
+    assert json.loads(line)["origin_us"] == 9
+    ctx.request.path = b'/"'
+    assert plain_line(b'{"request_id":"', ctx) is None
 
 
 def test_the_memory_of_pieces_is_bounded() -> None:
