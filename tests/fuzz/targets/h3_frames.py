@@ -106,7 +106,7 @@ def _send(
 
 def _answer(stream: Stream, how: int) -> None:
     fields = stream.fields
-    assert fields is not None and stream.method
+    assert fields is not None and (stream.method or stream.too_large)
     for name, value in fields.items():
         assert name == name.lower() and not set(value) & {0, 10, 13}
     if how == 0:
