@@ -17,6 +17,7 @@ import josepy
 import requests
 from acme import challenges, client, crypto_util, errors, messages
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -37,6 +38,13 @@ T = TypeVar("T")
 TIMEOUT_S: Final = 15
 NONCES: Final = 4  # tries of a request whose nonce the authority does not like (RFC 8555 6.5)
 RETRY_STATUSES: Final = (429, 503)
+MOST_CHARACTERS: Final = 1000  # of what went wrong: it is logged, kept and shown
+
+# What the libraries raise for documents that are not what ACME has: few look at types before they use them.
+_NOT_ACME: Final = (
+    errors.Error, josepy.errors.Error, UnsupportedAlgorithm, ValueError, LookupError, TypeError,
+    AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
 
 
 @challenges.ChallengeResponse.register
@@ -59,10 +67,11 @@ class TlsAlpn01(challenges.KeyAuthorizationChallenge):
 
 
 class AuthorityError(Exception):
-    """What went wrong. `is_general`: it would for every name; `retry_after_s`: what we are asked to wait."""
+    """What went wrong, in one line. `is_general`: it would for every name; `retry_after_s`: what we are asked
+    to wait."""
 
     def __init__(self, message: str, *, is_general: bool = False, retry_after_s: float = 0.0) -> None:
-        super().__init__(message)
+        super().__init__(_line(message))
         self.is_general = is_general
         self.retry_after_s = retry_after_s
 
@@ -108,18 +117,22 @@ class Authority:
     def open(self) -> None:
         """Read its directory and find our account there, or make one. Raises AuthorityError or OSError."""
         self._key = JWKEC(key=self._account_key())
-        self._net = client.ClientNetwork(
-            self._key, alg=ES256, user_agent=f"edgecluster/{VERSION}", timeout=TIMEOUT_S
-        )
-        if self.settings.ca_file is not None:
-            self._net.verify_ssl = str(self.settings.ca_file)  # type: ignore[assignment]  # as requests has it
-        self._net.session.hooks["response"].append(self._note)
+        self._net = self._network(self._key)
         url = self.settings.directory
         found = self._call(lambda: self._net.get(url).json())
         if not isinstance(found, dict) or "newOrder" not in found:
             raise AuthorityError(f"{url} is not the directory of an ACME authority", is_general=True)
-        self._client = client.ClientV2(messages.Directory.from_json(found), self._net)
+        directory = self._call(lambda: messages.Directory.from_json(found))
+        self._client = client.ClientV2(directory, self._net)
         self._call(self._find_account)
+
+    def _network(self, key: JWK) -> client.ClientNetwork:
+        """What carries our requests."""
+        net = client.ClientNetwork(key, alg=ES256, user_agent=f"edgecluster/{VERSION}", timeout=TIMEOUT_S)
+        if self.settings.ca_file is not None:
+            net.verify_ssl = str(self.settings.ca_file)  # type: ignore[assignment]  # as requests has it
+        net.session.hooks["response"].append(self._note)
+        return net
 
     def new_order(self, name: str) -> Order:
         """Order a certificate for `name`, with a new key."""
@@ -131,8 +144,11 @@ class Authority:
 
     def look(self, name: str, order: Order) -> OrderState:
         """Where the order stands."""
-        body = messages.Order.from_json(self._call(lambda: self._post(order.url)).json())
         csr = crypto_util.make_csr(order.key.encode(), [name])
+        return self._call(lambda: self._state(order, csr))
+
+    def _state(self, order: Order, csr: bytes) -> OrderState:
+        body = messages.Order.from_json(self._call(lambda: self._post(order.url)).json())
         resource = messages.OrderResource(body=body, uri=order.url, csr_pem=csr, authorizations=())
         status = str(body.status.name)
         found: list[Challenge] = []
@@ -159,8 +175,12 @@ class Authority:
         self._call(lambda: self._client.begin_finalization(state.resource))
 
     def chain(self, state: OrderState) -> str:
-        """The certificate with its intermediates, PEM."""
-        return str(self._call(lambda: self._post(str(state.resource.body.certificate))).text)
+        """The certificate, of the key that was asked for, with its intermediates, PEM."""
+        answer = self._call(lambda: self._post(str(state.resource.body.certificate)))
+        try:
+            return _chain_of(answer.content, state.resource.csr_pem)
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise AuthorityError(f"the authority sent a certificate that is no use: {error}") from error
 
     def renewal_window(self, leaf: x509.Certificate) -> RenewalWindow | None:
         """When it would have that certificate renewed (RFC 9773); None: it does not say such things."""
@@ -272,15 +292,15 @@ class Authority:
                     is_general=general,
                     retry_after_s=self._wait_s(),
                 ) from error
-            except requests.RequestException as error:
-                raise AuthorityError(
-                    f"cannot reach the authority {self.settings.directory}: {_reason(error)}", is_general=True
-                ) from error
-            except (errors.Error, josepy.errors.Error, ValueError, KeyError) as error:
+            except _NOT_ACME as error:
                 raise AuthorityError(
                     f"the authority {self.settings.directory} did not answer as ACME has it: {error!r}",
                     is_general=True,
                     retry_after_s=self._wait_s(),
+                ) from error
+            except requests.RequestException as error:
+                raise AuthorityError(
+                    f"cannot reach the authority {self.settings.directory}: {_reason(error)}", is_general=True
                 ) from error
 
     def _wait_s(self) -> float:
@@ -295,9 +315,23 @@ def certificate_id(leaf: x509.Certificate) -> str:
     return ".".join(urlsafe_b64encode(part).rstrip(b"=").decode() for part in (issuer, serial))
 
 
+def _chain_of(pem: bytes, csr_pem: bytes) -> str:
+    """The certificates that were sent, and nothing else that was. Raises ValueError if they are no use."""
+    chain = x509.load_pem_x509_certificates(pem)
+    if chain[0].public_key() != x509.load_pem_x509_csr(csr_pem).public_key():
+        raise ValueError("a certificate of another key than the one it was asked for")
+    return "".join(one.public_bytes(Encoding.PEM).decode() for one in chain)
+
+
 def _words(error: messages.Error) -> str:
-    """A problem document (RFC 7807) in a line."""
-    return " ".join(f"{error.code or error.typ}: {error.detail or error.title or 'no detail given'}".split())
+    """A problem document (RFC 7807)."""
+    return f"{error.code or error.typ}: {error.detail or error.title or 'no detail given'}"
+
+
+def _line(text: str) -> str:
+    """As one line that any terminal may show."""
+    words = "".join(mark if mark.isprintable() else " " for mark in text).split()
+    return " ".join(words)[:MOST_CHARACTERS]
 
 
 def _reason(error: requests.RequestException) -> str:

@@ -66,7 +66,13 @@ async def _follow(
     while True:
         state: OrderState = await in_thread(authority.look, store.name, order)
         if state.status == "valid":
-            store.save_pair(order.key, await in_thread(authority.chain, state))
+            try:
+                chain = await in_thread(authority.chain, state)
+            except AuthorityError as error:
+                if not error.is_general:  # this order comes to nothing
+                    store.drop_order()
+                raise
+            store.save_pair(order.key, chain)
             log.info("%s has a new certificate", store.name)
             return
         if state.status == "invalid":

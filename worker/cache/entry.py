@@ -5,8 +5,10 @@ validation needs (validators, times) lies behind it in msgpack and is decoded wh
 Also the bits of the cache's flags byte, and the small marks that are not responses.
 """
 
+import re
 from dataclasses import dataclass
 from struct import Struct
+from struct import error as StructError
 
 import msgpack
 
@@ -40,6 +42,14 @@ _NOT_STORED = (
     b"age", b"edgecluster-cache-control", *TAG_FIELDS,
 )  # fmt: skip
 
+# Members of Vary as origins send them, be they names of fields or not.
+_NAMES = re.compile(rb"[^\x00-\x08\n-\x1f\x7fA-Z,]+(?:,[^\x00-\x08\n-\x1f\x7fA-Z,]+)*")
+
+
+class DamagedEntry(ValueError):
+    """Metadata that this module never wrote. The segment's checksums tell bytes that changed; this tells what
+    somebody stored wrongly: it is dropped, and asked for anew."""
+
 
 @dataclass(slots=True)
 class Stored:
@@ -70,10 +80,23 @@ def encode(stored: Stored) -> bytes:
 
 
 def decode(meta: bytes) -> Stored:
-    """All of what `encode` was given."""
-    birth_ns, status, length = PREFIX.unpack_from(meta)
-    end = PREFIX_BYTES + length
-    return Stored(status, meta[PREFIX_BYTES:end], birth_ns, *msgpack.unpackb(meta[end:]))
+    """All of what `encode` was given. Raises DamagedEntry."""
+    try:
+        birth_ns, status, length = PREFIX.unpack_from(meta)
+        end = PREFIX_BYTES + length
+        block = meta[PREFIX_BYTES:end]
+        len(Fields.trusted(block))  # which reads the lines
+        received_ns, etag, last_modified, stale_if_error_ns, own_control = msgpack.unpackb(meta[end:])
+    except (StructError, ValueError, TypeError) as error:
+        raise DamagedEntry(f"stored metadata that cannot be read: {error}") from None
+    if (
+        not 200 <= status <= 599
+        or type(received_ns) is not int
+        or type(stale_if_error_ns) is not int
+        or any(part is not None and type(part) is not bytes for part in (etag, last_modified, own_control))
+    ):
+        raise DamagedEntry("stored metadata that no response can have")
+    return Stored(status, block, birth_ns, received_ns, etag, last_modified, stale_if_error_ns, own_control)
 
 
 def stored_block(fields: Fields) -> bytes:
@@ -104,5 +127,8 @@ def encode_record(record: VaryRecord) -> bytes:
 
 
 def decode_record(meta: bytes) -> VaryRecord:
+    """What `encode_record` was given. Raises DamagedEntry."""
+    if not _NAMES.fullmatch(meta, SERIAL_BYTES + 8):
+        raise DamagedEntry("a record of variants that names no field")
     generation = int.from_bytes(meta[SERIAL_BYTES : SERIAL_BYTES + 8], "little")
     return VaryRecord(meta[:SERIAL_BYTES], generation, tuple(meta[SERIAL_BYTES + 8 :].split(b",")))

@@ -204,9 +204,8 @@ class Fill:
 
     def _freshen_by_head(self, ctx: Context, place: Place, head: Response, arrival: Arrival) -> None:
         """Update the stored response by the answer to HEAD, or forget it when that speaks of another."""
-        hit = place.hit
-        assert hit is not None
-        stored = decode(hit.meta)
+        hit, stored = place.hit, place.stored
+        assert hit is not None and stored is not None
         block = Fields.trusted(stored.block)
         same = is_same(block, hit.size, head.fields, head.length)
         if stored.status != 200 or not same or varies_further(block, head.fields):
@@ -362,7 +361,7 @@ class Fill:
 
         `whole`: ask without the client's own conditions and ranges, so that what comes suits everybody.
         """
-        stored = None if place.hit is None else decode(place.hit.meta)
+        stored = place.stored
         stale = self._stale_if_error(ctx, place)
         try:
             response, arrival = await self._ask(ctx, stored, whole=whole)
@@ -576,10 +575,9 @@ class Fill:
 
     def _stale_if_error(self, ctx: Context, place: Place) -> Stored | None:
         """What may be served if the origin fails now (RFC 5861 4; the request may say): no-cache never."""
-        hit = place.hit
-        if hit is None or hit.flags & NO_CACHE:
+        hit, stored = place.hit, place.stored
+        if hit is None or stored is None or hit.flags & NO_CACHE:
             return None
-        stored = decode(hit.meta)
         window_ns = stored.stale_if_error_ns
         asked = self._rules.request_control(ctx.request.fields).stale_if_error
         if asked is not None and not hit.flags & MUST_REVALIDATE:

@@ -4,6 +4,7 @@ A fresh hit costs one or two look-ups, one fixed prefix, one slice. Everything e
 then directives and stale answers) is weighed only when a bit says that it is there.
 """
 
+import logging
 from collections.abc import Sequence
 
 from shmcache.core import FRESH, STALE_WHILE_REVALIDATE, Cache, Following, Hit
@@ -20,6 +21,7 @@ from worker.cache.entry import (
     SECOND_NS,
     SETTLED,
     VARY,
+    DamagedEntry,
     Stored,
     decode,
     decode_record,
@@ -40,12 +42,15 @@ from worker.fields import (
     PRAGMA,
     RANGE,
     UPGRADE,
+    FieldError,
     Fields,
 )
 from worker.message import Body, Request, Response, Stream
 from worker.reasons import Fault, Forward, NotStorable, Outcome, Side
 from worker.settings import CacheSettings
 from worker.upgrade import let_through
+
+log = logging.getLogger("edgecluster.cache")
 
 CONDITIONAL = IF_NONE_MATCH | IF_MODIFIED_SINCE
 _OF_THE_ANSWER = CONDITIONAL | RANGE  # whatever response is used, they choose what is told of it
@@ -57,11 +62,14 @@ _WEIGHED = _FOR_THE_ORIGIN | CACHE_CONTROL | PRAGMA | UPGRADE
 class Place:
     """Where a request's response lies or would lie, and what was found there."""
 
-    __slots__ = ("alone", "hit", "key", "varied")
+    __slots__ = ("alone", "hit", "key", "stored", "varied")
 
-    def __init__(self, key: bytes, hit: Hit | None, *, alone: bool, varied: bool) -> None:
+    def __init__(
+        self, key: bytes, hit: Hit | None, stored: Stored | None, *, alone: bool, varied: bool
+    ) -> None:
         self.key = key  # the primary key, or the variant key once the variants' record is known
         self.hit = hit  # a response, never a mark
+        self.stored = stored  # what `hit` tells; None without one
         self.alone = alone  # its requests gain nothing by waiting for each other
         self.varied = varied
 
@@ -73,6 +81,7 @@ class Lookup:
         self, cache: Cache, settings: CacheSettings, codings: Sequence[str], key: KeyMaker = cache_key
     ) -> None:
         self._get = cache.get
+        self._delete = cache.delete
         self._enabled = settings.enabled
         self._rules = Rules(settings)
         self._key = key
@@ -105,22 +114,31 @@ class Lookup:
             return self._weigh(ctx, self.find(request, key, now_ns))
         if hit.flags & _NO_PLAIN_HIT:
             return self._weigh(ctx, self.find(request, key, now_ns))
-        response = plain_hit(ctx, hit, method == b"GET")
-        return conditioned(ctx, response) if mask & _OF_THE_ANSWER else response
+        try:
+            response = plain_hit(ctx, hit, method == b"GET")
+            return conditioned(ctx, response) if mask & _OF_THE_ANSWER else response
+        except (DamagedEntry, FieldError):
+            return self._weigh(ctx, self.find(request, key, now_ns))
 
     def find(self, request: Request, key: bytes, now_ns: int) -> Place:
-        """Where the response to `request` lies; `key` is its primary key."""
+        """Where the response to `request` lies; `key` is its primary key. Drops what is damaged there."""
         hit = self._get(key, now_ns)
         varied = hit is not None and hit.flags & VARY != 0
-        if hit is not None and varied:
-            record = decode_record(hit.meta)
-            key = variant_key(key, record.serial, record.names, request.fields, self._negotiation)
-            hit = self._get(key, now_ns)
-        if hit is None:
-            return Place(key, None, alone=False, varied=varied)
-        flags = hit.flags
+        try:
+            if hit is not None and varied:
+                record = decode_record(hit.meta)
+                key = variant_key(key, record.serial, record.names, request.fields, self._negotiation)
+                hit = self._get(key, now_ns)
+            if hit is None:
+                return Place(key, None, None, alone=False, varied=varied)
+            flags = hit.flags
+            stored = None if flags & MARKS else decode(hit.meta)
+        except DamagedEntry as error:
+            log.error("%s is dropped from the cache: %s", key.decode("latin-1"), error)
+            self._delete(key)
+            return Place(key, None, None, alone=False, varied=False)
         alone = flags & (NO_CACHE | HIT_FOR_MISS) != 0
-        return Place(key, None if flags & MARKS else hit, alone=alone, varied=varied)
+        return Place(key, hit if stored is not None else None, stored, alone=alone, varied=varied)
 
     def _weigh(self, ctx: Context, place: Place) -> Response | None:
         """Everything but a plain fresh hit."""
@@ -128,12 +146,12 @@ class Lookup:
         control = self._rules.request_control(fields)
         if fields.mask & _FOR_THE_ORIGIN or (ctx.request.upgrade and let_through(ctx)):
             return _bypass(ctx, Forward.REQUEST)
-        hit = place.hit
+        hit, stored = place.hit, place.stored
         reason = Forward.VARY_MISS if place.varied else Forward.URI_MISS
-        if hit is not None:
+        if hit is not None and stored is not None:
             refusal = _refusal(control, hit, ctx.now_ns)
             if refusal is None:
-                return self._serve(ctx, place, hit)
+                return self._serve(ctx, place, hit, stored)
             reason = refusal
         if control.only_if_cached:
             raise EdgeError(504, Side.CLIENT, Fault.UNAVAILABLE, "only-if-cached, and nothing is stored")
@@ -145,14 +163,14 @@ class Lookup:
         ctx.revalidate = place
         return None
 
-    def _serve(self, ctx: Context, place: Place, hit: Hit) -> Response:
+    def _serve(self, ctx: Context, place: Place, hit: Hit, stored: Stored) -> Response:
         now_ns = ctx.now_ns
         outcome = Outcome.HIT
         if hit.verdict != FRESH:
             outcome = Outcome.STALE
             ctx.refresh = True
             ctx.revalidate = place
-        return answer(ctx, hit, decode(hit.meta), outcome, now_ns)
+        return answer(ctx, hit, stored, outcome, now_ns)
 
     def shared(self, ctx: Context, place: Place, now_ns: int) -> Response | None:
         """What another request's fetch left at `place`, if this request may have it.
@@ -160,10 +178,9 @@ class Lookup:
         A response that arrived after this request did is as new as its own fetch would have brought it
         (RFC 9111 4), whatever its lifetime; an older one must pass as any stored response.
         """
-        hit = place.hit
-        if hit is None or place.alone:
+        hit, stored = place.hit, place.stored
+        if hit is None or stored is None or place.alone:
             return None
-        stored = decode(hit.meta)
         if stored.received_ns < ctx.started_ns:
             if _refusal(self._rules.request_control(ctx.request.fields), hit, now_ns) is not None:
                 return None

@@ -14,7 +14,7 @@ from worker.context cimport Context
 from worker.fields cimport Fields
 from worker.message cimport Response
 
-from worker.cache.entry import PREFIX_BYTES as _PREFIX_BYTES, SETTLED as _SETTLED
+from worker.cache.entry import DamagedEntry, PREFIX_BYTES as _PREFIX_BYTES, SETTLED as _SETTLED
 from worker.reasons import Outcome
 
 cdef int SETTLED = _SETTLED
@@ -29,7 +29,7 @@ if PREFIX_BYTES != 14:
 def plain_hit(Context ctx not None, Hit hit not None, bint with_body):
     """The answer for `hit`, whose verdict and flags the caller has looked at; sets outcome, age_s and ttl_s.
 
-    Raises ValueError for metadata shorter than it claims to be.
+    Raises DamagedEntry for metadata of which that cannot be made.
     """
     cdef bytes meta = hit.meta
     cdef const char *data = PyBytes_AS_STRING(meta)
@@ -37,12 +37,14 @@ def plain_hit(Context ctx not None, Hit hit not None, bint with_body):
     cdef uint16_t status
     cdef uint32_t length
     if PyBytes_GET_SIZE(meta) < PREFIX_BYTES:
-        raise ValueError("stored metadata is shorter than its prefix")
+        raise DamagedEntry("stored metadata is shorter than its prefix")
     memcpy(&birth_ns, data, 8)  # little-endian, as every platform we run on
     memcpy(&status, data + 8, 2)
     memcpy(&length, data + 10, 4)
     if PyBytes_GET_SIZE(meta) - PREFIX_BYTES < length:
-        raise ValueError("stored metadata is shorter than its field block")
+        raise DamagedEntry("stored metadata is shorter than its field block")
+    if status < 200 or status > 599 or length and data[PREFIX_BYTES + length - 1] != b"\n":
+        raise DamagedEntry("stored metadata that no response can have")
     cdef Fields fields = Fields.__new__(Fields)
     fields.block = meta
     fields.start = PREFIX_BYTES

@@ -1,11 +1,13 @@
 """Stored metadata: what goes in comes out, and what must not be stored does not go in."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.cache.entry import (
     PREFIX,
     PREFIX_BYTES,
+    DamagedEntry,
     Stored,
     VaryRecord,
     decode,
@@ -23,7 +25,7 @@ I64 = st.integers(-(2**62), 2**62)
     st.builds(
         Stored,
         st.integers(200, 599),
-        st.binary(max_size=2000),
+        st.sampled_from((b"", b"A: b\r\n", b"A: b\r\nC: d\r\n" * 50)),
         I64,
         I64,
         st.none() | st.binary(max_size=100),
@@ -61,3 +63,32 @@ def test_the_block_is_kept_as_it_goes_on_the_wire_without_what_belongs_to_one_me
 def test_marks() -> None:
     record = VaryRecord(b"12345678", 5, (b"accept-encoding", b"cookie"))
     assert decode_record(encode_record(record)) == record
+
+
+WHOLE = encode(Stored(200, b"A: b\r\n", 1, 2, b'"a"', None, 3))
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        b"",
+        WHOLE[: PREFIX_BYTES - 1],
+        WHOLE[: PREFIX_BYTES + 2],
+        WHOLE[:-1],
+        WHOLE + b"\0",
+        encode(Stored(200, b"A: b", 1, 2)),
+        encode(Stored(200, b"A: b\r\n\r\nC: d\r\n", 1, 2)),
+        PREFIX.pack(1, 99, 0) + WHOLE[PREFIX_BYTES + 6 :],
+        PREFIX.pack(1, 200, 3) + WHOLE[PREFIX_BYTES:],
+        PREFIX.pack(1, 200, 0) + b"\x95\1\2\3\4\5",
+        PREFIX.pack(1, 200, 0) + b"\x81\x90\1",
+    ],
+)
+def test_what_was_never_encoded_is_damaged(meta: bytes) -> None:
+    with pytest.raises(DamagedEntry):
+        decode(meta)
+
+
+def test_a_record_without_names_is_damaged() -> None:
+    with pytest.raises(DamagedEntry):
+        decode_record(b"12345678" + bytes(8))

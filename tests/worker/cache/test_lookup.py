@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.cache_room import Asked, CacheRoom, Pairs, Pieces, http_date, make_request, ok
+from worker.cache.entry import ENCODING_ONLY, NO_CACHE, PREFIX, VARY, Stored, encode
 from worker.errors import EdgeError
 from worker.message import Response
 from worker.reasons import Forward, NotStorable, Outcome
@@ -294,3 +295,36 @@ def test_a_response_is_filed_by_all_that_its_target_ever_varied_by() -> None:
         assert room.outcome(fields=[(b"A", b"1")]) == "miss"
         assert room.ask(fields=[(b"A", b"1")]).body == b"1"
         assert room.ask(fields=[(b"A", b"2")]).body == b"2"
+
+
+@pytest.mark.parametrize("flags", [0, NO_CACHE, VARY, VARY | ENCODING_ONLY])
+@pytest.mark.parametrize("meta", [b"", b"x" * 16, encode(Stored(200, b"A: b", 0, 0))])
+def test_what_is_damaged_is_dropped_and_asked_for_anew(flags: int, meta: bytes) -> None:
+    with CacheRoom(fresh) as room:
+        now_ns, key = room.clock(), b"http://a.example/a"
+        until_ns = now_ns + 10**9
+        assert room.segment.cache.put(
+            key,
+            meta,
+            b"x" * 20_000,
+            now_ns=now_ns,
+            fresh_until_ns=until_ns,
+            keep_until_ns=until_ns,
+            flags=flags,
+        )
+        # By a directive that has it weighed: a plain hit looks at no more than it needs.
+        asked = room.ask("/a", [(CC, b"min-fresh=1")])
+        assert (asked.body, asked.ctx.outcome, asked.ctx.stored) == (b"hello", Outcome.MISS, True)
+        assert room.outcome("/a") == "hit"
+        assert len(room.asked) == 1
+
+
+def test_a_plain_hit_of_what_is_damaged_is_a_miss() -> None:
+    with CacheRoom(fresh) as room:
+        now_ns, key = room.clock(), b"http://a.example/a"
+        until_ns = now_ns + 10**9
+        for meta in (b"", b"\0" * 14, PREFIX.pack(0, 200, 5) + b"A: b", PREFIX.pack(0, 200, 4) + b"A: b"):
+            room.segment.cache.put(
+                key, meta, b"", now_ns=now_ns, fresh_until_ns=until_ns, keep_until_ns=until_ns
+            )
+            assert (room.outcome("/a"), room.outcome("/a")) == ("miss", "hit")
