@@ -52,6 +52,17 @@ class Post:
         return min(FIRST_DELAY_NS << min(self.quick_deaths - 1, 10), longest)
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What was made of files and rules, once for all workers of a generation."""
+
+    context: ssl.SSLContext | None
+    geo: Geo | None
+    lists: Mapping[AccessSettings, NetworkMap]
+    judges: Mapping[JudgeSettings, Judges]
+    certificates: tuple[tuple[bytes, bytes], ...]  # for HTTP/3: PEM, chain and key
+
+
 @dataclass(slots=True)
 class Generation:
     """Settings in force, and the posts of the workers that live by them."""
@@ -59,11 +70,7 @@ class Generation:
     number: int
     settings: ClusterSettings
     bound: ClusterSettings  # the same with the ports really bound
-    context: ssl.SSLContext | None
-    geo: Geo | None
-    lists: Mapping[AccessSettings, NetworkMap]
-    judges: Mapping[JudgeSettings, Judges]
-    certificates: tuple[tuple[bytes, bytes], ...] = ()  # for HTTP/3: PEM, chain and key
+    means: Means
     posts: list[Post] = field(init=False)
 
     def __post_init__(self) -> None:
