@@ -19,11 +19,12 @@ LONGEST_READY_DELAY_NS = 400_000_000  # between two that did: the lane must be b
 WORKER_PLACES = 62  # members 0..61 of the segment
 CONTROL_PLACE = 62
 SUPERVISOR_PLACE = 63
+NO_PLACE = -1
 
 
 @dataclass(slots=True)
 class Post:
-    """A place to be filled whenever it is empty: one lane, or the control process."""
+    """A place to be filled: one lane or the control process whenever it is empty, the compiler at times."""
 
     role: Role
     lane: int

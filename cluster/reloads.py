@@ -7,12 +7,16 @@ it asks for is built whole before anything changes; whatever goes wrong on the w
 import dataclasses
 import logging
 from collections.abc import Callable
+from functools import partial
+
+import setproctitle
 
 from cluster.crew import Crew
 from cluster.errors import BootError
-from cluster.estate import Estate
+from cluster.estate import Body, Estate
 from cluster.generation import Generation, Post
-from cluster.process import Child, State
+from cluster.judges import compile_judges, waf_settings
+from cluster.process import Child, Exit, Role, State
 from cluster.segment import too_large_objects
 from cluster.settings import ClusterSettings
 from cluster.wire import Answer, Reply
@@ -22,21 +26,31 @@ log = logging.getLogger("edgecluster.supervisor")
 SETTLE_NS = 1_000_000_000  # handshakes under way when a lane is closed to new ones
 LEAVE_NS = 10_000_000_000  # at most, until a leaving lane's queue is empty
 
+COMPILE_NS = 600_000_000_000  # a set of the Core Rule Set takes seconds
+
 Load = Callable[[], ClusterSettings]
+Fork = Callable[[Post, int, Body], None]
 
 
 class Reloads:
     """The generations of one cluster, from the first to the last."""
 
-    def __init__(self, estate: Estate, crew: Crew, control: Post, load: Load, first: Generation) -> None:
-        """`load` gives the settings for a reload and may raise; `control` lives by those that serve."""
+    def __init__(
+        self, estate: Estate, crew: Crew, control: Post, first: Generation, load: Load, fork: Fork
+    ) -> None:
+        """`load` gives the settings for a reload and may raise; `fork(post, generation, body)` fills a post.
+
+        The post `control` is emptied whenever other settings are to be lived by.
+        """
         self.estate = estate
         self.crew = crew
         self.control = control
         self.load = load
+        self.fork = fork
+        self.compiler = Post(Role.COMPILER, -1)
         self.serving = first
+        self.loaded: ClusterSettings | None = None  # these wait for the compiler, or for places
         self.incoming: Generation | None = None  # being brought up
-        self.awaiting_room: ClusterSettings | None = None  # of a reload whose workers have no places yet
         self.requests: list[Reply] = []  # for a reload that has not begun
         self.renewals: list[Reply] = []  # for the certificates on disk to be served
         self.are_lists_old = False  # somebody has said that the files of the access lists have changed
@@ -46,7 +60,7 @@ class Reloads:
 
     @property
     def is_under_way(self) -> bool:
-        return self.incoming is not None or self.awaiting_room is not None
+        return self.incoming is not None or self.loaded is not None
 
     def generations(self) -> list[Generation]:
         """Those whose posts are to be filled."""
@@ -54,14 +68,16 @@ class Reloads:
 
     def post_of(self, child: Child) -> Post | None:
         """The post that `child` fills; None when its generation has been replaced."""
-        posts = [self.control, *(post for generation in self.generations() for post in generation.posts)]
+        posts = [post for generation in self.generations() for post in generation.posts]
+        posts += [self.control, self.compiler]
         return next((post for post in posts if post.child is child), None)
 
     def tick(self, now_ns: int, *, may_begin: bool) -> None:
         """Take the next step of what is under way; with `may_begin`, begin what is wished for."""
         self._settle(now_ns)
-        if self.awaiting_room is not None:
-            self._go_on(self._bring_up)
+        if self.loaded is not None:
+            if self.compiler.child is None:
+                self._go_on(self._bring_up)
         elif self.incoming is None and may_begin and not self._leaving():
             if self.requests:
                 self.replies, self.requests = self.requests, []
@@ -77,7 +93,7 @@ class Reloads:
 
     def fail(self, reason: str) -> None:
         """The running generation goes on; what was built for the new one is undone."""
-        self.awaiting_room = None
+        self.loaded = None
         log.error("reload failed, generation %d goes on: %s", self.serving.number, reason)
         settings = self.serving.settings
         if self.incoming is not None:
@@ -92,7 +108,7 @@ class Reloads:
         """Nothing new comes any more: what was coming drains with the rest."""
         self.replies += self.requests + self.renewals
         self.requests, self.renewals = [], []
-        self.awaiting_room = self.incoming = None
+        self.loaded = self.incoming = None
         if self.replies:
             self._answer(stopping())
 
@@ -114,8 +130,7 @@ class Reloads:
 
     def _load(self) -> None:
         """Begin with fresh settings."""
-        self.awaiting_room = self.load()
-        self._bring_up()
+        self._compile(self._what_may_change(self.load()))
 
     def _renew(self) -> None:
         """Begin with the settings in force, if what lies on disk for them has changed."""
@@ -123,8 +138,20 @@ class Reloads:
         if not self.are_lists_old and self.estate.contexts.of(running.settings) is running.means.context:
             self._answer({"ok": True, "error": "", "generation": running.number, "notes": []})
             return
-        self.awaiting_room = running.settings
-        self._bring_up()
+        self._compile(running.settings)
+
+    def _compile(self, settings: ClusterSettings) -> None:
+        """Have another process compile the WAF's patterns: this one must watch over the workers meanwhile.
+
+        Should that process fail, they are compiled when the generation is built.
+        """
+        self.loaded = settings
+        if waf_settings(settings.worker):
+            self.fork(self.compiler, self.serving.number + 1, partial(_compile, settings))
+        if self.compiler.child is not None:
+            self.crew.enter(self.compiler.child, State.WORKING, COMPILE_NS)
+        else:
+            self._bring_up()
 
     def _bring_up(self) -> None:
         """Begin the generation of the settings that were loaded, if the segment has places for it.
@@ -132,14 +159,14 @@ class Reloads:
         Workers that drain keep theirs for as long as `drain_timeout` lets them, reload after reload. Where
         they leave no room, the oldest are ended early: what they still serve is worth less than the change.
         """
-        settings = self.awaiting_room
+        settings = self.loaded
         assert settings is not None
         missing = settings.workers - len(self.crew.places)
         if missing > 0:
             self._make_room(missing)  # asked again by the next tick
             return
         self.incoming = self._next_generation(settings)
-        self.awaiting_room = None
+        self.loaded = None
 
     def _make_room(self, missing: int) -> None:
         """End drains until `missing` workers, the oldest, are on their way out."""
@@ -155,7 +182,6 @@ class Reloads:
 
     def _next_generation(self, settings: ClusterSettings) -> Generation:
         now = self.serving.settings
-        settings = self._what_may_change(settings, now)
         if (words := too_large_objects(settings)) is not None:
             self.notes.append(words)
         means = self.estate.means(settings)
@@ -166,8 +192,9 @@ class Reloads:
         self.estate.open_sockets(settings, max(now.workers, settings.workers))
         return Generation(self.serving.number + 1, settings, self.estate.bound(settings), means)
 
-    def _what_may_change(self, settings: ClusterSettings, now: ClusterSettings) -> ClusterSettings:
+    def _what_may_change(self, settings: ClusterSettings) -> ClusterSettings:
         """`settings` with what must stay as it is; told in the notes. Raises BootError if it cannot be so."""
+        now = self.serving.settings
         if settings.state_dir.resolve() != now.state_dir.resolve():
             raise BootError("the state directory cannot change while the edge runs: stop and start it")
         if settings.cache_bytes != now.cache_bytes:
@@ -231,6 +258,12 @@ class Reloads:
             sockets.release()
             sockets.prune(settings.worker.listeners, settings.workers, http3=settings.worker.http3)
             self.settled = True
+
+
+def _compile(settings: ClusterSettings, _member: int, _ready: int) -> int:
+    setproctitle.setproctitle("edgecluster: compiler")
+    compile_judges(settings)
+    return Exit.DRAINED
 
 
 def stopping() -> Answer:

@@ -12,13 +12,13 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import setproctitle
 
 from cluster.crew import Crew
 from cluster.errors import BootError
-from cluster.estate import Estate
+from cluster.estate import Body, Estate
 from cluster.generation import Generation, Post
 from cluster.lock import InstanceLock, admin_socket, supervisor_socket
 from cluster.process import Child, ControlStart, Exit, Role, User
@@ -109,7 +109,7 @@ class Supervisor:
         self.estate.join()
         self.crew = Crew(self.estate.named.segment, self.selector, self.on_told)
         first = Generation(1, settings, self.estate.bound(settings), means)
-        self.reloads = Reloads(self.estate, self.crew, self.control, self.load, first)
+        self.reloads = Reloads(self.estate, self.crew, self.control, first, self.load, self._fork)
         self._open_signals(stack)
         verbs = {
             "status": self.verb_status,
@@ -166,9 +166,9 @@ class Supervisor:
         for generation in self.reloads.generations():
             for post in generation.posts:
                 if post.child is None and now_ns >= post.due_ns:
-                    self._fork(post, generation)
+                    self._fill(post, generation)
         if self.control.child is None and now_ns >= self.control.due_ns:
-            self._fork(self.control, self.reloads.serving)
+            self._fill(self.control, self.reloads.serving)
 
     def on_signals(self, _events: int) -> None:
         """Act on every signal that came, once per kind."""
@@ -201,14 +201,18 @@ class Supervisor:
 
     # --- children ----------------------------------------------------------------------------------
 
-    def _fork(self, post: Post, generation: Generation) -> None:
+    def _fill(self, post: Post, generation: Generation) -> None:
         body, own = self.estate.body(post, generation)
-        close = (self._private_filenos() | self.estate.filenos()) - own
+        self._fork(post, generation.number, body, own)
+        if generation is self.reloads.serving:
+            self.estate.let_read(generation, post)
+
+    def _fork(self, post: Post, generation: int, body: Body, own: Collection[int] = ()) -> None:
+        """Fill `post` with a process that keeps `own` of our descriptors, if the kernel has room for it."""
+        close = (self._private_filenos() | self.estate.filenos()).difference(own)
         user = self.user if post.role is Role.WORKER else None
         try:
-            self.crew.fork(post, generation.number, body, close=close, user=user)
-            if generation is self.reloads.serving:
-                self.estate.let_read(generation, post)
+            self.crew.fork(post, generation, body, close=close, user=user)
         except OSError as error:
             log.error("cannot fork %s %d: %s; trying again in a second", post.role, post.lane, error.strerror)
             post.due_ns = time.monotonic_ns() + 1_000_000_000
