@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterator
 
-from cluster.generation import CONTROL_PLACE, Places, Post
+from cluster.generation import CONTROL_PLACE, NO_PLACE, Places, Post
 from cluster.process import Child, Exit, Role, State, User, fork
 from shmcache.core import Segment
 from worker.observe.counters import CONNECTIONS_CLOSED, TUNNELS_CLOSED, open_connections, open_tunnels
@@ -56,11 +56,11 @@ class Crew:
     ) -> Child:
         """Fill `post` with a process that runs `body(member, ready)`. Raises OSError."""
         now_ns = time.monotonic_ns()
-        member = CONTROL_PLACE if post.role is Role.CONTROL else self.places.take()
+        member = self._take_place(post.role)
         try:
             pid, pipe = fork(lambda ready: body(member, ready), close={*close, *self._pipes()}, user=user)
         except OSError:
-            self._give_back(member)
+            self._give_back_place(member)
             raise
         child = Child(post.role, post.lane, member, generation, pid, pipe, now_ns, since_ns=now_ns)
         post.child = self.children[pid] = child
@@ -75,11 +75,8 @@ class Crew:
                 self._listen(child)  # its last words
                 self._close_pipe(child)
                 del self.children[child.pid]
-                count_closed(self.segment, self.segment.statistics.of(child.member))
-                repaired = {what: count for what, count in self.segment.reap(child.member).items() if count}
-                self._give_back(child.member)
                 code = os.waitstatus_to_exitcode(status)
-                _tell_end(child, code, repaired)
+                _tell_end(child, code, self._give_back(child.member))
                 yield child, code
 
     def enter(self, child: Child, state: State, kill_after_ns: int = 0) -> None:
@@ -167,8 +164,22 @@ class Crew:
         with contextlib.suppress(ProcessLookupError):  # cannot be: it is not reaped yet
             os.kill(child.pid, number)
 
-    def _give_back(self, member: int) -> None:
-        if member != CONTROL_PLACE:
+    def _take_place(self, role: Role) -> int:
+        if role is Role.WORKER:
+            return self.places.take()
+        return CONTROL_PLACE if role is Role.CONTROL else NO_PLACE
+
+    def _give_back(self, member: int) -> dict[str, int]:
+        """What a dead process held in the segment, and its place there; counts of the former."""
+        if member == NO_PLACE:
+            return {}
+        count_closed(self.segment, self.segment.statistics.of(member))
+        repaired = {what: count for what, count in self.segment.reap(member).items() if count}
+        self._give_back_place(member)
+        return repaired
+
+    def _give_back_place(self, member: int) -> None:
+        if member not in (CONTROL_PLACE, NO_PLACE):
             self.places.give_back(member)
 
 

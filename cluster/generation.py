@@ -19,11 +19,12 @@ LONGEST_READY_DELAY_NS = 400_000_000  # between two that did: the lane must be b
 WORKER_PLACES = 62  # members 0..61 of the segment
 CONTROL_PLACE = 62
 SUPERVISOR_PLACE = 63
+NO_PLACE = -1
 
 
 @dataclass(slots=True)
 class Post:
-    """A place to be filled whenever it is empty: one lane, or the control process."""
+    """A place to be filled: one lane or the control process whenever it is empty, the compiler at times."""
 
     role: Role
     lane: int
@@ -52,6 +53,17 @@ class Post:
         return min(FIRST_DELAY_NS << min(self.quick_deaths - 1, 10), longest)
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What was made of files and rules, once for all workers of a generation."""
+
+    context: ssl.SSLContext | None
+    geo: Geo | None
+    lists: Mapping[AccessSettings, NetworkMap]
+    judges: Mapping[JudgeSettings, Judges]
+    certificates: tuple[tuple[bytes, bytes], ...]  # for HTTP/3: PEM, chain and key
+
+
 @dataclass(slots=True)
 class Generation:
     """Settings in force, and the posts of the workers that live by them."""
@@ -59,11 +71,7 @@ class Generation:
     number: int
     settings: ClusterSettings
     bound: ClusterSettings  # the same with the ports really bound
-    context: ssl.SSLContext | None
-    geo: Geo | None
-    lists: Mapping[AccessSettings, NetworkMap]
-    judges: Mapping[JudgeSettings, Judges]
-    certificates: tuple[tuple[bytes, bytes], ...] = ()  # for HTTP/3: PEM, chain and key
+    means: Means
     posts: list[Post] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,5 +1,6 @@
 """The WAF's judges, made by the supervisor for every generation and shared by its workers."""
 
+import contextlib
 import logging
 from pathlib import Path
 
@@ -35,6 +36,18 @@ def open_judges(settings: ClusterSettings, counts: RuleCounts) -> dict[JudgeSett
     for pair in judges.values():
         counts.add_rules(pair.rules)
     return judges
+
+
+def compile_judges(settings: ClusterSettings) -> None:
+    """Have the state directory hold, compiled, what `open_judges` will then load from it.
+
+    For a process of its own, as it takes seconds for every set of rules. Rules that cannot be used are left
+    for `open_judges` to tell of.
+    """
+    cache = _cache(settings.state_dir)
+    if cache is not None:
+        with contextlib.suppress(RulesError):
+            make_judges([waf.judge for waf in waf_settings(settings.worker)], cache)
 
 
 def waf_words(settings: WorkerSettings) -> str:

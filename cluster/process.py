@@ -43,6 +43,7 @@ class Role(StrEnum):
 
     WORKER = "worker"
     CONTROL = "control"
+    COMPILER = "compiler"  # of the WAF's patterns, before a reload
 
 
 class State(StrEnum):
@@ -50,6 +51,7 @@ class State(StrEnum):
 
     STARTING = "starting"
     READY = "ready"
+    WORKING = "working"  # it has one thing to do, and ends
     LEAVING = "leaving"  # its lane gets no new connections; it still takes those that wait there
     DRAINING = "draining"  # told to finish and exit
     KILLED = "killed"  # told so in a way it cannot refuse
@@ -81,8 +83,8 @@ class Child:
     """One forked process as the supervisor sees it."""
 
     role: Role
-    lane: int  # -1 for the control process
-    member: int
+    lane: int  # -1 for all that are no workers
+    member: int  # -1 for who has no business in the segment
     generation: int
     pid: int
     pipe: int  # read end of its readiness pipe; -1 once it is closed

@@ -143,7 +143,7 @@ def announce_json(flags: Flags, status: Mapping[str, Any]) -> None:
 
 def announce_text(flags: Flags, status: Mapping[str, Any]) -> None:
     """The ready line, the addresses, and what to try."""
-    from cluster.supervisor import ready_line
+    from cluster.status import ready_line
 
     say("\n".join([ready_line(dict(status)), "", guide(flags, status)]))
     sys.stdout.flush()

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from cluster.config.build import cluster_settings
 from cluster.config.document import Document, Location, read
 from cluster.config.faults import Faults
-from cluster.config.models import Config
 from cluster.config.paths import absolute, default_state_dir
 from cluster.config.rules import broken_rules
+from cluster.config.sections.top import Config
 from cluster.config.units import directory, is_directory
 from cluster.errors import UsageError
 from cluster.settings import ClusterSettings

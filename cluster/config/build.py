@@ -12,26 +12,25 @@ from cluster.acme.challenges import KINDS
 from cluster.acme.names import is_public
 from cluster.certificates import covers, read_pair
 from cluster.config.build_origins import NamedOrigins
-from cluster.config.models import (
-    MAX_WORKERS,
-    Access,
-    Acme,
-    Binding,
-    Cache,
-    ClientCertificates,
-    Compression,
-    Config,
-    Key,
-    Leaks,
-    RateLimit,
-    Route,
-    Rules,
-    Site,
-    Tls,
-    Waf,
-)
 from cluster.config.paths import absolute, default_state_dir
-from cluster.config.rewriting import Headers, Hsts, Redirect, RequestChanges, ResponseChanges, Rewrite
+from cluster.config.sections.access import Access
+from cluster.config.sections.acme import Acme, Binding
+from cluster.config.sections.cache import Cache, Key
+from cluster.config.sections.compression import Compression
+from cluster.config.sections.leaks import Leaks
+from cluster.config.sections.rate_limits import RateLimit
+from cluster.config.sections.rewriting import (
+    Headers,
+    Hsts,
+    Redirect,
+    RequestChanges,
+    ResponseChanges,
+    Rewrite,
+)
+from cluster.config.sections.sites import Route, Rules, Site
+from cluster.config.sections.tls import ClientCertificates, Tls
+from cluster.config.sections.top import MAX_WORKERS, Config
+from cluster.config.sections.waf import Waf
 from cluster.errors import BootError
 from cluster.settings import (
     AcmeSettings,

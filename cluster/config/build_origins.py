@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cluster.config.origins import Breaker, Ejection, Origin, Probe, Server, option
 from cluster.config.paths import absolute
+from cluster.config.sections.origins import Breaker, Ejection, Origin, Probe, Server, option
 from worker.settings import (
     BreakerSettings,
     DirectorySettings,

@@ -6,12 +6,12 @@ Turns pydantic's findings into the sentences a user acts on; judges nothing itse
 import json
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
 from cluster.config.document import Document, Location, Problem
-from cluster.config.models import Config
+from cluster.config.sections.top import Config
 from cluster.config.values import Expects, Section
 from cluster.errors import UsageError
 
@@ -175,11 +175,17 @@ def _phrase(declared: Any) -> str:
         if section := _section(parts[0]):
             return f"a list of mappings with {_listed(section.model_fields)}"
         return f"a list of items, each {_phrase(parts[0])}"
+    if get_origin(declared) is Literal:
+        return _joined([str(part) for part in parts], "or")
     own = next((part.phrase for part in reversed(parts) if isinstance(part, Expects)), "")
     return own or next((phrase for part in parts if (phrase := _phrase(part))), "")
 
 
 def _listed(keys: Iterable[str]) -> str:
     words = list(keys)
-    *most, last = [*words[:4], "more"] if len(words) > 5 else words
-    return f"{', '.join(most)} and {last}" if most else last
+    return _joined([*words[:4], "more"] if len(words) > 5 else words, "and")
+
+
+def _joined(words: list[str], conjunction: str) -> str:
+    *most, last = words
+    return f"{', '.join(most)} {conjunction} {last}" if most else last

@@ -8,8 +8,8 @@ from difflib import get_close_matches
 
 from cluster.config.build import route_name, site_name
 from cluster.config.document import Location
-from cluster.config.models import Config
-from cluster.config.origins import Origin, Server, ServerOptions, option
+from cluster.config.sections.origins import Origin, Server, ServerOptions, option
+from cluster.config.sections.top import Config
 from worker.settings import DirectorySettings
 
 Broken = Iterator[tuple[Location, str]]

@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from cluster.config.document import Location
-from cluster.config.models import Access, Binding, Config, RateLimit, Rules
 from cluster.config.origin_rules import Broken, broken_origin_rules
+from cluster.config.sections.access import Access
+from cluster.config.sections.acme import Binding
+from cluster.config.sections.rate_limits import RateLimit
+from cluster.config.sections.sites import Rules
+from cluster.config.sections.top import Config
 from cluster.profiles import BROKEN, is_offered
 from worker.security.waf.judge import DETECTOR_IDS
 from worker.settings import ListenerSettings

@@ -22,6 +22,8 @@ from cluster.config import units
 from worker.reasons import Leak
 from worker.upgrade import NEVER
 
+HTTP_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 5.6.2: names of fields, cookies, protocols
+URL_PATH = r"/[!-~]*"
 MIN_CACHE_BYTES = 4 * 1024**2  # below, the segment's own tables leave no room for responses
 
 
@@ -58,7 +60,7 @@ def _memory(value: object) -> int:
 
 def _protocol(value: object) -> str:
     """A protocol's name without a version, as Upgrade gives it (RFC 9110 7.8), in lower case."""
-    if not isinstance(value, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", value):
+    if not isinstance(value, str) or not re.fullmatch(HTTP_TOKEN, value):
         raise ValueError("must be a protocol's name")
     name = value.lower()
     if name.encode() in NEVER:
@@ -125,6 +127,8 @@ KeyPart = Annotated[
 ]  # fmt: skip
 Count = Annotated[int, Field(ge=1), Expects("a whole number of at least 1")]
 CountOrZero = Annotated[int, Field(ge=0), Expects("a whole number of at least 0")]
+Share = Annotated[float, Field(gt=0, le=1), Expects("a share such as 0.5, at most 1")]
+ShareOrZero = Annotated[float, Field(ge=0, le=1), Expects("a share from 0 to 1 such as 0.1")]
 Flag = Annotated[bool, Expects("true or false")]
 Word = Annotated[str, Field(min_length=1), Expects("a word")]
 Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$"), Expects("a word of letters, digits, . _ and -")]
@@ -138,6 +142,8 @@ DirectoryUrl = Annotated[
     Expects("the https:// URL of an ACME directory"),
 ]  # fmt: skip
 FilePath = Annotated[str, Field(min_length=1), Expects("the path of a file")]
+PemFile = Annotated[FilePath, Expects("the path of a PEM file")]
+UrlPath = Annotated[str, Field(pattern=f"^{URL_PATH}$"), Expects("a path such as /images/")]
 Block = Annotated[
     Any, BeforeValidator(units.network),
     Expects("an address or CIDR block such as 192.0.2.0/24 or 2001:db8::/32"), text_schema("192.0.2.0/24"),
@@ -244,6 +250,8 @@ class Section(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
+    short_key: ClassVar[str] = ""  # the key whose value alone may stand for the mapping
+    short_types: ClassVar[tuple[type, ...]] = ()  # if it is one of these
     short_hand: ClassVar[dict[str, Any] | None] = None  # JSON Schema of what may stand for the mapping
     short_words: ClassVar[str] = ""  # the same for an error message
 
@@ -255,7 +263,7 @@ class Section(BaseModel):
     @classmethod
     def expand(cls, value: object) -> object:
         """The mapping that a short-hand value stands for; other values come back as they are."""
-        return value
+        return {cls.short_key: value} if isinstance(value, cls.short_types) else value
 
     @classmethod
     def __get_pydantic_json_schema__(

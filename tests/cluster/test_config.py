@@ -538,8 +538,8 @@ class TestErrors:
             ("limits: 3", "2:9: bad value 3 for 'limits' "
              "(expects a mapping with request_line, header, header_count, body and more)"),
             ("log: {format: xml}", "2:15: bad value 'xml' for 'log.format' (expects json or combined)"),
-            ("tls: {key: k.pem}", "2:6: missing key 'certificate' in 'tls' (expects the path of a file)"),
-            ("tls: [{certificate: c, key: 5}]", "2:29: bad value 5 for 'tls[0].key' (expects the path of a file)"),
+            ("tls: {key: k.pem}", "2:6: missing key 'certificate' in 'tls' (expects the path of a PEM file)"),
+            ("tls: [{certificate: c, key: 5}]", "2:29: bad value 5 for 'tls[0].key' (expects the path of a PEM file)"),
             ("listen: []", "2:9: bad value (a list) for 'listen': must not be empty (expects a list of items, each "
              "a URL with a numeric address such as http://127.0.0.1:8080 or https://[::]:443)"),
             ("trusted_proxies: [10.0.0.1/8]", "2:19: bad value '10.0.0.1/8' for 'trusted_proxies[0]': "

@@ -92,7 +92,7 @@ def test_a_certificate_on_the_command_line_leaves_the_other_settings(tmp_path: P
         ("tls: {certificate: a, key: b, profile: 3}",
          "2:40: bad value 3 for 'tls.profile' (expects modern, default or old)"),
         ("tls: {profile: old, key: b}",
-         "2:6: missing key 'certificate' in 'tls' (expects the path of a file)"),
+         "2:6: missing key 'certificate' in 'tls' (expects the path of a PEM file)"),
         ("tls: [{certificate: a, key: b, default: true}, {certificate: c, key: d, default: true}]",
          "2:82: another certificate is the default already"),
     ],
@@ -140,7 +140,7 @@ class TestClientCertificates:
             ("sites: [{origin: http://127.0.0.1, routes: [{prefix: /, client_certificate: optional}]}]",
              "1:77: whose? Give its site 'client_certificate: {ca_file: FILE}'"),
             ("sites: [{origin: http://127.0.0.1, client_certificate: {}}]",
-             "1:56: missing key 'ca_file' in 'sites[0].client_certificate' (expects the path of a file)"),
+             "1:56: missing key 'ca_file' in 'sites[0].client_certificate' (expects the path of a PEM file)"),
         ],
     )  # fmt: skip
     def test_a_fault_is_told_with_its_place(self, tmp_path: Path, text: str, message: str) -> None:

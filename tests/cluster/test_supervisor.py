@@ -22,12 +22,12 @@ from cluster import wire
 from cluster.errors import BootError
 from cluster.lock import run_dir, running_pid, supervisor_socket
 from cluster.segment import SHM
-from cluster.settings import CertificateSettings
+from cluster.settings import CertificateSettings, ClusterSettings
 from tests.support.bare_worker import failing_control
 from tests.support.cluster import BARE, PATIENCE_S, Cluster, settings, wait_until, with_worker
 from tests.support.ports import free_port
 from tests.support.segments import regions_of
-from worker.settings import ListenerSettings
+from worker.settings import ListenerSettings, WafSettings
 
 
 def ask(url: str, path: str = "/") -> dict[str, Any]:
@@ -469,6 +469,58 @@ def test_a_reload_whose_workers_cannot_boot_drops_no_request_and_changes_nothing
     assert not [error for error in seen if isinstance(error, Exception)]
     assert edge.reload(with_worker(edge.settings, name="good"))["ok"]
     wait_until(lambda: ask(edge.url)["name"] == "good")
+
+
+def with_waf(old: ClusterSettings) -> ClusterSettings:
+    """`old` with a WAF of the detectors alone."""
+    [site] = old.worker.sites
+    routes = tuple(replace(route, waf=WafSettings()) for route in site.routes)
+    return with_worker(old, sites=(replace(site, routes=routes),))
+
+
+def compiler(edge: Cluster) -> psutil.Process | None:
+    """The process that compiles the WAF's patterns for a reload."""
+    for child in psutil.Process(edge.process.pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.cmdline()[:1] == ["edgecluster: compiler"]:
+                return child
+    return None
+
+
+def test_workers_are_watched_over_while_patterns_are_compiled_for_a_reload(edge: Cluster) -> None:
+    edge.configure(with_waf(edge.settings))
+    pids = edge.pids
+    answers: list[wire.Answer] = []
+    reloading = threading.Thread(target=lambda: answers.append(edge.call("reload")))
+    reloading.start()
+    compiling = wait_until(lambda: compiler(edge))
+    compiling.suspend()
+    os.kill(pids[0], signal.SIGKILL)
+    wait_until(lambda: len(edge.pids) == 2 and pids[0] not in edge.pids)
+    assert edge.status["reloading"] and edge.status["generation"] == 1
+    compiling.resume()
+    reloading.join()
+    assert [(answer["ok"], answer["generation"]) for answer in answers] == [(True, 2)]
+    assert list((edge.settings.state_dir / "waf").iterdir())
+    assert f"compiler (pid {compiling.pid}) has ended: exit code 0" in edge.output
+
+
+def test_a_reload_goes_on_when_its_compiler_dies(edge: Cluster) -> None:
+    edge.configure(with_waf(edge.settings))
+    reloading = threading.Thread(target=edge.call, args=("reload",))
+    reloading.start()
+    wait_until(lambda: compiler(edge)).kill()
+    reloading.join()
+    assert edge.status["generation"] == 2 and edge.status["waf"]
+
+
+def test_a_stop_does_not_wait_for_the_compiler(edge: Cluster) -> None:
+    edge.configure(with_waf(edge.settings))
+    edge.process.send_signal(signal.SIGHUP)
+    compiling = wait_until(lambda: compiler(edge))
+    assert edge.stop() == 0
+    assert not compiling.is_running()
+    assert f"compiler (pid {compiling.pid}) has ended: killed by SIGTERM" in edge.output
 
 
 def test_a_new_cache_size_needs_a_restart_and_reload_says_so(edge: Cluster) -> None:

@@ -8,10 +8,20 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from cluster.config.values import Expects, Flag, HostName, Many, Section, WholeSecondsOrZero, text_schema
+from cluster.config.values import (
+    HTTP_TOKEN,
+    URL_PATH,
+    Expects,
+    Flag,
+    HostName,
+    Many,
+    Section,
+    WholeSecondsOrZero,
+    text_schema,
+)
 from worker.patterns import Replacement, compiled, wildcard
 
-_PATH = re.compile(r"/[!-~]*")
+_PATH = re.compile(URL_PATH)
 # Whom a redirect leads to is for the rule alone to say: no $N before the slash that ends the host.
 _TARGET = re.compile(r"(?:/(?!/)|https?://[A-Za-z0-9.\[\]:_-]+(?=[/?]|\Z))[!-~]*")
 
@@ -80,7 +90,7 @@ class Rewrite(Section):
     """What the origin is asked for in place of the client's URL; cache key, log and security keep that."""
 
     host: HostName | None = Field(default=None, description="Host to send to the origin.")
-    strip_prefix: Annotated[PlainPath | None, Expects("a path such as /api")] = Field(
+    strip_prefix: PlainPath | None = Field(
         default=None, description="Taken from the beginning of the path, where it ends at a slash."
     )
     path: Many[PathRewrite] = Field(
@@ -97,7 +107,7 @@ class Rewrite(Section):
 class Redirect(Section):
     """A path that has moved."""
 
-    path: Annotated[SourcePath | None, Expects("a path such as /old/*")] = Field(
+    path: SourcePath | None = Field(
         default=None, description="The path; each * stands for anything, which is $1, $2 and so on."
     )
     pattern: Annotated[Pattern | None, Expects("a regular expression such as ^/p/([0-9]+)$")] = Field(
@@ -106,7 +116,7 @@ class Redirect(Section):
     to: Annotated[
         str, AfterValidator(_redirect_target), Expects("a path or URL such as https://www.example.org/new/$1")
     ] = Field(description="Where to, $1 to $9 for what was matched; the query is kept.")
-    status: Annotated[Literal[301, 302, 303, 307, 308] | None, Expects("301, 302, 303, 307 or 308")] = Field(
+    status: Literal[301, 302, 303, 307, 308] | None = Field(
         default=None, description="301 for GET and HEAD and 308 for others when not given."
     )
 
@@ -149,7 +159,7 @@ UNTOUCHABLE_OF_RESPONSES = {
     ),
 }
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NAME = re.compile(HTTP_TOKEN)
 _VALUE = re.compile(r"[\t -~]*")
 
 
@@ -243,9 +253,7 @@ class Hsts(Section):
     subdomains: Flag = Field(default=False, description="For all names below the host too.")
     preload: Flag = Field(default=False, description="Agree to be in browsers' built-in lists.")
 
+    short_key: ClassVar = "max_age"
+    short_types: ClassVar = (str, int)
     short_hand: ClassVar[dict[str, Any] | None] = {"type": "string", "examples": ["1y"]}
     short_words: ClassVar[str] = "a duration such as 1y"
-
-    @classmethod
-    def expand(cls, value: object) -> object:
-        return {"max_age": value} if isinstance(value, str | int) else value

@@ -17,18 +17,21 @@ from cluster.config.values import (
     DurationOrZero,
     Expects,
     FileName,
-    FilePath,
     Flag,
     HostName,
     Many,
     OneOrMany,
     OriginAddress,
+    PemFile,
     Section,
     ServerAddress,
+    Share,
+    ShareOrZero,
     Size,
     SizeOrZero,
     Statuses,
     Token,
+    UrlPath,
     WholeSeconds,
 )
 from worker.settings import (
@@ -49,7 +52,6 @@ _breaker = BreakerSettings()
 _retry = RetrySettings()
 _OF_GROUPS = frozenset(("probe", "eject", "breaker", "retry"))
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
-_Share = Annotated[float, Field(gt=0, le=1), Expects("a share such as 0.5, at most 1")]
 
 
 class ServerOptions(Section):
@@ -66,13 +68,13 @@ class ServerOptions(Section):
         default=None, description="Name for SNI and the certificate check; the URL's host when not given."
     )
     verify: Flag = Field(default=_origin.verify, description="Check the origin's certificate.")
-    ca_file: Annotated[FilePath | None, Expects("the path of a PEM file")] = Field(
+    ca_file: PemFile | None = Field(
         default=None, description="PEM file of the authorities to trust instead of the system's."
     )
-    client_certificate: Annotated[FilePath | None, Expects("the path of a PEM file")] = Field(
+    client_certificate: PemFile | None = Field(
         default=None, description="PEM file of the certificate to show to the origin (mutual TLS)."
     )
-    client_key: Annotated[FilePath | None, Expects("the path of a PEM file")] = Field(
+    client_key: PemFile | None = Field(
         default=None, description="PEM file of its private key; client_certificate itself when not given."
     )
     connect_timeout: Duration = Field(default=_origin.connect_timeout_s, description="To open a connection.")
@@ -96,7 +98,7 @@ class ServerOptions(Section):
         default=_origin.keepalive_connections, description="Idle connections kept per worker."
     )
     connections: Count = Field(default=_origin.connections, description="Connections at once per worker.")
-    protocol: Annotated[Literal["http/1.1", "h2", "auto"], Expects("http/1.1, h2 or auto")] = Field(
+    protocol: Literal["http/1.1", "h2", "auto"] = Field(
         default="http/1.1",
         description="Version of HTTP it is asked by: h2 over https by ALPN, over http by prior knowledge; "
         "auto lets the origin choose in the TLS handshake.",
@@ -129,18 +131,16 @@ class Server(ServerOptions):
         default=_origin.backup, description="Asked only when no server is available that is no backup."
     )
 
+    short_key: ClassVar = "url"
+    short_types: ClassVar = (str,)
     short_hand: ClassVar = {"type": "string", "examples": ["http://127.0.0.1:8000"]}
     short_words: ClassVar = "a URL such as http://127.0.0.1:8000"
-
-    @classmethod
-    def expand(cls, value: object) -> object:
-        return {"url": value} if isinstance(value, str) else value
 
 
 class Probe(Section):
     """Active health checks: requests to each server. A path alone is short for `{path: PATH}`."""
 
-    path: Annotated[str, Field(pattern=r"^/[!-~]*$"), Expects("a path such as /healthz")] = Field(
+    path: Annotated[UrlPath, Expects("a path such as /healthz")] = Field(
         default=_probe.path, description="What is asked for."
     )
     host: HostName | None = Field(
@@ -156,12 +156,10 @@ class Probe(Section):
         default=_probe.failures, description="Checks failed in a row until a healthy server is unhealthy."
     )
 
+    short_key: ClassVar = "path"
+    short_types: ClassVar = (str,)
     short_hand: ClassVar = {"type": "string", "examples": ["/healthz"]}
     short_words: ClassVar = "a path such as /healthz"
-
-    @classmethod
-    def expand(cls, value: object) -> object:
-        return {"path": value} if isinstance(value, str) else value
 
 
 class Ejection(Section):
@@ -178,7 +176,7 @@ class Ejection(Section):
         default=_ejection.time_s, description="The first time; doubled with each ejection that follows."
     )
     max_time: Duration = Field(default=_ejection.max_time_s, description="Longest time.")
-    max_share: _Share = Field(
+    max_share: Share = Field(
         default=_ejection.max_share,
         description="Most of the servers that may be left out at once; one always may.",
     )
@@ -194,7 +192,7 @@ class Ejection(Section):
 class Breaker(Section):
     """When too many requests fail, the rest fail at once. A share alone is short for `{share: SHARE}`."""
 
-    share: _Share = Field(description="Share of failed requests within the window that opens it.")
+    share: Share = Field(description="Share of failed requests within the window that opens it.")
     window: WholeSeconds = Field(default=_breaker.window_s, description="How far back requests count.")
     requests: Count = Field(
         default=_breaker.requests, description="Fewer requests than these in a window decide nothing."
@@ -203,12 +201,10 @@ class Breaker(Section):
         default=_breaker.open_s, description="How long it stays open before a request tries the servers."
     )
 
+    short_key: ClassVar = "share"
+    short_types: ClassVar = (int, float)
     short_hand: ClassVar = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
     short_words: ClassVar = "a share such as 0.5"
-
-    @classmethod
-    def expand(cls, value: object) -> object:
-        return {"share": value} if isinstance(value, int | float) else value
 
 
 class Retry(Section):
@@ -220,7 +216,7 @@ class Retry(Section):
     status: Many[Statuses] = Field(
         default=[], description="Answers in place of which another server is asked, where that is safe."
     )
-    budget: Annotated[float, Field(ge=0, le=1), Expects("a share from 0 to 1 such as 0.2")] = Field(
+    budget: ShareOrZero = Field(
         default=_retry.budget,
         description="Retries as a share of the requests of the last ten seconds, all workers together.",
     )
@@ -236,10 +232,9 @@ class Origin(ServerOptions):
         default=[], description="Servers that serve the same: a group."
     )
     use: Token | None = Field(default=None, description="The name of an origin under 'origins'.")
-    balance: Annotated[
-        Literal["round-robin", "least-connections", "two-choices", "hash"],
-        Expects("round-robin, least-connections, two-choices or hash"),
-    ] = Field(default="round-robin", description="Which server of a group gets a request.")
+    balance: Literal["round-robin", "least-connections", "two-choices", "hash"] = Field(
+        default="round-robin", description="Which server of a group gets a request."
+    )
     slow_start: DurationOrZero = Field(
         default=_group.slow_start_s,
         description="A server that comes back gets its whole share only after this time.",
