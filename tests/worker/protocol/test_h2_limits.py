@@ -15,7 +15,9 @@ from tests.support.h2_raw import Raw, frame, get, reset, settings, window_update
 from worker.context import Context
 from worker.fields import Fields
 from worker.message import Response
+from worker.protocol.h2.connection import H2Protocol
 from worker.protocol.lending import COPY_BYTES
+from worker.protocol.versions import PREFACE
 from worker.reasons import TurnedAway
 from worker.settings import Limits
 
@@ -339,6 +341,41 @@ def test_an_idle_connection_is_ended_by_goaway() -> None:
             edge.after(edge.limits.idle_timeout_s + 1)
             await client.until_closed()
             assert client.goaways == [(NO_ERROR, 1)]
+
+    run(test())
+
+
+@pytest.mark.parametrize("beginning", [b"", PREFACE[:20], PREFACE])
+def test_a_preface_that_does_not_come_is_waited_for_as_a_header_is(beginning: bytes) -> None:
+    async def test() -> None:
+        async with H2Edge() as edge, attacking(edge, beginning):
+            await edge.until(lambda: edge.server.connections)
+            if beginning:
+                await edge.until(lambda: _has_come(edge, beginning))
+            edge.after(edge.limits.header_timeout_s - 1)
+            assert edge.server.connections
+            edge.after(2)
+            edge.after(5)  # and what is left of it
+            await edge.until(lambda: not edge.server.connections)
+
+    run(test())
+
+
+def _has_come(edge: H2Edge, beginning: bytes) -> bool:
+    """A beginning of the preface is held back; the whole of it makes another connection of it."""
+    (connection,) = edge.server.connections
+    return isinstance(connection, H2Protocol) or getattr(connection, "_beginning", None) == beginning
+
+
+def test_who_has_begun_may_be_idle() -> None:
+    async def test() -> None:
+        async with H2Edge() as edge, attacking(edge):
+            await edge.until(lambda: edge.server.connections and edge.h2_connection._session.has_begun)
+            edge.after(edge.limits.idle_timeout_s - 1)
+            assert edge.server.connections
+            edge.after(2)
+            edge.after(5)  # and what is left of it
+            await edge.until(lambda: not edge.server.connections)
 
     run(test())
 
