@@ -153,14 +153,9 @@ http {{
 
 @contextlib.contextmanager
 def haproxy(work: Path, origin_port: int, certificate: Path, key: Path) -> Iterator[Peer]:
-    """HAProxy with its small-object cache, one thread."""
+    """HAProxy with its small-object cache."""
     port, tls_port = free_port(), free_port()
-    bundle = work / "haproxy.pem"
-    bundle.write_bytes(certificate.read_bytes() + key.read_bytes())
-    config = work / "haproxy.cfg"
-    config.write_text(f"""
-global
-  nbthread 1
+    rules = f"""
   maxconn 8192
   tune.bufsize 131072
 defaults
@@ -176,7 +171,7 @@ cache c
   max-age 3600
 frontend f
   bind 127.0.0.1:{port}
-  bind 127.0.0.1:{tls_port} ssl crt {bundle} alpn h2,http/1.1
+  bind 127.0.0.1:{tls_port} ssl crt {work}/haproxy.pem alpn h2,http/1.1
   use_backend pass if {{ path_beg /pass/ }}
   default_backend cached
 backend cached
@@ -185,9 +180,20 @@ backend cached
   server o 127.0.0.1:{origin_port}
 backend pass
   server o 127.0.0.1:{origin_port}
-""")
+"""
+    with running_haproxy(work, port, certificate, key, rules) as pid:
+        yield Peer("haproxy", f"http://127.0.0.1:{port}", f"https://127.0.0.1:{tls_port}", (pid,))
+
+
+@contextlib.contextmanager
+def running_haproxy(work: Path, port: int, certificate: Path, key: Path, rules: str) -> Iterator[int]:
+    """HAProxy with one thread; `rules` go on in its global section, and find the certificate with its key in
+    `work`/haproxy.pem. Its pid."""
+    (work / "haproxy.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
+    config = work / "haproxy.cfg"
+    config.write_text(f"global\n  nbthread 1\n{rules}")
     with running(["haproxy", "-f", str(config)], SERVER_CORE, port, work / "haproxy.out") as process:
-        yield Peer("haproxy", f"http://127.0.0.1:{port}", f"https://127.0.0.1:{tls_port}", (process.pid,))
+        yield process.pid
 
 
 @contextlib.contextmanager
@@ -214,14 +220,10 @@ https://localhost:{port}, https://127.0.0.1:{port} {{
 
 @contextlib.contextmanager
 def edgecluster(work: Path, origin_port: int, certificate: Path, key: Path) -> Iterator[Peer]:
-    """edgecluster with one worker and everything on: access log, metrics, an address list, a rate limit."""
+    """edgecluster with everything on: access log, metrics, an address list, a rate limit."""
     port, tls_port = free_port(), free_port()
-    config = work / "edgecluster.yaml"
-    config.write_text(f"""
-listen: ["http://127.0.0.1:{port}", "https://127.0.0.1:{tls_port}"]
-workers: 1
+    rules = f"""
 cache: {{memory: 512MiB}}
-tls: {{certificate: "{certificate}", key: "{key}"}}
 log: {{path: "{work}/edgecluster.log"}}
 limits: {{requests_per_connection: 100000000}}
 sites:
@@ -231,17 +233,34 @@ sites:
         origin: "http://127.0.0.1:{origin_port}"
         access: {{deny: ["203.0.113.0/24"]}}
         rate_limits: [{{name: per-client, rate: 1000000/s, burst: 1000000}}]
-""")
-    state = work / "edgecluster-state"
-    command = [sys.executable, "-m", "cluster", "start", "--config", str(config), "--state-dir", str(state)]
-    with running(command, SERVER_CORE, port, work / "edgecluster.out") as process:
+"""
+    with running_edge(work / "edgecluster", (port, tls_port), certificate, key, rules) as pid:
         yield Peer(
             "edgecluster",
             f"http://127.0.0.1:{port}",
             f"https://127.0.0.1:{tls_port}",
-            (process.pid,),
+            (pid,),
             quic=find_spec("worker.protocol.h3.connection") is not None,
         )
+
+
+@contextlib.contextmanager
+def running_edge(
+    work: Path, ports: tuple[int, int], certificate: Path, key: Path, rules: str
+) -> Iterator[int]:
+    """edgecluster with one worker on these ports, plain and TLS; `rules` are the rest of its configuration.
+    `work` is made for it alone. Its pid."""
+    port, tls_port = ports
+    work.mkdir()
+    config = work / "edge.yaml"
+    config.write_text(
+        f'listen: ["http://127.0.0.1:{port}", "https://127.0.0.1:{tls_port}"]\nworkers: 1\n'
+        f'tls: {{certificate: "{certificate}", key: "{key}"}}\n{rules}'
+    )
+    command = [sys.executable, "-m", "cluster", "start", "--config", str(config)]
+    state = ["--state-dir", str(work / "state")]
+    with running([*command, *state], SERVER_CORE, port, work / "edge.out") as process:
+        yield process.pid
 
 
 def first_line(*command: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench import peers
 from bench.edge import certificate
-from bench.measure import LOAD_CORE, SERVER_CORE, Load, cpu_ns, handshakes
+from bench.measure import LOAD_CORE, Load, cpu_ns, handshakes
 from bench.peers import Peer
 
 ADMIT, REFUSE = "203.0.113.0/24", "127.0.0.1"
@@ -27,37 +27,25 @@ ADMIT, REFUSE = "203.0.113.0/24", "127.0.0.1"
 
 @contextlib.contextmanager
 def edgecluster(work: Path, chain: Path, key: Path, denied: str) -> Iterator[Peer]:
-    """One worker with everything on, a list at the top, a limit and a rate of connections."""
+    """With everything on, a list at the top, a limit and a rate of connections."""
     port, tls_port = peers.free_port(), peers.free_port()
-    config = work / "edge.yaml"
-    config.write_text(f"""
-listen: ["http://127.0.0.1:{port}", "https://127.0.0.1:{tls_port}"]
-workers: 1
+    rules = f"""
 cache: {{memory: 64MiB}}
-tls: {{certificate: "{chain}", key: "{key}"}}
 log: {{path: ""}}
 access: {{deny: [{denied}]}}
 limits: {{connections_per_address: 10000, connection_rate: 1000000/s}}
 sites: [{{origin: "http://127.0.0.1:9"}}]
-""")
-    command = [sys.executable, "-m", "cluster", "start", "--config", str(config)]
-    state = work / f"state-{denied.partition('/')[0]}"
-    with peers.running(
-        [*command, "--state-dir", str(state)], SERVER_CORE, port, work / "edge.out"
-    ) as process:
-        yield Peer("edgecluster", "", f"https://127.0.0.1:{tls_port}", (process.pid,))
+"""
+    folder = work / denied.partition("/")[0]
+    with peers.running_edge(folder, (port, tls_port), chain, key, rules) as pid:
+        yield Peer("edgecluster", "", f"https://127.0.0.1:{tls_port}", (pid,))
 
 
 @contextlib.contextmanager
 def haproxy(work: Path, chain: Path, key: Path) -> Iterator[Peer]:
-    """One thread that rejects everybody when it has accepted."""
+    """Rejects everybody when it has accepted."""
     port, tls_port = peers.free_port(), peers.free_port()
-    bundle = work / "haproxy.pem"
-    bundle.write_bytes(chain.read_bytes() + key.read_bytes())
-    config = work / "haproxy.cfg"
-    config.write_text(f"""
-global
-  nbthread 1
+    rules = f"""
 defaults
   mode http
   timeout client 60s
@@ -66,11 +54,11 @@ defaults
 frontend open
   bind 127.0.0.1:{port}
 frontend closed
-  bind 127.0.0.1:{tls_port} ssl crt {bundle}
+  bind 127.0.0.1:{tls_port} ssl crt {work}/haproxy.pem
   tcp-request connection reject if {{ src {REFUSE} }}
-""")
-    with peers.running(["haproxy", "-f", str(config)], SERVER_CORE, port, work / "haproxy.out") as process:
-        yield Peer("haproxy", "", f"https://127.0.0.1:{tls_port}", (process.pid,))
+"""
+    with peers.running_haproxy(work, port, chain, key, rules) as pid:
+        yield Peer("haproxy", "", f"https://127.0.0.1:{tls_port}", (pid,))
 
 
 def connect_and_wait(port: int, seconds: float) -> int:

@@ -6,7 +6,11 @@ from pathlib import Path
 
 from cluster.errors import BootError
 from cluster.settings import ClusterSettings
+from worker.context import Context
+from worker.judgement import Judgement
+from worker.security.waf.bodies import Kind, kind_of, read_body
 from worker.security.waf.counts import RuleCounts
+from worker.security.waf.judge import Judge
 from worker.security.waf.judges import Judges, RulesError, make_judges
 from worker.settings import JudgeSettings, WafSettings, WorkerSettings
 
@@ -48,6 +52,23 @@ def compile_judges(settings: ClusterSettings) -> None:
     if cache is not None:
         with contextlib.suppress(RulesError):
             make_judges([waf.judge for waf in waf_settings(settings.worker)], cache)
+
+
+def judge_of(settings: JudgeSettings, state_dir: Path | None) -> Judge:
+    """One judge, for whoever tries requests; it uses what an edge has compiled there. Raises BootError."""
+    cache = None if state_dir is None else state_dir / "waf"
+    try:
+        return make_judges([settings], cache if cache is not None and cache.is_dir() else None)[settings].loop
+    except RulesError as error:
+        raise BootError(f"cannot use the WAF's rules: {error}") from None
+
+
+def held_against(judge: Judge, settings: WafSettings, ctx: Context, body: bytes | None) -> Judgement:
+    """What the judge holds against a request that is there as a whole."""
+    if body is None or not settings.body_bytes or kind_of(ctx.request.fields) is Kind.OPAQUE:
+        return judge.of_head(ctx)
+    cut = len(body) > settings.body_bytes
+    return judge.of_whole(ctx, read_body(ctx.request.fields, body, settings.body_bytes, is_cut=cut))
 
 
 def waf_words(settings: WorkerSettings) -> str:

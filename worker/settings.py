@@ -41,7 +41,8 @@ class Limits:
     header_bytes: int = 64 * 1024  # 431 above
     header_count: int = 128  # 431 above
     body_bytes: int = 10 * 1024**3  # 413 above
-    header_timeout_s: float = 10.0  # first byte to end of the header section: 408
+    # First byte to end of the header section: 408. Of the first from the connection on; if none comes: close.
+    header_timeout_s: float = 10.0
     body_timeout_s: float = 30.0  # between two pieces of a request body: 408
     idle_timeout_s: float = 60.0  # between requests on a connection: close
     send_timeout_s: float = 60.0  # client takes no byte of the answer: close

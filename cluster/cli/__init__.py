@@ -14,6 +14,7 @@ from cluster.cli.caching import cache, purge
 from cluster.cli.certificates import cert
 from cluster.cli.checking import check
 from cluster.cli.demo import run_demo
+from cluster.cli.explain import explain_verb
 from cluster.cli.output import failure
 from cluster.cli.running import reload, status, stop
 from cluster.cli.serving import start
@@ -49,6 +50,7 @@ for verb in (
     unban,
     bans,
     waf,
+    explain_verb,
     cert,
     version,
 ):

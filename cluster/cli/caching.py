@@ -132,11 +132,12 @@ def _entry_lines(said: Mapping[str, Any]) -> list[str]:
         lines.append(f"  varies by {', '.join(said['vary'])}")
     if said["hit_for_miss"]:
         lines.append("  remembered as not storable: its requests do not wait for each other")
-    lines += [_response_line(entry) for entry in said["responses"]]
+    lines += [response_line(entry) for entry in said["responses"]]
     return lines if len(lines) > 1 else [f"nothing is stored for {said['url']}"]
 
 
-def _response_line(entry: Mapping[str, Any]) -> str:
+def response_line(entry: Mapping[str, Any]) -> str:
+    """One stored response for people, as the admin API tells of it."""
     ttl_s = entry["ttl_s"]
     fresh = f"fresh for {duration(ttl_s)}" if ttl_s >= 0 else f"stale for {duration(-ttl_s)}"
     windows = (

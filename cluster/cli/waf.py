@@ -13,6 +13,7 @@ from cluster.cli.options import config_option, json_option
 from cluster.cli.output import answer
 from cluster.config import load
 from cluster.errors import BootError, UsageError
+from cluster.judges import held_against, judge_of
 from worker.context import Client, Context
 from worker.errors import EdgeError
 from worker.fields import FieldError, LineError, read_head
@@ -20,10 +21,9 @@ from worker.judgement import Judgement
 from worker.message import Request
 from worker.routing import Routes
 from worker.security.normalize import Normalizer
-from worker.security.waf.bodies import Kind, kind_of, read_body
 from worker.security.waf.gate import described
 from worker.security.waf.judge import DETECTOR_IDS
-from worker.security.waf.judges import RulesError, make_judges, read_rules, survey
+from worker.security.waf.judges import RulesError, read_rules, survey
 from worker.settings import JudgeSettings, RouteSettings, WafSettings
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -227,7 +227,7 @@ class Asked:
 
     route: str
     waf: WafSettings | None
-    cache: Path | None = None
+    state_dir: Path | None = None
 
 
 def _asked(request: Request, config_path: Path | None, rules: Sequence[str], paranoia: int) -> Asked:
@@ -237,8 +237,7 @@ def _asked(request: Request, config_path: Path | None, rules: Sequence[str], par
     route, _ = Routes(settings.worker.sites, lambda route: route, None).find(request)
     if not isinstance(route, RouteSettings):
         raise BootError(f"no site of {config_path} serves the host '{request.host.decode('latin-1')}'")
-    cache = settings.state_dir / "waf"
-    return Asked(route.name, route.waf, cache if cache.is_dir() else None)
+    return Asked(route.name, route.waf, settings.state_dir)
 
 
 def _judges(config_path: Path | None, rules: Sequence[str], paranoia: int) -> list[JudgeSettings]:
@@ -262,13 +261,5 @@ def _read(judge: JudgeSettings) -> Any:
 def judged(asked: Asked, request: Request, body: bytes | None) -> Judgement:
     """By the same judge that a worker asks."""
     assert asked.waf is not None
-    settings = asked.waf
-    try:
-        judge = make_judges([settings.judge], asked.cache)[settings.judge].loop
-    except RulesError as error:
-        raise BootError(str(error)) from None
     ctx = Context(request, Client("127.0.0.1", 0, b"", ""), b"0" * 32, 0, 0.0)
-    if body is None or not settings.body_bytes or kind_of(request.fields) is Kind.OPAQUE:
-        return judge.of_head(ctx)
-    cut = len(body) > settings.body_bytes
-    return judge.of_whole(ctx, read_body(request.fields, body, settings.body_bytes, is_cut=cut))
+    return held_against(judge_of(asked.waf.judge, asked.state_dir), asked.waf, ctx, body)

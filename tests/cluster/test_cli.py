@@ -32,7 +32,7 @@ from tests.support import ports
 from tests.support.answering_supervisor import STATUS, answering
 from tests.support.mmdb import country, write_mmdb
 
-VERBS = ("start", "run-demo", "check", "reload", "stop", "status", "purge", "version")
+VERBS = ("start", "run-demo", "check", "reload", "stop", "status", "explain", "purge", "version")
 
 CLUSTER = {key: value for key, value in STATUS.items() if key != "ok"}
 

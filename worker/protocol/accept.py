@@ -24,7 +24,7 @@ from worker.reasons import TurnedAway
 BACKLOG = 4096
 ACCEPTS = 16  # connections taken before the loop gets its turn: each begins a handshake, which is costly
 HANDSHAKES = 2048  # at a time; above, slow ones are cut, and where none is connections wait in the backlog
-HANDSHAKE_TIMEOUT_S = 10.0  # from the connection to the end of its handshake
+HANDSHAKE_TIMEOUT_S = 10.0  # from the connection to the end of its handshake, or `header_timeout` if shorter
 SILENT_S = 0.25  # without a byte of TLS: slow, when there are too many
 SLOW_S = 2.0  # under way for so long: slow as well
 CUT = 64  # of the slow ones at once
@@ -164,20 +164,22 @@ class Acceptor(AbstractServer):
     async def _begin(self, arrival: Arrival, connection: socket) -> bool:
         """From the first byte to a protocol that has a transport; False if it was refused. Raises OSError."""
         loop, server = self._loop, self._server
-        until_s = arrival.since_s + HANDSHAKE_TIMEOUT_S
+        since_ns = int(arrival.since_s * 1e9)
+        until_s = arrival.since_s + min(HANDSHAKE_TIMEOUT_S, server.limits.header_timeout_s)
         if server.is_proxied and not await self._learn_client(arrival, connection, until_s):
             _refuse(connection)
             return False
         client = arrival.client
         if self._context is None:
-            await loop.connect_accepted_socket(lambda: server.factory(client), connection)
+            await loop.connect_accepted_socket(lambda: server.factory(client, since_ns), connection)
             return True
         first = await plain_http.first_bytes(loop, connection, until_s - loop.time())
         arrival.is_silent = False
         if plain_http.may_be_http(first):
             await plain_http.answer(loop, connection)
             raise ConnectionAbortedError("the client speaks no TLS")
-        await shake_hands(loop, server.factory(client), self._context, connection, until_s - loop.time())
+        protocol = server.factory(client, since_ns)
+        await shake_hands(loop, protocol, self._context, connection, until_s - loop.time())
         return True
 
     async def _learn_client(self, arrival: Arrival, connection: socket, until_s: float) -> bool:

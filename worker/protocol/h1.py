@@ -70,9 +70,9 @@ _KEPT = frozenset(
 class H1Server(ConnectionServer):
     """The HTTP/1 connections of one listener."""
 
-    def factory(self, client: Client | None = None) -> Any:
+    def factory(self, client: Client | None = None, since_ns: int = 0) -> Any:
         """A protocol for a new connection."""
-        return H1Protocol(self, client)
+        return H1Protocol(self, client, since_ns)
 
 
 class H1Protocol(Answering):
@@ -83,11 +83,13 @@ class H1Protocol(Answering):
         "_scanned", "_since_ns", "_taking",
     )  # fmt: skip
 
-    def __init__(self, server: H1Server, client: Client | None = None) -> None:
+    def __init__(self, server: H1Server, client: Client | None = None, since_ns: int = 0) -> None:
+        """`since_ns`: when the client connected; 0: now."""
         super().__init__(server)
         self._client = cast(Client, client)  # may be None until connection_made
         self._phase = IDLE
-        self._since_ns = server.now_ns  # when the phase began, or last made progress
+        # When the phase began, or last made progress; until there is a request, when the client connected.
+        self._since_ns = since_ns or server.now_ns
         self._requests = 0
         self._buffer = b""  # read ahead, or the beginning of a head
         self._scanned = 0  # bytes of a head's beginning that were looked at already
@@ -235,7 +237,8 @@ class H1Protocol(Answering):
             return
         if self._phase != HEAD:
             self._phase = HEAD
-            self._since_ns = self.server.now_ns
+            if self._requests:
+                self._since_ns = self.server.now_ns
         seen = self._scanned
         line_end = data.find(b"\n")
         if not may_begin(data):
@@ -573,7 +576,7 @@ class H1Protocol(Answering):
             return
         waited_s = (now_ns - self._since_ns) * 1e-9
         if phase == IDLE:
-            if waited_s > limits.idle_timeout_s:
+            if waited_s > (limits.idle_timeout_s if self._requests else limits.header_timeout_s):
                 self.drain()
         elif phase == HEAD:
             if waited_s > limits.header_timeout_s:

@@ -113,10 +113,11 @@ class ConnectionServer:
         self._emptied: list[Future[None]] = []
         self.tick(time.monotonic_ns())
 
-    def factory(self, client: Client | None = None) -> Any:
+    def factory(self, client: Client | None = None, since_ns: int = 0) -> Any:
         """An asyncio protocol for a new connection; by its methods alone, for it has no base class.
 
-        `client`: who is at its other end, where somebody knows already."""
+        `client`: who is at its other end, where somebody knows already. `since_ns`: when it connected, for
+        whose first request `Limits.header_timeout_s` counts from there; 0: now."""
         raise NotImplementedError
 
     @property

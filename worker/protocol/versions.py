@@ -22,19 +22,20 @@ class HttpServer(H1Server):
         super().__init__(*args, **options)
         self.http2 = http2
 
-    def factory(self, client: Client | None = None) -> Any:
+    def factory(self, client: Client | None = None, since_ns: int = 0) -> Any:
         """A protocol for a new connection."""
         if self.scheme == b"https":
-            return AgreedProtocol(self, client)
-        return PlainProtocol(self, client) if self.http2 else H1Protocol(self, client)
+            return AgreedProtocol(self, client, since_ns)
+        return (PlainProtocol if self.http2 else H1Protocol)(self, client, since_ns)
 
 
 class AgreedProtocol(asyncio.Protocol):
     """Gives way to the protocol that client and server agreed on during the TLS handshake."""
 
-    def __init__(self, server: HttpServer, client: Client | None = None) -> None:
+    def __init__(self, server: HttpServer, client: Client | None = None, since_ns: int = 0) -> None:
         self._server = server
         self._client = client
+        self._since_ns = since_ns or server.now_ns  # the handshake takes of its time
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         agreed = transport.get_extra_info("ssl_object").selected_alpn_protocol()
@@ -43,7 +44,8 @@ class AgreedProtocol(asyncio.Protocol):
                 self._server.part(self._client)
             cast(asyncio.Transport, transport).close()
             return
-        protocol = cast(Any, H2Protocol if agreed == "h2" else H1Protocol)(self._server, self._client)
+        speaks = cast(Any, H2Protocol if agreed == "h2" else H1Protocol)
+        protocol = speaks(self._server, self._client, self._since_ns)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
 
@@ -53,8 +55,8 @@ class PlainProtocol(H1Protocol):
 
     __slots__ = ("_beginning",)
 
-    def __init__(self, server: HttpServer, client: Client | None = None) -> None:
-        super().__init__(server, client)
+    def __init__(self, server: HttpServer, client: Client | None = None, since_ns: int = 0) -> None:
+        super().__init__(server, client, since_ns)
         self._beginning: bytes | None = b""  # None once it is known
 
     def data_received(self, data: bytes) -> None:
@@ -75,7 +77,7 @@ class PlainProtocol(H1Protocol):
         self._phase = CLOSED
         if transport is None:
             return
-        protocol = H2Protocol(self.server)
+        protocol = H2Protocol(self.server, None, self._since_ns)
         self.server.hand_over(self, protocol)
         transport.set_protocol(cast(asyncio.BaseProtocol, protocol))
         protocol.open(transport, self._client)

@@ -18,7 +18,8 @@ class LimitsSection(Section):
     header_count: Count = Field(default=_limits.header_count, description="Most header fields; 431 above.")
     body: Size = Field(default=_limits.body_bytes, description="Largest request body; 413 above.")
     header_timeout: Duration = Field(
-        default=_limits.header_timeout_s, description="First byte to end of the header section; 408 after."
+        default=_limits.header_timeout_s,
+        description="First byte (of the first request: connection) to end of the header section; 408 after.",
     )
     body_timeout: Duration = Field(
         default=_limits.body_timeout_s, description="Between two pieces of a request body; 408 after."

@@ -2,11 +2,12 @@
 streams holds together, what is sent is whole frames, and nothing is left when the connection is closed.
 """
 
+from tests.fuzz.answers import WAYS, answer
 from tests.fuzz.take import Take, cut
 from tests.support import h2_raw as raw
 from worker.fields import Fields
 from worker.protocol.h2.session import Session
-from worker.protocol.stream import CANCEL, Stream
+from worker.protocol.stream import Stream
 
 POST: raw.Head = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/p?q")]
 SOCKET: raw.Head = [(":method", "CONNECT"), (":protocol", "websocket"), *raw.GET[1:]]
@@ -31,8 +32,6 @@ WORDS = (
     b"\x40\x01x",
 )  # fmt: skip
 
-NO_FIELDS = Fields.trusted(b"")
-
 
 class Seen(Stream):
     """Holds the session to its promises."""
@@ -53,7 +52,7 @@ class Seen(Stream):
 
 def check(data: bytes) -> None:
     take = Take(data)
-    how, step = take.below(6), take.below(64)
+    way, step = take.below(WAYS), take.below(64)
     session: Session[Seen] = Session(
         None, Seen, streams=8, header_bytes=2048, header_count=16, resets=20, empty_frames=50
     )
@@ -64,7 +63,7 @@ def check(data: bytes) -> None:
             assert stream.fields is not None and stream.id % 2 and stream.method
             _is_strict(stream)
             if not stream.closed:
-                _answer(stream, how)
+                answer(stream, way)
         while sent := session.take():
             out += sent
         if session.is_over:
@@ -83,23 +82,6 @@ def _is_strict(stream: Stream) -> None:
             assert name not in (b"connection", b"transfer-encoding", b"upgrade", b"keep-alive")
         assert len(fields.get_all(b"host")) < 2 and len(fields.get_all(b"cookie")) < 2
     assert not set(stream.target) & {0, 9, 10, 13, 32}
-
-
-def _answer(stream: Stream, how: int) -> None:
-    if how == 0:
-        stream.respond(200, NO_FIELDS, b"Date: x\r\n", 5, b"hello", False)
-    elif how == 1:
-        stream.interim(103, NO_FIELDS)
-        stream.respond(200, NO_FIELDS, None, -1, None, True)
-        stream.offer(b"x" * 70000)
-        stream.finish(Fields.of([(b"x", b"y")]))
-    elif how == 2:
-        stream.reset(CANCEL)
-    elif how == 3:
-        stream.respond(204, NO_FIELDS, None, -1, None, False)
-    elif how == 4 and stream.protocol is not None:
-        stream.switch(NO_FIELDS, None)
-        stream.leave()
 
 
 def _whole_frames(out: bytes) -> None:

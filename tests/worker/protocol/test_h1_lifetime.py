@@ -23,15 +23,57 @@ async def is_closed(reader: asyncio.StreamReader) -> bool:
 def test_an_idle_connection_is_closed_in_its_time() -> None:
     async def test() -> None:
         async with H1Edge(limits=LIMITS) as edge:
-            never_used, _writer = await edge.connect()
             reader, writer = await edge.connect()
             writer.write(GET)
             await read_response(reader)
             edge.after(59)
-            assert len(edge.server.connections) == 2
+            assert len(edge.server.connections) == 1
             edge.after(2)
             assert await is_closed(reader)
-            assert await is_closed(never_used)
+
+    run(test())
+
+
+def test_who_asks_for_nothing_is_sent_away_without_a_word() -> None:
+    async def test() -> None:
+        async with H1Edge(limits=LIMITS) as edge:
+            reader, _writer = await edge.connect()
+            await edge.until(lambda: edge.server.connections)
+            edge.after(9)
+            assert len(edge.server.connections) == 1
+            edge.after(2)
+            assert await is_closed(reader)
+
+    run(test())
+
+
+def test_the_first_header_is_waited_for_from_the_connection_on() -> None:
+    async def test() -> None:
+        async with H1Edge(limits=LIMITS) as edge:
+            reader, writer = await edge.connect()
+            await edge.until(lambda: edge.server.connections)
+            edge.after(9)
+            writer.write(GET[:5])
+            await edge.until(lambda: edge.connection._buffer)
+            edge.after(2)
+            assert (await read_response(reader))[0] == 408
+
+    run(test())
+
+
+def test_a_later_header_is_waited_for_from_its_first_byte_on() -> None:
+    async def test() -> None:
+        async with H1Edge(limits=LIMITS) as edge:
+            reader, writer = await edge.connect()
+            writer.write(GET)
+            await read_response(reader)
+            edge.after(50)
+            writer.write(GET[:5])
+            await edge.until(lambda: edge.connection._buffer)
+            edge.after(9)
+            assert edge.server.active == 1
+            writer.write(GET[5:])
+            assert (await read_response(reader))[0] == 200
 
     run(test())
 

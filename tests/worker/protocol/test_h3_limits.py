@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -16,7 +15,6 @@ from worker.fields import Fields
 from worker.message import Response
 from worker.protocol.h3 import codes
 from worker.protocol.h3.outlet import LEAST_BYTES, STREAM_BYTES, TOTAL_BYTES
-from worker.reasons import TurnedAway
 from worker.settings import Limits
 
 CALM = codes.EXCESSIVE_LOAD
@@ -233,58 +231,6 @@ def test_half_a_head_is_not_waited_for_longer_than_the_header_timeout() -> None:
             await client.until(lambda: client.answers[stream].reset is not None)
             assert client.answers[stream].reset == codes.REQUEST_CANCELLED
             assert (await client.ask()).status == 200
-
-    run(test())
-
-
-def test_a_body_that_does_not_come_is_answered_408() -> None:
-    async def fetch(ctx: Context) -> Response:
-        assert ctx.request.body is not None
-        await ctx.request.body.read()
-        return text(ctx)
-
-    async def test() -> None:
-        async with H3Edge(lambda ctx: None, fetch) as edge, await edge.client() as client:
-            stream = client.begin(method="POST", end=False)
-            await edge.until(lambda: edge.tasks)
-            await asyncio.sleep(0.01)
-            edge.after(0)
-            edge.after(edge.limits.body_timeout_s + 1)
-            assert (await client.answer(stream)).status == 408
-
-    run(test())
-
-
-def test_connections_above_the_limit_are_ended_when_all_are_at_work() -> None:
-    async def test() -> None:
-        go = asyncio.get_running_loop().create_future()
-
-        async def fetch(ctx: Context) -> Response:
-            return Response(200, Fields.of(), Pieces(b"abc", go, b"def"))
-
-        limits = replace(Limits(), connections=1)
-        async with H3Edge(lambda _: None, fetch, limits=limits) as edge, await edge.client() as client:
-            running = client.begin("/")
-            await client.until(lambda: client.answers[running].body)
-            async with await edge.client() as other:
-                await other.until_closed()
-                assert other.closed_by == CALM
-            assert edge.tally.told.count("refused") == 1
-            go.set_result(None)
-            await client.until(lambda: client.answers[running].body == b"abcdef")
-
-    run(test())
-
-
-def test_idle_connections_make_room_for_new_ones() -> None:
-    async def test() -> None:
-        limits = replace(Limits(), connections=1)
-        async with H3Edge(limits=limits) as edge, await edge.client() as client:
-            assert (await client.ask()).status == 200
-            async with await edge.client() as other:
-                assert (await other.ask()).status == 200
-                await client.until_closed()
-            assert edge.tally.told.count(TurnedAway.CROWDED) == 1
 
     run(test())
 

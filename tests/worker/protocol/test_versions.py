@@ -1,6 +1,7 @@
 """Which version a connection speaks: by ALPN over TLS, by its first bytes on a plain listener."""
 
 import asyncio
+import socket
 import ssl
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tests.support.h1_edge import WAIT_S, read_response, run
 from tests.support.h2_client import H2Client
 from tests.support.h2_edge import H2Edge
 from tests.support.tls_pair import client_context, write_pair
+from worker.protocol.accept import Acceptor
 from worker.protocol.tls import make_context
 from worker.protocol.versions import PREFACE
 
@@ -42,6 +44,30 @@ def test_who_offers_h2_gets_it(authority: trustme.CA, tmp_path: Path, version: s
             assert ctx.client.tls_cipher
             await edge.until(lambda: not edge.server.connections)
             assert edge.tally.told == ["opened", "handshake", "closed"]
+
+    run(test())
+
+
+@pytest.mark.parametrize("offer", ["h2", "http/1.1"])
+def test_the_handshake_is_part_of_the_time_for_the_first_request(
+    authority: trustme.CA, tmp_path: Path, offer: str
+) -> None:
+    async def test() -> None:
+        async with both(authority, tmp_path) as edge:
+            acceptor = edge.acceptor
+            assert isinstance(acceptor, Acceptor)
+            client = socket.create_connection(("127.0.0.1", edge.port))
+            await edge.until(lambda: acceptor._arrivals)
+            (arrival,) = acceptor._arrivals
+            _, writer = await asyncio.open_connection(
+                sock=client, ssl=client_context(authority, offer), server_hostname="localhost"
+            )
+            await edge.until(lambda: edge.server.connections)
+            (connection,) = edge.server.connections
+            assert connection.standing()[1] == int(arrival.since_s * 1e9)
+            edge.after(edge.limits.header_timeout_s + 1)
+            await edge.until(lambda: not edge.server.connections)
+            writer.close()
 
     run(test())
 

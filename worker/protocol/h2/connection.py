@@ -29,8 +29,10 @@ class H2Protocol(StreamConnection):
 
     __slots__ = ("_lingering", "_mark", "_pace", "_paused", "_session", "_transport")
 
-    def __init__(self, server: ConnectionServer, client: Client | None = None) -> None:
+    def __init__(self, server: ConnectionServer, client: Client | None = None, since_ns: int = 0) -> None:
+        """`since_ns`: when the client connected; 0: now."""
         super().__init__(server, b"2", client)
+        self._since_ns = since_ns or server.now_ns
         self._transport: asyncio.Transport | None = None
         self._session = cast("Session[Exchange]", None)  # until connection_made
         self._paused = False  # the transport holds as much as it may; if so, `_since_ns` tells since when
@@ -205,7 +207,7 @@ class H2Protocol(StreamConnection):
                 return
         elif session.streams:
             self._since_ns = now_ns
-        elif waited_s > limits.idle_timeout_s:
+        elif waited_s > (limits.idle_timeout_s if session.has_begun else limits.header_timeout_s):
             session.terminate(NO_ERROR)
         for exchange in tuple(session.streams.values()):
             if not exchange.sweep(now_ns):

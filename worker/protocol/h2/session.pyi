@@ -40,5 +40,8 @@ class Session(Framing[Made]):
     def close(self) -> list[Made]:
         """The connection is gone. The streams that were open, which will hear no more of it."""
     @property
+    def has_begun(self) -> bool:
+        """The client has sent its preface, and the head of a frame behind it (RFC 9113 3.4)."""
+    @property
     def is_over(self) -> bool:
         """All is said: the connection may be closed."""

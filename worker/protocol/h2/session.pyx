@@ -120,6 +120,10 @@ cdef class Session(Framing):
             self.passed_over = self.frames - self.told
         return 0
 
+    @property
+    def has_begun(self):
+        return self.frames > 0
+
     cpdef bytes take(self):
         """What is to be sent, about 64 KiB at most; b"" when nothing is, or may be."""
         cdef bytes taken
