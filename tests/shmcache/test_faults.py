@@ -17,7 +17,8 @@ import pytest
 from shmcache.core import BROKEN, RUNNING, WHOLE
 from tests.support.faults import die_at
 from tests.support.interrupted import LARGE, OPERATIONS, SIZE, VICTIM, check, prepare, share
-from tests.support.segments import NOW_NS, cache_segment, fork, get, put, sealed, was_killed
+from tests.support.processes import spawn
+from tests.support.segments import NOW_NS, cache_segment, get, put, sealed, was_killed
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -86,7 +87,7 @@ def stopped_filler(
         faulty._arm_fault(point, signal.SIGKILL)
         end(filling)
 
-    pid = fork(child)
+    pid = spawn(child)
     _, status = os.waitpid(pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status)
     return pid, struct.unpack("<Q", told[:])[0]

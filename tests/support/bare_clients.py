@@ -4,11 +4,12 @@ import contextlib
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import urlsplit
 
 from tests.support.cluster import PATIENCE_S
+from tests.support.without_pause import without_pause
 
 
 def ask(url: str, path: str = "/") -> dict[str, Any]:
@@ -21,25 +22,13 @@ def ask(url: str, path: str = "/") -> dict[str, Any]:
         return answer
 
 
-@contextlib.contextmanager
-def clients(url: str, count: int = 4) -> Iterator[list[object]]:
+def clients(url: str) -> AbstractContextManager[list[object]]:
     """Ask without pause, a connection for every request; what was answered or went wrong."""
-    seen: list[object] = []
-    done = threading.Event()
 
-    def run() -> None:
-        while not done.is_set():
-            try:
-                seen.append(ask(url)["name"])
-            except Exception as error:
-                seen.append(error)
+    def turn(seen: list[object], _done: threading.Event) -> None:
+        try:
+            seen.append(ask(url)["name"])
+        except Exception as error:
+            seen.append(error)
 
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield seen
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
+    return without_pause(turn)

@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import sysconfig
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -100,21 +99,6 @@ def sealed(seed: int, size: int) -> bytes:
 def is_sealed(body: bytes) -> bool:
     """Whether these are exactly the bytes `sealed` made."""
     return body == sealed(int.from_bytes(body[:8], "big"), len(body) - 8)
-
-
-def fork(work: Callable[[], object]) -> int:
-    """Run `work` in a child that leaves no trace in this process; its pid."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        work()
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
 
 
 def was_killed(pid: int) -> bool:
