@@ -1,7 +1,8 @@
-"""The supervisor: owns what must outlive a worker, keeps every post filled, changes generations.
+"""The supervisor: opens what must outlive a worker, keeps every post filled, watches, stops.
 
-One thread, no event loop, no HTTP: a selector over the signals' wakeup socket, the control socket and the
-children's readiness pipes. A signal handler only wakes the loop, which finds `handle_<signal>` and acts.
+What it has opened is the `estate`, how generations change is the business of `reloads`. One thread, no
+event loop, no HTTP: a selector over the signals' wakeup socket, the control socket and the children's
+readiness pipes. A signal handler only wakes the loop, which finds `handle_<signal>` and acts.
 """
 
 import contextlib

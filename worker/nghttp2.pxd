@@ -8,6 +8,8 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport realloc
 from libc.string cimport memchr, memcmp, memcpy
 
+from worker.fields cimport Fields
+
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
     PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
@@ -245,6 +247,54 @@ cdef inline size_t set_pairs(Pairs *pairs, size_t at, bytes lines, Py_ssize_t st
             at += 1
         p = line_end + 1
     return at
+
+
+cdef inline int set_options(nghttp2_option **options) except -1:
+    """The options of either end: windows are widened by whoever reads, and streams that have ended take no room."""
+    if nghttp2_option_new(options):
+        raise MemoryError
+    nghttp2_option_set_no_auto_window_update(options[0], 1)
+    nghttp2_option_set_no_closed_streams(options[0], 1)
+    nghttp2_option_set_max_send_header_block_length(options[0], 1024 * 1024)
+    return 0
+
+
+cdef inline int begin(nghttp2_session *session, const nghttp2_settings_entry *settings, size_t count,
+                      int32_t window) except -1:
+    """Say what we want of the other end. `window`: of the connection."""
+    if nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, count):
+        raise MemoryError
+    if nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, window):
+        raise MemoryError
+    return 0
+
+
+cdef inline bint has_nothing_to_say(nghttp2_session *session):
+    """All is said: the connection may be closed."""
+    return session == NULL or not (nghttp2_session_want_read(session) or nghttp2_session_want_write(session))
+
+
+cdef inline bint brings_nothing(const nghttp2_frame_hd *hd) noexcept:
+    """Neither data nor the end of a message, as far as the head of the frame tells."""
+    return hd.type != NGHTTP2_DATA or (hd.length == 0 and not hd.flags & NGHTTP2_FLAG_END_STREAM)
+
+
+cdef inline ssize_t offer_data(nghttp2_session *session, int32_t stream_id, size_t left, size_t size, bint last,
+                               Fields trailers, uint32_t *flags, Pairs *pairs) except? -1:
+    """How many of the `left` bytes of a body go into a frame of at most `size`. `last`: no others follow them,
+    only the trailers or None."""
+    cdef bytes lines
+    cdef bint dated = False
+    if left == 0 and not last:
+        return NGHTTP2_ERR_DEFERRED
+    flags[0] = NGHTTP2_DATA_FLAG_NO_COPY
+    if left <= size and last:
+        flags[0] |= NGHTTP2_DATA_FLAG_EOF
+        if trailers is not None and len(trailers):
+            flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
+            lines = trailers.encode()
+            nghttp2_submit_trailer(session, stream_id, pairs.data, set_pairs(pairs, 0, lines, 0, &dated))
+    return min(left, size)
 
 
 cdef enum:

@@ -10,6 +10,7 @@ from cluster.config.check import waf
 from cluster.errors import BootError
 from cluster.judges import KEPT, open_judges
 from cluster.settings import ClusterSettings
+from tests.support import patterns
 from tests.support.contexts import make_context
 from worker.security.waf.counts import OTHERS, RULES, RuleCounts
 from worker.security.waf.judges import RulesError, read_rules, rule_files
@@ -69,6 +70,7 @@ def test_exclusions_take_rules_or_variables_out(
     items = ", ".join(f"{{rule: {one.rule}, variable: '{one.variable}'}}" for one in exclude if one.variable)
     items = items or ", ".join(one.rule for one in exclude)
     wanted = settings(tmp_path, f"{{rules: {rules}, exclude: [{items}]}}")
+    patterns.lend(wanted.state_dir)
     [judges] = open_judges(wanted, RuleCounts()).values()
     for judge in (judges.loop, judges.thread):
         judgement = judge.of_head(make_context((b"Host", b"a"), query=b"q=one+two+three"))
@@ -85,6 +87,7 @@ def test_an_exclusion_of_nothing_is_a_mistake(rules: Path) -> None:
 def test_bad_rules_are_told_by_file_and_line_and_fail_check_and_start(tmp_path: Path, rules: Path) -> None:
     (rules / "rules/c.conf").write_text("\nSecRule ARGS\n")
     wanted = settings(tmp_path, f"{{rules: {rules}}}")
+    patterns.lend(wanted.state_dir)
     place = f"{rules}/rules/c.conf:2: "
     with pytest.raises(BootError, match=f"cannot use the WAF's rules: {place}"):
         open_judges(wanted, RuleCounts())

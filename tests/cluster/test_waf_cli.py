@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.cli import main
+from tests.support import patterns
 
 RULES = """
 SecRule ARGS "@contains forbidden" "id:1001,phase:2,pass,msg:'A word',tag:'words',setvar:tx.anomaly_score=+5"
@@ -46,6 +47,8 @@ def test_a_configuration_decides_by_the_route_of_the_request(
         f"waf: {{mode: block, rules: {rules}}}\nstate_dir: state\n"
         "sites: [{hosts: a.example, origin: http://127.0.0.1:9, routes: [{prefix: /off, waf: off}]}]\n"
     )
+    (tmp_path / "state").mkdir()
+    patterns.lend(tmp_path / "state")
     config_option = ("--config", str(config))
     said = run(capsys, "test", "http://a.example/x?q=forbidden", *config_option)
     assert (said["refuses"], said["route"], said["mode"]) == (True, "a.example/", "block")

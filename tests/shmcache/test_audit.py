@@ -11,7 +11,8 @@ from types import ModuleType
 import pytest
 
 from shmcache import Segment
-from tests.support.segments import BOOT_ID, NOW_NS, ROOT, fork, get, put, sealed, was_killed
+from tests.support.processes import spawn
+from tests.support.segments import BOOT_ID, NOW_NS, ROOT, get, put, sealed, was_killed
 
 SIZE = 4 << 20
 PAGE = 65_536
@@ -190,7 +191,7 @@ def test_rebuilding_a_stripe_drops_what_makes_no_sense(
         faulty._arm_fault(1, signal.SIGKILL)
         put(segment, b"new", b"x")
 
-    assert was_killed(fork(die_in_the_stripe))
+    assert was_killed(spawn(die_in_the_stripe))
     assert put(segment, b"alive", sealed(1, 1_000))
     segment.reap(1)
     assert segment.audit() == []

@@ -18,8 +18,9 @@ import pytest
 from shmcache import Segment
 from shmcache.core import BROKEN, CLAIMED, EXPIRED, FAILED, FRESH, PENDING, PUBLISHED, RUNNING, WAIT, WHOLE
 from tests.support.faults import die_at, let_go, stopped_at
+from tests.support.processes import spawn
 from tests.support.regions import doorbells, is_rung
-from tests.support.segments import FOREVER_NS, NOW_NS, fork, get, put, sealed, was_killed
+from tests.support.segments import FOREVER_NS, NOW_NS, get, put, sealed, was_killed
 from tests.support.shared_memory import another_handle, distinct_segment
 
 KEY = b"https://host.example/followed"
@@ -110,7 +111,7 @@ def test_another_process_reads_a_body_while_it_arrives(size: int, announced: boo
             assert segment.leases.claim(KEY, NOW_NS, LEASE_NS) == (WAIT, ticket)
             assert read_to_the_end(segment, ticket, bells[1], told) == (WHOLE, body)
 
-        pid = fork(follow)
+        pid = spawn(follow)
         fill = segment.cache.begin(KEY, b"m", size if announced else None, **DATES)
         assert fill is not None and fill.share(ticket)
         at, most = 0, max(size // 20, 200)
@@ -294,7 +295,7 @@ def killed_filler(stage: Stage, body: bytes, more: Callable[[Any], object] = lam
         told[:] = struct.pack("<Q", ticket)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    assert was_killed(fork(child))
+    assert was_killed(spawn(child))
     return int(struct.unpack("<Q", told[:])[0])
 
 
@@ -335,7 +336,7 @@ def test_a_killed_follower_holds_nothing_once_it_is_reaped(stage: Stage) -> None
         assert held.look()[0] == RUNNING
         os.kill(os.getpid(), signal.SIGKILL)
 
-    assert was_killed(fork(child))
+    assert was_killed(spawn(child))
     fill.abort()
     assert stage.pages() > 0, "its pin is still there"
     assert stage.segment.reap(2)["pins"] == 1
@@ -551,9 +552,9 @@ def test_who_begins_to_follow_while_a_dead_filler_is_cleaned_up_reads_its_bytes_
     for death, stop in itertools.product(range(1, 60), range(1, 5)):
         with distinct_segment(3 << 20, module=faulty, stripes=1, entries=64) as (segment, _):
             assert put(segment, b"bystander", b"whose slot repair sees first")
-            if not was_killed(fork(partial(die_publishing, segment, death))):
+            if not was_killed(spawn(partial(die_publishing, segment, death))):
                 break
-            pid = fork(partial(repair, segment, stop))
+            pid = spawn(partial(repair, segment, stop))
             _, status = os.waitpid(pid, os.WUNTRACED)
             answer, ticket = segment.leases.claim(KEY, NOW_NS, LEASE_NS)
             following = segment.cache.follow(KEY, ticket, NOW_NS) if answer == WAIT else None
@@ -595,7 +596,7 @@ def test_a_filler_killed_anywhere_while_it_is_followed_takes_no_byte_with_it(
                 faulty._arm_fault(point, signal.SIGSTOP)
                 fill.publish()
 
-            pid = fork(publish)
+            pid = spawn(publish)
             _, status = os.waitpid(pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 break

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from shmcache import COPY_BYTES, PinnedBody, Segment
 from tests.support.native import Build, run
+from tests.support.processes import spawn
 from tests.support.segments import (
     FOREVER_NS,
     NOW_NS,
     cache_segment,
-    fork,
     is_sealed,
     put,
     sealed,
@@ -70,7 +70,7 @@ def test_kills_at_random_instants_leave_no_trace() -> None:
     dice = random.Random(2)
     lent: list[object] = []
     with cache_segment(6 << 20, stripes=2, entries=512) as segment:
-        living = {member: fork(victim(segment, member, member)) for member in VICTIMS}
+        living = {member: spawn(victim(segment, member, member)) for member in VICTIMS}
         try:
             for kill in range(KILLS):
                 for _ in range(dice.randrange(1, 40)):
@@ -79,7 +79,7 @@ def test_kills_at_random_instants_leave_no_trace() -> None:
                 os.kill(living[member], signal.SIGKILL)
                 assert was_killed(living.pop(member))
                 assert segment.reap(member)["skipped_stripes"] == 0
-                living[member] = fork(victim(segment, member, 100 + kill))
+                living[member] = spawn(victim(segment, member, 100 + kill))
         finally:
             for member, pid in living.items():
                 os.kill(pid, signal.SIGKILL)
@@ -112,7 +112,7 @@ def test_a_hot_key_is_never_torn() -> None:
 
     seen: dict[type, set[int]] = {bytes: set(), PinnedBody: set()}
     with cache_segment(8 << 20, stripes=1) as segment:
-        pid = fork(lambda: rewrite(segment))
+        pid = spawn(lambda: rewrite(segment))
         try:
             give_up = time.monotonic() + 60
             reads = 0
@@ -145,7 +145,7 @@ def test_a_stopped_lock_holder_costs_writes_not_reads(faulty: object) -> None:
             faulty._arm_fault(3, signal.SIGSTOP)  # type: ignore[attr-defined]
             put(segment, b"key", b"new")
 
-        pid = fork(child)
+        pid = spawn(child)
         _, status = os.waitpid(pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status)
         timeouts = segment.statistics.totals()[1]

@@ -6,7 +6,8 @@ import signal
 import pytest
 
 from shmcache import PinnedBody, Segment
-from tests.support.segments import NOW_NS, cache_segment, fork, get, put, sealed, was_killed, whole
+from tests.support.processes import spawn
+from tests.support.segments import NOW_NS, cache_segment, get, put, sealed, was_killed, whole
 
 SIZE = 150_000
 
@@ -107,7 +108,7 @@ def test_reaping_gives_back_the_pins_of_the_dead() -> None:
             assert lent
             os.kill(os.getpid(), signal.SIGKILL)
 
-        assert was_killed(fork(child))
+        assert was_killed(spawn(child))
         assert segment.occupancy()["entries_used"] == 3
         given = segment.reap(1)
         assert (given["pins"], given["fills"], given["zombies"], given["skipped_stripes"]) == (2, 1, 1, 0)
@@ -128,7 +129,7 @@ def test_a_body_pinned_by_one_process_is_not_freed_by_another() -> None:
             assert segment.cache.delete(b"key")
             crowd_out(segment)
 
-        assert not was_killed(fork(child))
+        assert not was_killed(spawn(child))
         assert whole(lent) == body
         lent.release()
         segment.reap(1)

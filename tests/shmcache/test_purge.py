@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from shmcache import Segment
 from shmcache.core import EXPIRED, FRESH, STALE_IF_ERROR, STALE_WHILE_REVALIDATE
 from tests.support.faults import die_at, let_go, stopped_at
-from tests.support.segments import FOREVER_NS, NOW_NS, cache_segment, fork, sealed, was_killed, whole
+from tests.support.processes import spawn
+from tests.support.segments import FOREVER_NS, NOW_NS, cache_segment, sealed, was_killed, whole
 from tests.support.shared_memory import another_handle, directories, distinct_segment
 
 RULES = 256
@@ -515,7 +516,7 @@ def test_once_a_purge_returned_no_process_gets_the_purged(
                 stale_again = put(mine, KEY, version, 700, (b"red",), born)
                 assert stale_again == (soft_ns != 0 and purge is not PURGES["sweep"])
 
-    pid = fork(store_and_purge)
+    pid = spawn(store_and_purge)
     reads, seen = 0, set()
     try:
         while reads < 3_000 or len(seen) < 3:

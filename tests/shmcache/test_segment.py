@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from shmcache import LAYOUT_VERSION, MEMBERS, LayoutMismatch, Segment, SegmentError
-from tests.support.segments import BOOT_ID, NOW_NS, cache_segment, fork, get, put, was_killed
+from tests.support.processes import spawn
+from tests.support.segments import BOOT_ID, NOW_NS, cache_segment, get, put, was_killed
 
 SIZE = 4 << 20
 
@@ -108,7 +109,7 @@ def test_a_member_is_seen_by_the_others() -> None:
             segment.join(5, 7)
             segment.beat(9)
 
-        pid = fork(child)
+        pid = spawn(child)
         assert not was_killed(pid)
         seen = segment.member_info(5)
         assert (seen.member, seen.pid, seen.joined) == (5, pid, True)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from shmcache import LAYOUT_VERSION, MEMBERS, LayoutMismatch, Segment, SegmentError, core
+from tests.support.processes import spawn
 from tests.support.segments import (
     BOOT_ID,
     FOREVER_NS,
     NOW_NS,
-    fork,
     get,
     is_sealed,
     put,
@@ -125,7 +125,7 @@ def test_what_the_dead_held_is_given_back(fd: int) -> None:
         segment.leases.claim(b"half", NOW_NS, HOUR_NS)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    assert was_killed(fork(die_holding_everything))
+    assert was_killed(spawn(die_holding_everything))
     segment.close()
     segment, kept = restart(fd)
     assert kept == {"objects": len(OBJECTS) - 1, "damaged": 0, "fills": 1, "zombies": 1, "pins": 2}
@@ -208,7 +208,7 @@ def test_whatever_writers_died_at_is_taken_over(faulty: ModuleType, size: int) -
             faulty._arm_fault(point, signal.SIGKILL)
             put(segment, b"key", sealed(3, size + 1))
 
-        died = was_killed(fork(die_storing))
+        died = was_killed(spawn(die_storing))
         segment.close()
         segment = attach(fd, module=faulty)
         assert segment.adopt(NOW_NS)["damaged"] == 0, f"point {point}"
@@ -233,7 +233,7 @@ def test_a_takeover_that_is_killed_is_begun_again(faulty: ModuleType, image: byt
             faulty._arm_fault(point, signal.SIGKILL)
             segment.adopt(NOW_NS)
 
-        died = was_killed(fork(die_adopting))
+        died = was_killed(spawn(die_adopting))
         segment.close()
         segment, _ = restart(fd)
         assert {key: get(segment, key) for key in OBJECTS} == OBJECTS

@@ -18,9 +18,9 @@ import pytest
 from cluster.acme.store import Store
 from cluster.certificates import local_certificate
 from cluster.cli import main
-from cluster.cli.admin import ask_admin
 from cluster.config import Flags, load
 from cluster.settings import ClusterSettings
+from tests.support.acme_edge import acme_settings, certificates
 from tests.support.client import ask
 from tests.support.cluster import Cluster, wait_until
 from tests.support.pebble import Pebble, pebble
@@ -45,25 +45,13 @@ def authority(tmp_path: Path, http_port: int) -> Iterator[Pebble]:
 @pytest.fixture
 def settings(tmp_path: Path, authority: Pebble, http_port: int) -> Iterator[ClusterSettings]:
     with ScriptedOrigin(lambda request: answer(request.target.encode(), "200 OK", [])) as origin:
-        yield load(
-            None,
-            Flags(
-                to=origin.url,
-                domains=NAMES,
-                listen=(f"http://127.0.0.1:{http_port}", "https://127.0.0.1:0"),
-                workers="2",
-                cache_memory="64MiB",
-                log="",
-                state_dir=os.fspath(tmp_path / "state"),
-                acme_directory=authority.directory,
-                acme_ca_file=os.fspath(authority.ca_file),
-            ),
+        yield acme_settings(
+            tmp_path,
+            authority,
+            to=origin.url,
+            domains=NAMES,
+            listen=(f"http://127.0.0.1:{http_port}", "https://127.0.0.1:0"),
         )
-
-
-def certificates(edge: Cluster) -> dict[str, dict[str, Any]]:
-    found = ask_admin(edge.settings.state_dir, "GET", "/certificates")["certificates"]
-    return {one["name"]: one for one in found}
 
 
 def issuer(client: TlsClient, name: str) -> str:

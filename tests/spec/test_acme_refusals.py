@@ -5,14 +5,12 @@ import time
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cluster.cli import main
-from cluster.cli.admin import ask_admin
-from cluster.config import Flags, load
 from cluster.settings import ClusterSettings
+from tests.support.acme_edge import acme_settings, certificates
 from tests.support.acme_front import NEW_ORDER, Front, acme_front
 from tests.support.cluster import Cluster, wait_until
 from tests.support.pebble import pebble
@@ -37,25 +35,13 @@ def front(tmp_path: Path, port: int) -> Iterator[Front]:
 @pytest.fixture
 def settings(tmp_path: Path, front: Front, port: int) -> Iterator[ClusterSettings]:
     with ScriptedOrigin(lambda request: answer(b"page", "200 OK", [])) as origin:
-        yield load(
-            None,
-            Flags(
-                to=origin.url,
-                domains=("a.test", "blocked.test", "c.test"),
-                listen=(f"https://127.0.0.1:{port}",),
-                workers="2",
-                cache_memory="64MiB",
-                log="",
-                state_dir=os.fspath(tmp_path / "state"),
-                acme_directory=front.directory,
-                acme_ca_file=os.fspath(front.ca_file),
-            ),
+        yield acme_settings(
+            tmp_path,
+            front,
+            to=origin.url,
+            domains=("a.test", "blocked.test", "c.test"),
+            listen=(f"https://127.0.0.1:{port}",),
         )
-
-
-def rows(edge: Cluster) -> dict[str, dict[str, Any]]:
-    found = ask_admin(edge.settings.state_dir, "GET", "/certificates")["certificates"]
-    return {one["name"]: one for one in found}
 
 
 def is_issued(port: int, name: str) -> bool:
@@ -75,7 +61,7 @@ def test_a_limit_is_waited_out_while_the_old_certificate_serves(
 ) -> None:
     state_dir = os.fspath(settings.state_dir)
     with Cluster(settings) as edge:
-        wait_until(lambda: is_issued(port, "c.test") and rows(edge)["blocked.test"]["error"])
+        wait_until(lambda: is_issued(port, "c.test") and certificates(edge)["blocked.test"]["error"])
         old = certificate_for(port, "a.test").serial_number
         wait = formatdate(time.time() + TWO_HOURS_S, usegmt=True) if as_date else str(TWO_HOURS_S)
         front.refuse(NEW_ORDER, status, code, {"Retry-After": wait})
@@ -83,7 +69,7 @@ def test_a_limit_is_waited_out_while_the_old_certificate_serves(
         assert main(["cert", "renew", "a.test", "--state-dir", state_dir]) == 1
         assert f"the authority refused: {code}: scripted" in capsys.readouterr().err
         assert certificate_for(port, "a.test").serial_number == old
-        row = rows(edge)["a.test"]
+        row = certificates(edge)["a.test"]
         assert row["next_s"] >= asked_s + TWO_HOURS_S - 1  # a date has whole seconds
         assert row["expires_s"] is not None
         assert main(["status", "--state-dir", state_dir]) == 0
@@ -92,14 +78,14 @@ def test_a_limit_is_waited_out_while_the_old_certificate_serves(
         front.relent()
         assert main(["cert", "renew", "a.test", "--state-dir", state_dir]) == 0
         assert certificate_for(port, "a.test").serial_number != old
-        assert not rows(edge)["a.test"]["error"]
+        assert not certificates(edge)["a.test"]["error"]
 
 
 def test_a_limit_met_by_one_name_is_waited_out_by_all(settings: ClusterSettings, front: Front) -> None:
     front.refuse(NEW_ORDER, 429, "rateLimited", {"Retry-After": str(TWO_HOURS_S)})
     with Cluster(settings) as edge:
-        wait_until(lambda: rows(edge)["a.test"]["error"])
-        told = rows(edge)
+        wait_until(lambda: certificates(edge)["a.test"]["error"])
+        told = certificates(edge)
         assert {told[name]["error"] for name in settings.acme.names} == {told["a.test"]["error"]}
         assert {told[name]["next_s"] for name in settings.acme.names} == {told["a.test"]["next_s"]}
         assert front.asked.count(NEW_ORDER) == 1
@@ -110,7 +96,7 @@ def test_a_name_that_is_refused_stands_in_nobodys_way(
 ) -> None:
     with Cluster(settings) as edge:
         wait_until(lambda: is_issued(port, "a.test") and is_issued(port, "c.test"))
-        row = rows(edge)["blocked.test"]
+        row = certificates(edge)["blocked.test"]
         assert "the authority refused: rejectedIdentifier: " in row["error"]
         assert row["expires_s"] is None
         assert "local authority" in certificate_for(port, "blocked.test").issuer.rfc4514_string()

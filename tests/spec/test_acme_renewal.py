@@ -1,6 +1,5 @@
 """An authority that says when it would have a certificate renewed (ARI, RFC 9773), or should and cannot."""
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,8 +12,8 @@ from cryptography import x509
 
 from cluster.acme.authority import Authority, AuthorityError, RenewalWindow, certificate_id
 from cluster.acme.store import Store
-from cluster.config import Flags, load
 from cluster.settings import ClusterSettings
+from tests.support.acme_edge import acme_settings
 from tests.support.acme_front import RENEWAL, Front, acme_front
 from tests.support.cluster import Cluster, wait_until
 from tests.support.pebble import pebble
@@ -40,19 +39,8 @@ def front(tmp_path: Path, port: int) -> Iterator[Front]:
 
 @pytest.fixture
 def settings(tmp_path: Path, front: Front, port: int) -> ClusterSettings:
-    return load(
-        None,
-        Flags(
-            to="http://127.0.0.1:9",
-            domains=("a.test",),
-            listen=(f"https://127.0.0.1:{port}",),
-            workers="2",
-            cache_memory="64MiB",
-            log="",
-            state_dir=os.fspath(tmp_path / "state"),
-            acme_directory=front.directory,
-            acme_ca_file=os.fspath(front.ca_file),
-        ),
+    return acme_settings(
+        tmp_path, front, to="http://127.0.0.1:9", domains=("a.test",), listen=(f"https://127.0.0.1:{port}",)
     )
 
 

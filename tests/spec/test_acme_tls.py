@@ -15,6 +15,7 @@ from cryptography import x509
 from cluster.acme.store import Store
 from cluster.cli.admin import ask_admin
 from cluster.config import Flags, load
+from tests.support.acme_edge import certificates
 from tests.support.cluster import Cluster, wait_until
 from tests.support.pebble import Pebble, pebble
 from tests.support.ports import free_port
@@ -72,16 +73,9 @@ def test_sites_get_certificates_by_the_https_listener_alone(
 def test_where_http_fails_the_handshake_proves_it(flags: dict[str, Any], port: int) -> None:
     listen = (f"http://127.0.0.1:{free_port()}", *flags.pop("listen"))
     with Cluster(load(None, Flags(**flags, listen=listen))) as edge:  # not the port the authority looks at
-        rows: dict[str, Any] = {}
 
         def error() -> str:
-            rows.update(
-                {
-                    one["name"]: one
-                    for one in ask_admin(edge.settings.state_dir, "GET", "/certificates")["certificates"]
-                }
-            )
-            return str(rows["a.test"]["error"])
+            return str(certificates(edge)["a.test"]["error"])
 
         wait_until(error)
         assert "the authority refused: http-01: " in error()

@@ -28,9 +28,11 @@ import psutil
 
 from cluster import wire
 from cluster.errors import BootError
+from cluster.judges import waf_settings
 from cluster.lock import run_dir, supervisor_socket
 from cluster.segment import SHM, segment_name
 from cluster.settings import ClusterSettings
+from tests.support import patterns
 from worker.settings import (
     CacheSettings,
     ListenerSettings,
@@ -130,6 +132,8 @@ class Cluster:
     def launch(self) -> None:
         """Start without waiting for anything."""
         self.settings.state_dir.mkdir(parents=True, exist_ok=True)
+        if waf_settings(self.settings.worker):
+            patterns.lend(self.settings.state_dir)
         self.configure(self.settings)
         self.process = subprocess.Popen(
             [

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from tests.support.segments import NOW_NS, fork, was_killed
+from tests.support.processes import spawn
+from tests.support.segments import NOW_NS, was_killed
 
 
 def die_at(
@@ -19,7 +20,7 @@ def die_at(
         module._arm_fault(point, signal.SIGKILL)
         operation(segment)
 
-    return was_killed(fork(child))
+    return was_killed(spawn(child))
 
 
 def stopped_at(segment: Any, faulty: ModuleType, point: int, work: Callable[[], object]) -> int | None:
@@ -30,7 +31,7 @@ def stopped_at(segment: Any, faulty: ModuleType, point: int, work: Callable[[], 
         faulty._arm_fault(point, signal.SIGSTOP)
         work()
 
-    pid = fork(child)
+    pid = spawn(child)
     _, status = os.waitpid(pid, os.WUNTRACED)
     if os.WIFSTOPPED(status):
         return pid

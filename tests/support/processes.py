@@ -14,7 +14,7 @@ from typing import cast
 PATIENCE_S = 60.0
 
 
-def spawn(work: Callable[[], None]) -> int:
+def spawn(work: Callable[[], object]) -> int:
     """Fork a child that does `work` and exits 0, or 1 with a traceback; its pid."""
     sys.stdout.flush()
     sys.stderr.flush()

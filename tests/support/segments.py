@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import sysconfig
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -38,12 +37,18 @@ def regions_of(header: bytes) -> dict[str, int]:
 
 
 @contextmanager
-def cache_segment(size_bytes: int = 16 << 20, *, module: Any = core, **sizes: int) -> Iterator[Segment]:
-    """A fresh segment, joined as member 0, gone at the end. `sizes`: stripes, entries."""
+def cache_segment(
+    size_bytes: int = 16 << 20, *, module: Any = core, content: bytes = b"", **sizes: int
+) -> Iterator[Segment]:
+    """A fresh segment, or one that begins with a `picture` of another, joined as member 0, gone at the end.
+
+    `sizes`: stripes, entries.
+    """
     fd = os.memfd_create("segment")
     try:
+        os.write(fd, content)
         os.ftruncate(fd, size_bytes)
-        segment = module.Segment(fd, size_bytes, create=True, boot_id=BOOT_ID, **sizes)
+        segment = module.Segment(fd, size_bytes, create=not content, boot_id=BOOT_ID, **sizes)
     finally:
         os.close(fd)
     try:
@@ -51,6 +56,20 @@ def cache_segment(size_bytes: int = 16 << 20, *, module: Any = core, **sizes: in
         yield segment
     finally:
         segment.close()
+
+
+def picture(work: Callable[[Segment], object], size_bytes: int, *, module: Any = core, **sizes: int) -> bytes:
+    """All bytes of a segment in which `work` has been done: any number of others can begin with them."""
+    fd = os.memfd_create("picture")
+    try:
+        os.ftruncate(fd, size_bytes)
+        segment = module.Segment(fd, size_bytes, create=True, boot_id=BOOT_ID, **sizes)
+        segment.join(0, NOW_NS)
+        work(segment)
+        segment.close()
+        return os.pread(fd, size_bytes, 0)
+    finally:
+        os.close(fd)
 
 
 def put(segment: Segment, key: bytes, body: bytes, meta: bytes = b"meta") -> bool:
@@ -80,21 +99,6 @@ def sealed(seed: int, size: int) -> bytes:
 def is_sealed(body: bytes) -> bool:
     """Whether these are exactly the bytes `sealed` made."""
     return body == sealed(int.from_bytes(body[:8], "big"), len(body) - 8)
-
-
-def fork(work: Callable[[], object]) -> int:
-    """Run `work` in a child that leaves no trace in this process; its pid."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        work()
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
 
 
 def was_killed(pid: int) -> bool:

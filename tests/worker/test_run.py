@@ -20,6 +20,7 @@ from cluster.settings import CertificateSettings
 from tests.support.cluster import PATIENCE_S, Cluster, settings, wait_until, with_worker
 from tests.support.late_imports import SAID
 from tests.support.scripted_origin import ScriptedOrigin, answer, script
+from tests.support.without_pause import without_pause
 from worker.settings import LogSettings
 
 CACHEABLE = answer(b"the page", headers="Cache-Control: max-age=600")
@@ -56,36 +57,24 @@ def get(
         return response.status, fields, response.read()
 
 
-@contextlib.contextmanager
-def clients(url: str, *, keep_alive: bool, count: int = 4) -> Iterator[list[object]]:
+def clients(url: str, *, keep_alive: bool) -> contextlib.AbstractContextManager[list[object]]:
     """Ask without pause, on one connection as long as the edge keeps it; statuses and errors."""
-    seen: list[object] = []
-    done = threading.Event()
 
-    def run() -> None:
-        while not done.is_set():
-            with contextlib.closing(connect(url)) as connection:
-                again = True
-                while again and not done.is_set():
-                    try:
-                        connection.request("GET", "/", headers={} if keep_alive else {"Connection": "close"})
-                        response = connection.getresponse()
-                        response.read()
-                        seen.append(response.status)
-                        again = keep_alive and not response.will_close
-                    except Exception as error:
-                        seen.append(error)
-                        again = False
+    def turn(seen: list[object], done: threading.Event) -> None:
+        with contextlib.closing(connect(url)) as connection:
+            again = True
+            while again and not done.is_set():
+                try:
+                    connection.request("GET", "/", headers={} if keep_alive else {"Connection": "close"})
+                    response = connection.getresponse()
+                    response.read()
+                    seen.append(response.status)
+                    again = keep_alive and not response.will_close
+                except Exception as error:
+                    seen.append(error)
+                    again = False
 
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield seen
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
+    return without_pause(turn)
 
 
 def serving(edge: Cluster) -> list[int]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from shmcache.core import Cache
-from worker.addresses import read_address
+from worker.addresses import Networks, read_address
 from worker.cache.key import cache_key
 from worker.cache.purge import KeyOf, purge_key
 from worker.context import Context
@@ -40,7 +40,7 @@ class PurgeGate:
     def __init__(
         self, allowed: Sequence[Network], cache: Cache, key_of: KeyOf, refuse: Refuse, note: Note
     ) -> None:
-        self._allowed = tuple(allowed)
+        self._allowed = Networks(allowed)
         self._cache = cache
         self._key_of = key_of
         self._refuse = refuse
@@ -64,5 +64,4 @@ class PurgeGate:
 
     def is_allowed(self, address: str) -> bool:
         """Whether a client of this address may purge."""
-        parsed = read_address(address)
-        return any(parsed in network for network in self._allowed)
+        return read_address(address) in self._allowed

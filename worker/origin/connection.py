@@ -19,7 +19,7 @@ from worker.origin.body import Body, BodyError, TooLargeError
 from worker.origin.hop_by_hop import forwardable_trailers
 from worker.origin.response_head import UNTIL_CLOSE, Head, HeadError, is_hopeless, read_head
 from worker.origin.tunnel import OriginEnd
-from worker.origin.upload import failure, wrong_length
+from worker.origin.upload import send_body, wrong_length
 from worker.reasons import Fault, Side
 from worker.settings import OriginSettings
 from worker.upgrade import is_among
@@ -132,18 +132,12 @@ class Connection:
         self.sent_ns = self.active_ns = monotonic_ns()
         self.transport.write(head)
         if body is not None:
-            self.upload = self.loop.create_task(self._send_body(body))
+            self.upload = self.loop.create_task(send_body(self, body))
             self.upload.add_done_callback(lambda _: body.close())  # also of a task that never began
         return answer
 
-    async def _send_body(self, body: Stream) -> None:
-        """Send the request's body as fast as the origin takes it, beside the answer, which may come first."""
-        error = await failure(self._send_pieces(body))
-        self.upload = None
-        if error is not None:
-            self.fail(error)
-
-    async def _send_pieces(self, body: Stream) -> None:
+    async def send_pieces(self, body: Stream) -> None:
+        """Send all of the body. Raises EdgeError if that cannot be."""
         length = body.length
         sent = turn = 0
         while length is None or sent < length:

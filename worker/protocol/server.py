@@ -10,7 +10,7 @@ from itertools import chain, islice
 from random import randrange
 from typing import Any, Protocol
 
-from worker.addresses import read_address
+from worker.addresses import Networks, bucket_key, read_address
 from worker.context import Client, Context
 from worker.errors import EdgeError
 from worker.pipeline import Exchange
@@ -96,7 +96,7 @@ class ConnectionServer:
         self.listener = listener.url
         self.scheme = listener.scheme.encode()
         self.name = name
-        self.trusted = tuple(trusted)
+        self.trusted = Networks(trusted)
         self.loop = loop or asyncio.get_running_loop()
         self.connections: set[Connection] = set()
         self.siblings: Sequence[ConnectionServer] = [self]  # all of a worker, which share the room there is
@@ -277,14 +277,6 @@ class ConnectionServer:
     def client_at(self, peer: tuple[str, int], tls_version: str = "", tls_cipher: str = "") -> Client:
         """Who is at that address, which is numeric."""
         address = read_address(peer[0].partition("%")[0])
-        packed = address.packed
-        client = Client(
-            str(address),
-            peer[1],
-            packed if len(packed) == 4 else packed[:8],
-            self.listener,
-            tls_version,
-            tls_cipher,
-        )
-        client.trusted = any(address in network for network in self.trusted)
+        client = Client(str(address), peer[1], bucket_key(address), self.listener, tls_version, tls_cipher)
+        client.trusted = address in self.trusted
         return client

@@ -6,12 +6,10 @@ Knows X-Forwarded-For and Forwarded; whom to trust is said in the settings.
 import re
 from collections.abc import Sequence
 
-from worker.addresses import Address, read_address
+from worker.addresses import Address, Networks, bucket_key, read_address
 from worker.context import Client, Context
 from worker.fields import FORWARDED
 from worker.message import Response
-from worker.networks import NetworkMap
-from worker.security.lists import lines
 from worker.settings import Network
 
 KNOWN = 4096  # clients remembered, with what is known of them
@@ -34,7 +32,7 @@ class ClientAddressGate:
     def __init__(self, trusted: Sequence[Network], field: str) -> None:
         """`field`: "x-forwarded-for" or "forwarded". The other one is not believed: a proxy that writes one
         of them may pass on whatever its client has put into the other."""
-        self._trusted = NetworkMap([(lines(trusted), 1)])
+        self._trusted = Networks(trusted)
         self._field = field.encode()
         self._known: dict[tuple[bytes, str, str, str], Client] = {}
 
@@ -66,7 +64,7 @@ class ClientAddressGate:
             if address is None:
                 break
             believed = address
-            if not self._trusted.find(address.packed):
+            if address not in self._trusted:
                 break
         return believed
 
@@ -87,6 +85,4 @@ class ClientAddressGate:
 
 def _behind(address: Address, peer: Client) -> Client:
     """A client at `address`, who reaches us by way of `peer`."""
-    packed = address.packed
-    key = packed if len(packed) == 4 else packed[:8]
-    return Client(str(address), 0, key, peer.listener, peer.tls_version, peer.tls_cipher)
+    return Client(str(address), 0, bucket_key(address), peer.listener, peer.tls_version, peer.tls_cipher)

@@ -19,7 +19,7 @@ from worker.origin.h2.session import CANCEL, PROTOCOL_ERROR, REFUSED_STREAM, H2S
 from worker.origin.hop_by_hop import forwardable_trailers
 from worker.origin.repeat import Repeatable
 from worker.origin.response_head import REMOVED
-from worker.origin.upload import failure, wrong_length
+from worker.origin.upload import send_body, wrong_length
 from worker.reasons import Fault, Side
 from worker.settings import OriginSettings
 
@@ -112,18 +112,12 @@ class Exchange(H2Stream):
         self.answer = answer
         if body is not None:
             self.request_body = body
-            self.upload = connection.loop.create_task(self._send_body(body))
+            self.upload = connection.loop.create_task(send_body(self, body))
         connection.flush_soon()
         return answer
 
-    async def _send_body(self, body: Stream) -> None:
-        """Send the request's body as fast as the origin takes it, beside the answer, which may come first."""
-        error = await failure(self._send_pieces(body))
-        self.upload = None
-        if error is not None:
-            self.fail(error)
-
-    async def _send_pieces(self, body: Stream) -> None:
+    async def send_pieces(self, body: Stream) -> None:
+        """Send all of the body. Raises EdgeError if that cannot be."""
         length = body.length
         sent = 0
         while length is None or sent < length:

@@ -56,10 +56,7 @@ cdef class Session:
         settings[1].value = window
         settings[2].settings_id = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
         settings[2].value = <uint32_t>header_bytes
-        if nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, settings, 3):
-            raise MemoryError
-        if nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, WINDOW):
-            raise MemoryError
+        begin(self.session, settings, 3, WINDOW)
 
     def __dealloc__(self):
         nghttp2_session_del(self.session)
@@ -119,9 +116,7 @@ cdef class Session:
     @property
     def is_over(self):
         """All is said: the connection may be closed."""
-        if self.session == NULL:
-            return True
-        return not nghttp2_session_want_read(self.session) and not nghttp2_session_want_write(self.session)
+        return has_nothing_to_say(self.session)
 
     def ping(self):
         """Ask for a sign of life (RFC 9113 6.7)."""
@@ -300,7 +295,7 @@ cdef int on_begin_frame(nghttp2_session *_, const nghttp2_frame_hd *hd, void *us
         if self.continuations > CONTINUATIONS:
             self.said = "a header section in too many CONTINUATION frames"
             return self.fail(NGHTTP2_ENHANCE_YOUR_CALM)
-    elif hd.type != NGHTTP2_DATA or (hd.length == 0 and not hd.flags & NGHTTP2_FLAG_END_STREAM):
+    elif brings_nothing(hd):
         self.empty_frames += 1
         if self.empty_frames > EMPTY_FRAMES:
             self.said = "too many frames with neither an answer nor data"
@@ -439,22 +434,11 @@ cdef ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *_, 
                        nghttp2_data_source *source, void *user) noexcept:
     cdef Session self = <Session>user
     cdef H2Stream stream = <H2Stream>source.ptr
-    cdef size_t left, count
-    cdef bint dated = False
     try:
         if self.out.size >= BUDGET:
             return NGHTTP2_ERR_PAUSE
-        left = stream.size - stream.at
-        if left == 0 and not stream.last:
-            return NGHTTP2_ERR_DEFERRED
-        flags[0] = NGHTTP2_DATA_FLAG_NO_COPY
-        if left <= size and stream.last:
-            flags[0] |= NGHTTP2_DATA_FLAG_EOF
-            if stream.trailers is not None and len(stream.trailers):
-                flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
-                count = set_pairs(&pairs, 0, stream.trailers.encode(), 0, &dated)
-                nghttp2_submit_trailer(session, stream_id, pairs.data, count)
-        return min(left, size)
+        return offer_data(
+            session, stream_id, stream.size - stream.at, size, stream.last, stream.trailers, flags, &pairs)
     except BaseException as error:
         self.error = error
         return NGHTTP2_ERR_CALLBACK_FAILURE
@@ -493,8 +477,9 @@ cdef int on_error(nghttp2_session *_, int code, const char *words, size_t size, 
 
 cdef int prepare() except -1:
     global callbacks, options
-    if nghttp2_session_callbacks_new(&callbacks) or nghttp2_option_new(&options):
+    if nghttp2_session_callbacks_new(&callbacks):
         raise MemoryError
+    set_options(&options)
     nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame)
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers)
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header)
@@ -505,9 +490,6 @@ cdef int prepare() except -1:
     nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data)
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close)
     nghttp2_session_callbacks_set_error_callback2(callbacks, on_error)
-    nghttp2_option_set_no_auto_window_update(options, 1)
-    nghttp2_option_set_no_closed_streams(options, 1)
-    nghttp2_option_set_max_send_header_block_length(options, 1024 * 1024)
     return 0
 
 
