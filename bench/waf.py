@@ -7,6 +7,7 @@ Both detect SQLi and XSS by libinjection.
 """
 
 import argparse
+import gc
 import json
 import statistics
 import tempfile
@@ -120,6 +121,7 @@ def main() -> None:
     text = rules_text(arguments.level)
     engine = Engine(build(seclang.parse(text)), cache=arguments.cache)
     engine.prepare()
+    gc.freeze()  # as before a worker is forked
     judge = ModSecurity(text)
     print(f"us of CPU per request, paranoia {arguments.level} | edgecluster | libmodsecurity | ratio")
     for name, make in ROWS:

@@ -7,9 +7,11 @@ was busy elsewhere is not taken for a costly request.
 """
 
 import argparse
+import gc
 import random
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.security.handwritten import BROWSER, FORM, JSON
@@ -27,9 +29,22 @@ PIECES = [
     b"\xc3\xa9", b"\xf0", b" ", b"\t", b"\n", b"../", b"./", b"//", b"'", b'"', b"`", b"(", b")", b"=",
     b"<", b">", b"<script ", b"union select ", b"or 1=1", b"sleep(", b"${", b"$(", b"|", b";", b"cat ",
     b"etc/passwd", b"javascript:", b"onload=", b"http://", b"A", b"a", b"0x41", b"Ab1", b"+", b"^", b"{",
-    b"}", b"[", b"]", b",", b":", b"@", b"~", b"admin", b"php",
+    b"}", b"[", b"]", b",", b":", b"@", b"~", b"admin", b"php", b"PD9waHA", b"%20", b"&#x2f;", b"%2f", b"...",
+    b"document.", b"java.lang.", b"=1;", b"-1", b"%c0%af", b"\\u002e", b"0x", b"||", b"; ls -la ",
 ]  # fmt: skip
-PLACES = ("form", "json", "xml", "plain", "multipart", "target", "field", "cookie", "keys")
+PLACES = (
+    "form",
+    "json",
+    "members",
+    "xml",
+    "plain",
+    "multipart",
+    "target",
+    "field",
+    "cookie",
+    "keys",
+    "files",
+)
 
 
 class Shape:
@@ -64,17 +79,19 @@ class Shape:
         elif self.place == "keys":
             fields, body = (*BROWSER, (b"Content-Type", FORM)), b"&".join(values)
         elif self.place == "json":
-            listed = b",".join(b'"%b"' % value.replace(b"\\", b"\\\\").replace(b'"', b"") for value in values)
-            printable = bytes(code if 32 <= code < 127 else 65 for code in range(256))
-            fields, body = (*BROWSER, (b"Content-Type", JSON)), b"[%b]" % listed.translate(printable)
+            fields, body = (*BROWSER, (b"Content-Type", JSON)), b"[%b]" % _listed(map(_quoted, values))
+        elif self.place == "members":
+            pairs = _listed(b"%b:%b" % (_quoted(value[:200]), _quoted(value)) for value in values)
+            fields, body = (*BROWSER, (b"Content-Type", JSON)), b"{%b}" % pairs
         elif self.place == "xml":
             fields = (*BROWSER, (b"Content-Type", b"text/xml"))
             body = b"<a>%b</a>" % b"".join(b"<b>%b</b>" % value.translate(None, b"<&\0") for value in values)
         elif self.place == "plain":
             fields, body = (*BROWSER, (b"Content-Type", b"text/plain")), b"".join(values)
-        elif self.place == "multipart":
+        elif self.place in ("multipart", "files"):
             fields = (*BROWSER, (b"Content-Type", b"multipart/form-data; boundary=x"))
-            part = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n%b\r\n'
+            named = b'a"; filename="b' if self.place == "files" else b"a"
+            part = b'--x\r\nContent-Disposition: form-data; name="' + named + b'"\r\n\r\n%b\r\n'
             body = b"".join(part % value for value in values[:200])[: MOST - 7] + b"\r\n--x--\r\n"
         elif self.place == "target":
             method, target = b"GET", b"/w?" + b"&".join(b"a=" + value for value in values)[: MOST - 3]
@@ -83,6 +100,27 @@ class Shape:
         else:
             fields = (*BROWSER, (b"Cookie", b"; ".join(b"a=" + value.replace(b";", b"") for value in values)))
         return HttpRequest(method, target, b"1.1", tuple(fields), body[:MOST], "192.0.2.1")
+
+
+def _listed(parts: Iterable[bytes]) -> bytes:
+    """With commas between them, as many as there is room for."""
+    kept: list[bytes] = []
+    room = MOST - 2
+    for part in parts:
+        room -= len(part) + 1
+        if room < 0:
+            break
+        kept.append(part)
+    return b",".join(kept)
+
+
+def _quoted(value: bytes) -> bytes:
+    """As a text of JSON."""
+    escaped = value.replace(b"\\", b"\\\\").replace(b'"', b"")
+    return b'"%b"' % escaped.translate(_PRINTABLE)
+
+
+_PRINTABLE = bytes(code if 32 <= code < 127 else 65 for code in range(256))
 
 
 def main() -> None:
@@ -96,6 +134,7 @@ def main() -> None:
     engines = [Engine(build(seclang.parse(rules)), cache=cache) for _ in range(2)]
     for engine in engines:
         engine.prepare()
+    gc.freeze()  # as before a worker is forked
     chance = random.Random(arguments.seed)
     best: list[tuple[float, int, Shape]] = []
     refused = 0

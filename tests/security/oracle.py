@@ -5,6 +5,7 @@ libinjection for @detectSQLi and @detectXSS here, so that the engines are compar
 """
 
 import argparse
+import gc
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -65,6 +66,8 @@ def compare(level: int, count: int, seed: int, *, every_rule: bool = False) -> A
     """`every_rule`: let our engine run all rules rather than find out beforehand which may match."""
     use_detectors(*libinjection())
     engine = Engine(build(seclang.parse(rules_text(level))))
+    engine.prepare()
+    gc.freeze()  # as before a worker is forked: going through all rules for garbage takes too long
     judge = ModSecurity(rules_text(level))
     found = Agreement()
     for request in requests(count, seed):

@@ -1,29 +1,14 @@
-"""One look at a value for many patterns: which of them may match, so that only those are asked in earnest.
+"""What to look for so that only patterns that may match are asked in earnest: a wider form of each.
 
-By hyperscan, which answers for all of them in about the time of one. A pattern that it cannot decide
-exactly it may report falsely, but never leaves out (HS_FLAG_PREFILTER). Knows nothing of what the patterns
-mean.
+Knows nothing of what the patterns mean; `worker.security.prefilter` looks.
 """
 
-import contextlib
-import hashlib
-import os
 import re
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
-import hyperscan
-
+from worker.security import prefilter
 from worker.security.detect.linear import Pattern
-
-_FLAGS = (
-    hyperscan.HS_FLAG_PREFILTER
-    | hyperscan.HS_FLAG_SINGLEMATCH
-    | hyperscan.HS_FLAG_ALLOWEMPTY
-    | hyperscan.HS_FLAG_CASELESS
-    | hyperscan.HS_FLAG_DOTALL
-)
 
 
 class Prefilter:
@@ -31,46 +16,16 @@ class Prefilter:
 
     def __init__(self, groups: Sequence[Sequence[Pattern]], cache: Path | None = None) -> None:
         """A group may match where one of its patterns does. `cache` is the folder for compiled patterns."""
-        patterns = [(pattern, group) for group, members in enumerate(groups) for pattern in members]
-        self._groups = [group for _, group in patterns]
-        self._database = _database([_weaker(_source(pattern)) for pattern, _ in patterns], cache)
+        wider = [
+            (group, prefilter.Pattern(_weaker(_source(pattern)), wide=True))
+            for group, members in enumerate(groups)
+            for pattern in members
+        ]
+        self._found = prefilter.compiled(wider, cache)
 
     def candidates(self, value: bytes) -> set[int]:
         """The numbers of the groups that may match."""
-        found: set[int] = set()
-        groups = self._groups
-
-        def on_match(pattern: int, _start: int, _end: int, _flags: int, _context: object) -> None:
-            found.add(groups[pattern])
-
-        self._database.scan(value, match_event_handler=on_match)
-        return found
-
-
-def _database(expressions: Sequence[bytes], cache: Path | None) -> hyperscan.Database:
-    """The compiled patterns, from `cache` if they lie there: compiling takes a second, reading a moment.
-
-    A folder that cannot be read or written costs time, and nothing else.
-    """
-    digest = hashlib.blake2b(version("hyperscan").encode(), digest_size=16)
-    for expression in expressions:
-        digest.update(b"%d:%b" % (len(expression), expression))
-    path = None if cache is None else cache / f"detectors-{digest.hexdigest()}.hs"
-    if path is not None:
-        with contextlib.suppress(OSError, ValueError, hyperscan.error):
-            kept = hyperscan.loadb(path.read_bytes(), hyperscan.HS_MODE_BLOCK)
-            kept.scratch = hyperscan.Scratch(kept)
-            return kept
-    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-    database.compile(
-        expressions=expressions, ids=list(range(len(expressions))), flags=[_FLAGS] * len(expressions)
-    )
-    if path is not None:
-        with contextlib.suppress(OSError):
-            written = path.with_suffix(f".{os.getpid()}")
-            written.write_bytes(hyperscan.dumpb(database))
-            written.replace(path)
-    return database
+        return set(self._found.candidates(value))
 
 
 # One piece of a pattern: a class of characters, an escape, an anchor, a long repetition, or anything else.

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from worker.reasons import Leak
+from worker.security import prefilter
 from worker.security.leaks import cards, databases, listings, secrets, sources, traces
 from worker.security.leaks.rule import Rule, compiled
-from worker.security.waf import prefilter
 
 RULES: tuple[Rule, ...] = (
     *traces.RULES,
@@ -35,16 +35,13 @@ class Finder:
             compiled(rule.begin)
             if rule.more is not None:
                 compiled(rule.more)
-        self._prefilter = prefilter.compiled(numbers)
+        self._prefilter = prefilter.compiled((number, pattern) for pattern, number in numbers.items())
 
     def candidates(self, text: bytes) -> Iterator[Rule]:
         """The rules that may find something in `text`."""
         yield from self._always
-        bits = self._prefilter.candidates(text)
-        while bits:
-            lowest = bits & -bits
-            yield from self._by_sign[lowest.bit_length() - 1]
-            bits ^= lowest
+        for number in self._prefilter.candidates(text):
+            yield from self._by_sign[number]
 
 
 @lru_cache

@@ -15,7 +15,7 @@ def pairs(text: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
         pieces.pop()
     for piece in pieces:
         name, _, value = piece.partition(b"=")
-        if b"%" in piece or b"+" in piece:
+        if 0x25 in piece or 0x2B in piece:
             broken = broken or is_broken(piece)
             name, value = _decoded(name), _decoded(value)
         found.append((name, value))

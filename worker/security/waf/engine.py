@@ -103,7 +103,10 @@ class Engine:
         """Whether the head is all there is, within all limits."""
         if request.body or request.target.count(b"&") >= self._limits.arguments:
             return False
-        return not any(len(name) == 12 and name.lower() == b"content-type" for name, _ in request.fields)
+        for name, _ in request.fields:
+            if len(name) == 12 and name.lower() == b"content-type":
+                return False
+        return True
 
     def _run_bare(self, request: HttpRequest, hits: int) -> State:
         state = State(Transaction(request, self._limits), self._enforces, self._forms)
@@ -272,7 +275,7 @@ def _on_match(state: State, link: Link, label: bytes, value: bytes, groups: Grou
 
 
 def _set(state: State, setvar: SetVar) -> None:
-    variables = state.transaction.writable[setvar.collection]
+    variables = state.transaction.writable.setdefault(setvar.collection, {})
     name = setvar.name.expand(state).lower()
     if setvar.op == "!":
         variables.pop(name, None)

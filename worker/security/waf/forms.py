@@ -6,6 +6,7 @@ transforming it.
 
 from time import thread_time_ns
 
+from worker.security.waf.kinds import kinds
 from worker.security.waf.operators import Match
 from worker.security.waf.pcre import Groups
 from worker.security.waf.transformations import TRANSFORMATIONS, Transformation
@@ -16,7 +17,7 @@ LONG = 1024  # bytes of a value from which on remembering an answer is cheaper t
 
 
 CLOCK_BYTES = 4096  # looked at between two looks at the clock
-LOOK_BYTES = 64  # what a look costs besides, in bytes looked at
+LOOK_BYTES = 24  # what a look costs besides, in bytes looked at
 
 
 class TooCostlyError(Exception):
@@ -43,7 +44,20 @@ def step(names: Names) -> Step | None:
     return _steps[names]
 
 
-Known = dict[Step | None, bytes]  # forms of one value by the last step that led to them
+_NOT_SEARCHED: list[int] = []
+
+
+class Form:
+    """A value as it is after some transformations, with what is found out about it once."""
+
+    __slots__ = ("candidates", "further", "held", "searched_by", "text")
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self.held = kinds(text)
+        self.searched_by: object = None  # the prefilter that named the candidates
+        self.candidates = _NOT_SEARCHED
+        self.further: dict[Step, Form] | None = None  # what became of it, by the last step that led there
 
 
 class Forms:
@@ -53,7 +67,7 @@ class Forms:
         self._budget_ns = budget_ns
         self._end_ns = 0
         self._work = 0
-        self._by_value: dict[bytes, Known] = {}
+        self._by_value: dict[bytes, Form] = {}
         self._answers: dict[tuple[Match, bytes], Groups | None] = {}
 
     def clear(self) -> None:
@@ -86,22 +100,34 @@ class Forms:
             self._answers[key] = match(value)
         return self._answers[key]
 
-    def of(self, value: bytes) -> Known:
-        """The known forms of a value; pass it to `form` for others."""
-        forms = self._by_value.get(value)
-        if forms is None:
-            forms = self._by_value[value] = {None: value}
-        return forms
+    def of(self, value: bytes) -> Form:
+        """The value itself; its other forms come from `after`. Of what is not long nothing is kept here."""
+        found = self._by_value.get(value)
+        if found is None:
+            found = Form(value)
+            if len(value) >= LONG:
+                self._by_value[value] = found
+        return found
+
+    def after(self, whole: Form, last: Step | None) -> Form:
+        """A value after steps; it keeps every form on the way. Raises TooCostlyError."""
+        if last is None:
+            return whole
+        if whole.further is None:
+            whole.further = {}
+        found = whole.further.get(last)
+        if found is None:
+            before = self.after(whole, last.before)
+            self.spend(before.text)
+            text = last.transform(before.text)
+            found = whole.further[last] = before if text == before.text else Form(text)
+        return found
 
     def transformed(self, value: bytes, names: Names) -> bytes:
-        """The value after these transformations."""
-        return form(self.of(value), step(names)) if names else value
-
-
-def form(forms: Known, last: Step | None) -> bytes:
-    """One form of a value of which others are known; every step on the way is kept too."""
-    found = forms.get(last)
-    if found is None:
-        assert last is not None  # the value itself is known
-        found = forms[last] = last.transform(form(forms, last.before))
-    return found
+        """The value after these transformations; kept, because rules ask again and again."""
+        if not names:
+            return value
+        whole = self._by_value.get(value)
+        if whole is None:
+            whole = self._by_value[value] = Form(value)
+        return self.after(whole, step(names)).text

@@ -3,11 +3,13 @@
 Runs in the supervisor, before the fork, because compiling takes seconds; its workers share the result.
 """
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from worker.security.detect import sqli, xss
+from worker.security.detect.prefilter import Prefilter
 from worker.security.detect.table import Detectors
 from worker.security.waf import seclang
 from worker.security.waf.engine import Engine
@@ -51,9 +53,29 @@ def make_judges(wanted: Iterable[JudgeSettings], cache: Path | None) -> dict[Jud
     every = list(dict.fromkeys(wanted))
     if not every:
         return {}
-    use_detectors(sqli.is_sqli, xss.is_xss)
+    use_detectors(*_gated(cache))
     detectors = Detectors(cache), Detectors(cache)
     return {settings: _judges(settings, detectors, cache) for settings in every}
+
+
+def _gated(cache: Path | None) -> tuple[Callable[[bytes], object], Callable[[bytes], object]]:
+    """Our detectors for @detectSQLi and @detectXSS, asked in earnest where a look for their hints says so:
+    that costs a twentieth, and few values have any. Each thread has a search of its own, whose memory is no
+    other's.
+    """
+    local = threading.local()
+
+    def candidates(value: bytes) -> set[int]:
+        if not hasattr(local, "search"):
+            local.search = Prefilter((sqli.HINTS, xss.HINTS), cache)
+        found: set[int] = local.search.candidates(value)
+        return found
+
+    candidates(b"")  # compiled before the fork
+    return (
+        lambda value: sqli.is_sqli(value) if 0 in candidates(value) else None,
+        lambda value: 1 in candidates(value) and xss.is_xss(value),
+    )
 
 
 def _judges(settings: JudgeSettings, detectors: tuple[Detectors, Detectors], cache: Path | None) -> Judges:

@@ -193,8 +193,9 @@ def _networks(lines: list[bytes]) -> Match:
 # Validity: these match what is not valid
 
 
-def _validate_byte_range(argument: bytes) -> Match:
-    allowed: set[int] = set()
+def bytes_of_ranges(argument: bytes) -> set[int]:
+    """The bytes of `1-9,32,65-90`. Raises OperatorError."""
+    listed: set[int] = set()
     for part in argument.decode("latin-1").split(","):
         low, _, high = part.strip().partition("-")
         try:
@@ -203,8 +204,12 @@ def _validate_byte_range(argument: bytes) -> Match:
             raise OperatorError(f"{part.strip()!r} is neither a byte nor a range of bytes") from None
         if not 0 <= bounds[0] <= bounds[1] <= 255:
             raise OperatorError(f"{part.strip()!r} is not within 0-255")
-        allowed.update(range(bounds[0], bounds[1] + 1))
-    listed = bytes(sorted(allowed))
+        listed.update(range(bounds[0], bounds[1] + 1))
+    return listed
+
+
+def _validate_byte_range(argument: bytes) -> Match:
+    listed = bytes(sorted(bytes_of_ranges(argument)))
     return lambda value: MATCHED if value.translate(None, listed) else None
 
 
@@ -212,7 +217,7 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 def _validate_url_encoding(argument: bytes) -> Match:
-    return lambda value: MATCHED if b"%" in value and _BAD_ESCAPE.search(value) else None
+    return lambda value: MATCHED if 0x25 in value and _BAD_ESCAPE.search(value) else None
 
 
 def _validate_utf8(argument: bytes) -> Match:

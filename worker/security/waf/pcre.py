@@ -57,6 +57,11 @@ def compiled(pattern: str, *, caseless: bool = False) -> Search:
         raise PatternError(f"{error} in {pattern[:80]!r}") from None
 
 
+def spelled(pattern: str) -> str:
+    """The pattern as `re` and RE2 read it alike. Raises PatternError."""
+    return _Speller(pattern, False).text
+
+
 def _linear(text: str) -> Search:
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1

@@ -10,7 +10,7 @@ _HEXADECIMAL = frozenset(_DIGITS)
 
 def decoded(text: bytes) -> bytes:
     """%XX as bytes."""
-    if b"%" not in text:
+    if 0x25 not in text:
         return text
     pieces = text.split(b"%")
     for index in range(1, len(pieces)):
@@ -22,7 +22,7 @@ def decoded(text: bytes) -> bytes:
 
 def decoded_uni(text: bytes) -> bytes:
     """%XX, and %uXXXX as its low byte."""
-    if b"%" not in text:
+    if 0x25 not in text:
         return text
     pieces = text.split(b"%")
     for index in range(1, len(pieces)):

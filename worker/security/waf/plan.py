@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from worker.security.waf.forms import Forms, Known, form, step
+from worker.security.prefilter import Pattern, Prefilter
+from worker.security.waf.forms import Form, Forms, step
+from worker.security.waf.needs import NOTHING as NOTHING_NEEDED
+from worker.security.waf.needs import any_of, needs
 from worker.security.waf.operators import file_lines, phrases_of
 from worker.security.waf.pcre import Groups
-from worker.security.waf.prefilter import Pattern, Prefilter
 from worker.security.waf.ruleset import Link
-from worker.security.waf.triggers import ALWAYS, effective, traits
+from worker.security.waf.triggers import effective, traits
 
-FEW = 3  # so many questions are asked outright: looking at traits and searching would cost more
+FEW = 3  # so many questions are asked outright: searching would cost more
 REMEMBERED = 1024  # values per plan; a full memory begins anew
 REMEMBERED_BYTES = 2048  # a longer value comes too seldom to be remembered
 
@@ -47,7 +49,9 @@ NOTHING = Finding()
 class Question:
     """One link of one rule, asked about single values."""
 
-    __slots__ = ("bit", "is_keyed", "is_negated", "keeps_groups", "keeps_value", "link", "match")
+    __slots__ = (
+        "bit", "is_keyed", "is_negated", "is_phrase", "keeps_groups", "keeps_value", "link", "match", "needs",
+    )  # fmt: skip
 
     def __init__(self, bit: int, link: Link, *, keeps_value: bool, is_keyed: bool) -> None:
         assert link.match is not None  # only links whose argument is known are asked
@@ -55,15 +59,24 @@ class Question:
         self.link = link
         self.match = link.match
         self.is_negated = link.negated
+        # a value that holds none of these kinds of bytes is no match
+        self.needs = NOTHING_NEEDED if link.negated else needs(link.operator, link.argument.text, link.folder)
         self.is_keyed = is_keyed  # its rule's outcome hangs on more than whether this matches:
         self.keeps_groups = link.captures
         self.keeps_value = keeps_value
+        # whether hyperscan's word is enough
+        self.is_phrase = _is_plain(pattern_of(link)) and not (is_keyed and link.captures)
 
-    def ask(self, origin: Origin, value: bytes, found: Finding, forms: Forms) -> None:
+    def ask(self, origin: Origin, asked: Form, found: Finding, forms: Forms) -> None:
         """Ask the exact operator about a transformed value, and write the answer down."""
-        groups = forms.answer(self.match, value)
-        if (groups is None) is not self.is_negated:
+        if self.needs and not self.needs & asked.held:
             return
+        groups = forms.answer(self.match, asked.text)
+        if (groups is None) is self.is_negated:
+            self.note(origin, groups, found)
+
+    def note(self, origin: Origin, groups: Groups | None, found: Finding) -> None:
+        """Write down that it matches."""
         found.bits |= self.bit
         if self.is_keyed:
             kept = groups if self.keeps_groups else None
@@ -73,16 +86,26 @@ class Question:
 class Group:
     """Questions about values after the same transformations."""
 
-    __slots__ = ("by_pattern", "direct", "last", "scanned", "searched")
+    __slots__ = ("by_pattern", "direct", "last", "needs", "scanned", "searches")
 
     def __init__(self, transformations: tuple[str, ...]) -> None:
         self.last = step(transformations)
         # hyperscan looks without case
         is_lower = transformations[-1:] == ("lowercase",)
         self.scanned = step(transformations[:-1]) if is_lower else self.last
-        self.searched = 0  # patterns of the prefilter
+        self.searches = False
+        self.needs = NOTHING_NEEDED  # by all that is searched
         self.by_pattern: dict[int, list[Question]] = {}
         self.direct: list[Question] = []  # what hyperscan is not asked
+
+    def add(self, question: Question, number: int | None) -> None:
+        """`number` is that of the pattern in the prefilter."""
+        if number is None:
+            self.direct.append(question)
+            return
+        self.needs = any_of((self.needs, question.needs)) if self.searches else question.needs
+        self.searches = True
+        self.by_pattern.setdefault(number, []).append(question)
 
 
 class Plan:
@@ -95,11 +118,12 @@ class Plan:
         self._search = search
         self._needs_origin = any(question.keeps_value for question in questions)
         self._memory: dict[object, Finding] = {}
+        self._spare = Finding()  # most values have none
         self._groups: dict[int, list[Group]] = {}  # by a value's traits
         self._asked: list[tuple[tuple[str, ...], Question, int | None]] = []
-        self._is_large = len(questions) > FEW
+        searches = len(questions) > FEW
         for question in questions:
-            pattern = pattern_of(question.link) if self._is_large else None
+            pattern = pattern_of(question.link) if searches else None
             number = None if pattern is None else patterns.get(pattern)
             names = question.link.transformations
             for count in range(len(names) + 1) if question.link.multi_match else (len(names),):
@@ -107,12 +131,11 @@ class Plan:
 
     def find(self, variable: str, name: bytes, value: bytes) -> Finding:
         """What is found in a value; `variable` and `name` are what it is a value of."""
-        origin = (variable, name, value)
-        key = origin if self._needs_origin else value
+        key: object = (variable, name, value) if self._needs_origin else value
         known = self._memory.get(key)
         if known is not None:
             return known
-        found = self._look(origin, value)
+        found = self._look((variable, name, value), value)
         if len(value) <= REMEMBERED_BYTES:
             if len(self._memory) >= REMEMBERED:
                 self._memory.clear()
@@ -120,46 +143,48 @@ class Plan:
         return found
 
     def _look(self, origin: Origin, value: bytes) -> Finding:
-        held = traits(value) if self._is_large else ALWAYS
+        whole = self._forms.of(value)
+        held = traits(whole.held)
         groups = self._groups.get(held)
         if groups is None:
             groups = self._groups[held] = self._grouped(held)
-        forms = self._forms.of(value)
-        seen: dict[bytes, int] = {}
-        found = Finding()
+        found = self._spare
+        found.bits, found.effects = 0, ()
         for group in groups:
             self._forms.spend(value)
-            if group.searched:
-                scanned = form(forms, group.scanned)
-                candidates = seen.get(scanned)
-                if candidates is None:
-                    candidates = seen[scanned] = self._search.candidates(scanned)
-                if candidates:
-                    candidates &= group.searched
-                    if candidates:
-                        self._confirm(group, candidates, forms, origin, found)
+            if group.searches:
+                self._search_in(group, whole, origin, found)
             if group.direct:
-                transformed = form(forms, group.last)
-                self._forms.spend(transformed)
-                for question in group.direct:
-                    question.ask(origin, transformed, found, self._forms)
-        return found if found.bits else NOTHING
+                self._ask(group.direct, self._forms.after(whole, group.last), origin, found)
+        if not found.bits:
+            return NOTHING
+        self._spare = Finding()
+        return found
 
-    def _confirm(
-        self,
-        group: Group,
-        candidates: int,
-        forms: Known,
-        origin: Origin,
-        found: Finding,
-    ) -> None:
-        transformed = form(forms, group.last)
-        while candidates:
-            lowest = candidates & -candidates
-            candidates ^= lowest
-            self._forms.spend(transformed)
-            for question in group.by_pattern[lowest.bit_length() - 1]:
-                question.ask(origin, transformed, found, self._forms)
+    def _search_in(self, group: Group, whole: Form, origin: Origin, found: Finding) -> None:
+        scanned = self._forms.after(whole, group.scanned)
+        if group.needs and not group.needs & scanned.held:
+            return
+        if scanned.searched_by is not self._search:
+            scanned.candidates = self._search.candidates(scanned.text)
+            scanned.searched_by = self._search
+        for number in scanned.candidates:
+            questions = group.by_pattern.get(number)
+            if questions is not None:
+                self._confirm(questions, self._forms.after(whole, group.last), origin, found)
+
+    def _confirm(self, questions: Sequence[Question], asked: Form, origin: Origin, found: Finding) -> None:
+        self._forms.spend(asked.text)
+        for question in questions:
+            if question.is_phrase:
+                question.note(origin, None, found)
+            else:
+                question.ask(origin, asked, found, self._forms)
+
+    def _ask(self, questions: Sequence[Question], asked: Form, origin: Origin, found: Finding) -> None:
+        self._forms.spend(asked.text)
+        for question in questions:
+            question.ask(origin, asked, found, self._forms)
 
     def _grouped(self, held: int) -> list[Group]:
         """The questions by what must be done to a value with these traits.
@@ -176,11 +201,7 @@ class Plan:
             group = groups.get(left)
             if group is None:
                 group = groups[left] = Group(left)
-            if number is None:
-                group.direct.append(question)
-            else:
-                group.searched |= 1 << number
-                group.by_pattern.setdefault(number, []).append(question)
+            group.add(question, number)
         return list(groups.values())
 
 
@@ -189,6 +210,11 @@ def pattern_of(link: Link) -> Pattern | None:
     if link.negated or link.operator not in _SEARCHES:
         return None
     return _pattern(link.operator, link.argument.text, link.folder)
+
+
+def _is_plain(pattern: Pattern | None) -> bool:
+    """Whether hyperscan decides it as the operator does: phrases of ASCII."""
+    return pattern is not None and all(map(bytes.isascii, pattern.phrases)) and bool(pattern.phrases)
 
 
 @lru_cache(4096)

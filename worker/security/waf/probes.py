@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from worker.security.waf import prefilter, words
-from worker.security.waf.forms import Forms
+from worker.security import prefilter
+from worker.security.prefilter import Pattern, Prefilter
+from worker.security.waf import words
+from worker.security.waf.forms import LONG, Form, Forms
 from worker.security.waf.plan import NOTHING, Finding, Plan, Question, pattern_of
-from worker.security.waf.prefilter import Pattern
 from worker.security.waf.program import MATCHED, TX_CAPTURES, Program
 from worker.security.waf.ruleset import Link, Rule
 from worker.security.waf.state import State
 from worker.security.waf.targets import Watch
-from worker.security.waf.transaction import HttpRequest, Limits, Transaction, cookies
+from worker.security.waf.transaction import HttpRequest, Limits, Pairs, Transaction, cookies
 
+FEW_OF = 4  # so small a part of all patterns has a database of its own
 MANY = 4  # patterns from which on one look for all of them is cheaper than a look for each
 REMEMBERED = 1024  # heads, lines and the like; a full memory begins anew
 
@@ -44,9 +46,6 @@ BODY = frozenset(
 _PROBED = LINE | FIELDS | ADDRESS | BODY
 _PHASES = (1, 2)
 
-# Variables about which few patterns are asked. Theirs have a small database of their own: looking for less is
-# faster, and every request has many values of this kind.
-_RARELY_ASKED = (LINE | FIELDS) - {"ARGS", "ARGS_NAMES", "REQUEST_COOKIES", "REQUEST_COOKIES_NAMES"}
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -76,10 +75,6 @@ class Probes:
         for rule in rules:
             self._add(rule)
         self._patterns = {pattern: number for number, pattern in enumerate(self._worth_searching())}
-        self._narrow = self._numbers(_RARELY_ASKED)
-        self._wide_filter = prefilter.compiled(self._patterns, cache)
-        narrow = {pattern: number for pattern, number in self._patterns.items() if self._narrow >> number & 1}
-        self._narrow_filter = prefilter.compiled(narrow, cache)
         self._plans: dict[str, dict[bytes, Plan]] = {variable: {} for variable in self._asked}
         self._picky = {variable: _picky(asked) for variable, asked in self._asked.items()}
         self._picked: dict[tuple[str, tuple[bool, ...]], Plan] = {}
@@ -88,6 +83,9 @@ class Probes:
         self._fields: dict[tuple[bytes, bytes], Finding] = {}
         self._heads: dict[tuple[bytes, ...], Finding] = {}
         self._addresses: dict[str, Finding] = {}
+        self._filters = self._compiled(cache)
+        self._of_lines = self._known(LINE)
+        self._every = self._known(_PROBED)
         self._without_body = self._of_empty_body()
 
     # Which rules can match
@@ -132,24 +130,26 @@ class Probes:
     def of_transaction(self, state: State) -> Finding:
         """Every variable there is by now."""
         found = Finding()
-        self._of_variables(state, self._asked.keys() | self._counted.keys(), found)
+        self._of_variables(state.transaction, self._every, found)
         return found
 
     def _of_line(self, request: HttpRequest) -> Finding:
-        self._forms.begin()
+        if len(request.target) > LONG:
+            self._forms.begin()
         bare = HttpRequest(request.method, request.target, request.version, ())
-        return self._of_variables(State(Transaction(bare, self._limits), enforces=False), LINE, Finding())
+        return self._of_variables(Transaction(bare, self._limits), self._of_lines, Finding())
 
-    def _of_variables(self, state: State, variables: Iterable[str], found: Finding) -> Finding:
+    def _of_variables(self, transaction: Transaction, variables: Sequence[str], found: Finding) -> Finding:
         for variable in variables:
-            if variable in self._asked:
-                if variable in words.SCALARS:
-                    self._of_member(variable, b"", state.scalar(variable), found)
-                else:
-                    for name, value in state.pairs(variable):
-                        self._of_member(variable, name, value, found)
+            if variable in words.SCALARS:
+                self._of_member(variable, b"", transaction.scalar(variable), found)
+                members: Pairs = []
+            else:
+                members = transaction.collections.get(variable, [])
+                for name, value in members:
+                    self._of_member(variable, name, value, found)
             if variable in self._counted:
-                self._count(variable, [name for name, _ in state.pairs(variable)], found)
+                self._count(variable, [name for name, _ in members], found)
         return found
 
     def _of_field(self, name: bytes, value: bytes) -> Finding:
@@ -183,17 +183,21 @@ class Probes:
 
     def _of_address(self, address: str) -> Finding:
         bare = HttpRequest(b"", b"", b"", (), address=address)
-        return self._of_variables(State(Transaction(bare, self._limits), enforces=False), ADDRESS, Finding())
+        return self._of_variables(Transaction(bare, self._limits), self._known(ADDRESS), Finding())
 
     def _of_empty_body(self) -> Finding:
-        bare = State(Transaction(HttpRequest(b"", b"", b"", ()), self._limits), enforces=False)
-        bare.transaction.read_body()
-        return self._of_variables(bare, BODY, Finding())
+        bare = Transaction(HttpRequest(b"", b"", b"", ()), self._limits)
+        bare.read_body()
+        return self._of_variables(bare, self._known(BODY), Finding())
+
+    def _known(self, variables: Iterable[str]) -> list[str]:
+        """Those about which something is asked."""
+        return [name for name in variables if name in self._asked or name in self._counted]
 
     def _count(self, variable: str, names: Sequence[bytes], found: Finding) -> None:
         for count in self._counted.get(variable, ()):
             number = b"%d" % sum(count.watch.covers(name) for name in names)
-            count.question.ask((variable, b"", number), number, found, self._forms)
+            count.question.ask((variable, b"", number), Form(number), found, self._forms)
 
     def _plan(self, variable: str, name: bytes) -> Plan:
         picked = tuple([watch.covers(name) for watch in self._picky[variable]])
@@ -203,14 +207,17 @@ class Probes:
         return _remember(self._plans[variable], name, plan)
 
     def _plan_of_covering(self, variable: str, name: bytes) -> Plan:
-        covered = [
-            question for question, watch in self._asked[variable] if watch.is_scalar or watch.covers(name)
-        ]
+        covered = self._covering(variable, name)
         key = tuple(question.bit for question in covered)
         plan = self._shared.get(key)
         if plan is None:
             plan = self._shared[key] = self._new_plan(covered)
         return plan
+
+    def _covering(self, variable: str, name: bytes) -> list[Question]:
+        """What is asked about members of this name."""
+        asked = self._asked[variable]
+        return [question for question, watch in asked if watch.is_scalar or watch.covers(name)]
 
     def _worth_searching(self) -> dict[Pattern, None]:
         """The patterns for hyperscan: many for one kind of value. Where they are few, each is asked."""
@@ -227,26 +234,35 @@ class Probes:
         ]
         return dict.fromkeys(pattern for patterns in many for pattern in patterns)
 
+    def _compiled(self, cache: Path | None) -> list[tuple[int, Prefilter]]:
+        """With the patterns in each, the smallest first; the last has all.
+
+        Looking for less is faster, so what is asked about one kind of value, if it is little, has a database
+        of its own.
+        """
+        found = {sum(1 << number for number in self._patterns.values())}
+        for variable, asked in self._asked.items():
+            for name in {watch.exact for _, watch in asked} | {None}:
+                patterns = self._mask(self._covering(variable, name or b""))
+                if 0 < patterns.bit_count() <= len(self._patterns) // FEW_OF:
+                    found.add(patterns)
+        return [
+            (patterns, prefilter.compiled(self._chosen(patterns), cache))
+            for patterns in sorted(found, key=int.bit_count)
+        ]
+
+    def _chosen(self, patterns: int) -> list[tuple[int, Pattern]]:
+        return [(number, pattern) for pattern, number in self._patterns.items() if patterns >> number & 1]
+
     def _new_plan(self, questions: list[Question]) -> Plan:
-        """With the smaller prefilter if that holds all that is asked."""
-        is_narrow = not self._mask(questions) & ~self._narrow
-        return Plan(
-            questions, self._patterns, self._narrow_filter if is_narrow else self._wide_filter, self._forms
-        )
+        """With the smallest prefilter that holds all that is asked."""
+        asked = self._mask(questions)
+        search = next(search for patterns, search in self._filters if not asked & ~patterns)
+        return Plan(questions, self._patterns, search, self._forms)
 
     def _mask(self, questions: Iterable[Question]) -> int:
         found = [pattern_of(question.link) for question in questions]
         return sum({1 << self._patterns[pattern] for pattern in found if pattern in self._patterns})
-
-    def _numbers(self, variables: frozenset[str]) -> int:
-        """The patterns asked about these variables; of single members those not asked about arguments."""
-        often = {pattern_of(question.link) for question, _ in self._asked.get("ARGS", ())}
-        asked = [pair for variable in variables for pair in self._asked.get(variable, ())]
-        return self._mask(
-            question
-            for question, watch in asked
-            if watch.exact is None or pattern_of(question.link) not in often
-        )
 
     # What is asked about
 

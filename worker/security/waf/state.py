@@ -4,7 +4,7 @@ Data, and how variables that depend on the pass itself are found. Decides nothin
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from worker.security.waf.forms import Forms
 from worker.security.waf.transaction import Pairs, Transaction
@@ -48,24 +48,29 @@ class Verdict:
 CLEAN = Verdict()
 
 
-@dataclass(slots=True)
 class State:
     """A pass over one transaction, from its first phase to its last."""
 
-    transaction: Transaction
-    enforces: bool  # whether disruptive actions end the pass; otherwise they are only noted
-    forms: Forms = field(default_factory=Forms)
-    matched: list[Matched] = field(default_factory=list)
-    intervention: Intervention | None = None
-    is_off: bool = False  # a rule has switched the engine off
-    removed_ids: list[range] = field(default_factory=list)
-    removed_tags: set[str] = field(default_factory=set)
-    removed_targets: list[tuple[range, str]] = field(default_factory=list)
-    removed_targets_by_tag: dict[str, set[str]] = field(default_factory=dict)
-    matched_vars: Pairs = field(default_factory=list)
-    rule: dict[bytes, bytes] = field(default_factory=dict)  # RULE:id and the like of the rule in hand
-    score: int = 0  # added to anomaly scores by the rule in hand
-    first: tuple[bytes, bytes] | None = None  # what it matched first: the label, and the part of the value
+    __slots__ = (
+        "enforces", "first", "forms", "intervention", "is_off", "matched", "matched_vars", "removed_ids",
+        "removed_tags", "removed_targets", "removed_targets_by_tag", "rule", "score", "transaction",
+    )  # fmt: skip
+
+    def __init__(self, transaction: Transaction, enforces: bool, forms: Forms) -> None:
+        self.transaction = transaction
+        self.enforces = enforces  # whether disruptive actions end the pass; otherwise they are only noted
+        self.forms = forms
+        self.matched: list[Matched] = []
+        self.intervention: Intervention | None = None
+        self.is_off = False  # a rule has switched the engine off
+        self.removed_ids: list[range] = []
+        self.removed_tags: set[str] = set()
+        self.removed_targets: list[tuple[range, str]] = []
+        self.removed_targets_by_tag: dict[str, set[str]] = {}
+        self.matched_vars: Pairs = []
+        self.rule: dict[bytes, bytes] = {}  # RULE:id and the like of the rule in hand
+        self.score = 0  # added to anomaly scores by the rule in hand
+        self.first: tuple[bytes, bytes] | None = None  # what it matched first: the label, part of the value
 
     @property
     def is_blocked(self) -> bool:

@@ -5,14 +5,13 @@ are as libmodsecurity 3 makes them, because the Core Rule Set is written for tha
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from worker.security.waf.arguments import pairs
 from worker.security.waf.json_body import JsonError
 from worker.security.waf.json_body import arguments as json_arguments
 from worker.security.waf.multipart import Multipart
 from worker.security.waf.percent import decoded
-from worker.security.waf.words import WRITABLE
 from worker.security.waf.xml_body import XmlText
 
 Pairs = list[tuple[bytes, bytes]]
@@ -28,18 +27,30 @@ class Limits:
     budget_ns: int = 25_000_000  # CPU time for one request
 
 
-@dataclass(slots=True)
 class HttpRequest:
     """What is inspected: the request as the client sent it. Read-only by convention."""
 
-    method: bytes
-    target: bytes  # b"/a?b=c"
-    version: bytes  # b"1.1"
-    fields: tuple[tuple[bytes, bytes], ...]
-    body: bytes = b""
-    address: str = ""
-    port: int = 0
-    unique_id: bytes = b""
+    __slots__ = ("address", "body", "fields", "method", "port", "target", "unique_id", "version")
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        version: bytes,
+        fields: tuple[tuple[bytes, bytes], ...],
+        body: bytes = b"",
+        address: str = "",
+        port: int = 0,
+        unique_id: bytes = b"",
+    ) -> None:
+        self.method = method
+        self.target = target  # b"/a?b=c"
+        self.version = version  # b"1.1"
+        self.fields = fields
+        self.body = body
+        self.address = address
+        self.port = port
+        self.unique_id = unique_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,72 +63,72 @@ class HttpResponse:
     body: bytes = b""
 
 
-@dataclass(slots=True)
 class Transaction:
     """The variables, filled as far as the request has been read."""
 
-    request: HttpRequest
-    limits: Limits = field(default_factory=Limits)
-    scalars: dict[str, bytes] = field(default_factory=dict)
-    collections: dict[str, Pairs] = field(default_factory=dict)
-    writable: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
-    body_processor: bytes = b""  # URLENCODED, MULTIPART, JSON, XML or none
-    _combined: int = 0
-    _started: float = 0.0
+    __slots__ = (
+        "_combined", "_is_read", "_started", "body_processor", "collections", "limits", "request", "scalars",
+        "tx", "writable",
+    )  # fmt: skip
 
-    def __post_init__(self) -> None:
+    def __init__(self, request: HttpRequest, limits: Limits) -> None:
+        self.request = request
+        self.limits = limits
+        self.scalars: dict[str, bytes] = {}
+        self.collections: dict[str, Pairs] = {}
+        self.tx: dict[bytes, bytes] = {}  # the variables of the rules themselves; names in lower case
+        self.writable: dict[str, dict[bytes, bytes]] = {"TX": self.tx}  # others once they are written
+        self.body_processor = b""  # URLENCODED, MULTIPART, JSON, XML or none
+        self._is_read = False
+        self._combined = 0
         self._started = time.monotonic()
-        self.writable = {name: {} for name in WRITABLE}
         self._read_line()
         self._read_fields()
 
-    @property
-    def tx(self) -> dict[bytes, bytes]:
-        """The variables of the rules themselves; names in lower case."""
-        return self.writable["TX"]
-
     def scalar(self, name: str) -> bytes:
         """One value, empty if there is none."""
+        found = self.scalars.get(name)
+        if found is not None:
+            return found
         if name == "DURATION":
             return b"%.6f" % (time.monotonic() - self._started)
-        if name.startswith("TIME"):
-            return _time(name)
-        return self.scalars.get(name, b"")
+        if name.startswith("FULL_REQUEST") and self._is_read:
+            whole = self._whole()
+            return whole if name == "FULL_REQUEST" else b"%d" % len(whole)
+        return _time(name) if name.startswith("TIME") else b""
 
     # The head
 
     def _read_line(self) -> None:
-        request, scalars = self.request, self.scalars
+        request = self.request
         target = request.target
         whole = decoded(target)
         path = whole.partition(b"?")[0]
         query = target.partition(b"?")[2]
         protocol = b"HTTP/" + request.version
-        scalars.update(
-            REQUEST_METHOD=request.method,
-            REQUEST_PROTOCOL=protocol,
-            REQUEST_LINE=b"%b %b %b" % (request.method, target, protocol),
-            REQUEST_URI=_without_origin(whole),
-            REQUEST_URI_RAW=target,
-            REQUEST_FILENAME=path,
-            PATH_INFO=path,
-            REQUEST_BASENAME=basename(path),
-            QUERY_STRING=query,
-            REMOTE_ADDR=request.address.encode(),
-            REMOTE_HOST=request.address.encode(),
-            REMOTE_PORT=b"%d" % request.port,
-            UNIQUE_ID=request.unique_id,
-            URLENCODED_ERROR=b"0",
-        )
+        address = request.address.encode()
+        self.scalars = {
+            "REQUEST_METHOD": request.method,
+            "REQUEST_PROTOCOL": protocol,
+            "REQUEST_LINE": b" ".join((request.method, target, protocol)),
+            "REQUEST_URI": _without_origin(whole),
+            "REQUEST_URI_RAW": target,
+            "REQUEST_FILENAME": path,
+            "PATH_INFO": path,
+            "REQUEST_BASENAME": basename(path),
+            "QUERY_STRING": query,
+            "REMOTE_ADDR": address,
+            "REMOTE_HOST": address,
+            "REMOTE_PORT": b"%d" % request.port,
+            "UNIQUE_ID": request.unique_id,
+            "URLENCODED_ERROR": b"0",
+        }
         if query:
             self._add_form(query, "ARGS_GET", "ARGS_GET_NAMES")
 
     def _read_fields(self) -> None:
-        values: Pairs = []
-        names: Pairs = []
-        for name, value in self.request.fields:
-            values.append((name, value))
-            names.append((name, name))
+        fields = self.request.fields
+        for name, value in fields:
             lower = name.lower()
             if lower == b"cookie":
                 self._read_cookies(value)
@@ -127,8 +138,8 @@ class Transaction:
                 self.scalars["SERVER_NAME"] = value.partition(b":")[0]
             elif lower == b"authorization":
                 self.scalars["AUTH_TYPE"] = value.partition(b" ")[0]
-        self.collections["REQUEST_HEADERS"] = values
-        self.collections["REQUEST_HEADERS_NAMES"] = names
+        self.collections["REQUEST_HEADERS"] = list(fields)
+        self.collections["REQUEST_HEADERS_NAMES"] = [(name, name) for name, _ in fields]
 
     def _read_cookies(self, value: bytes) -> None:
         for name, content in cookies(value):
@@ -152,23 +163,28 @@ class Transaction:
         found, broken = pairs(text)
         if broken:
             self.scalars["URLENCODED_ERROR"] = b"1"
-        for name, value in found:
-            if not self.add_argument(name, value):
-                return
-            self.collections.setdefault(values, []).append((name, value))
-            self.collections.setdefault(names, []).append((name, name))
+        self._add_arguments(found, values, names)
 
-    def add_argument(self, name: bytes, value: bytes) -> bool:
-        """False when there are too many; the body's error variables then say so."""
+    def _add_arguments(self, found: Pairs, values: str = "", names: str = "") -> None:
+        """Where there are too many, the first of them; the body's error variables then say so."""
+        if not found:
+            return
         arguments = self.collections.setdefault("ARGS", [])
-        if len(arguments) >= self.limits.arguments:
+        room = self.limits.arguments - len(arguments)
+        if len(found) > room:
             self._body_error(f"more than {self.limits.arguments} arguments")
-            return False
-        arguments.append((name, value))
-        self.collections.setdefault("ARGS_NAMES", []).append((name, name))
-        self._combined += len(name) + len(value)
+            found = found[:room]
+            if not found:
+                return
+        arguments += found
+        named = [(name, name) for name, _ in found]
+        self.collections.setdefault("ARGS_NAMES", []).extend(named)
+        if values:
+            self.collections.setdefault(values, []).extend(found)
+            self.collections.setdefault(names, []).extend(named)
+        for name, value in found:
+            self._combined += len(name) + len(value)
         self.scalars["ARGS_COMBINED_SIZE"] = b"%d" % self._combined
-        return True
 
     # The body
 
@@ -191,9 +207,11 @@ class Transaction:
         if body:
             self.scalars["REQUEST_BODY"] = body
             self.scalars["REQUEST_BODY_LENGTH"] = b"%d" % len(body)
-        head = b"".join(b"%b: %b\n" % pair for pair in self.request.fields)
-        self.scalars["FULL_REQUEST"] = full = head + b"\n\n" + body
-        self.scalars["FULL_REQUEST_LENGTH"] = b"%d" % len(full)
+        self._is_read = True
+
+    def _whole(self) -> bytes:
+        head = b"".join([b"%b: %b\n" % pair for pair in self.request.fields])
+        return head + b"\n\n" + self.request.body
 
     def _body_error(self, message: str) -> None:
         text = message.encode()
@@ -212,9 +230,7 @@ class Transaction:
         except JsonError as error:
             self._body_error(f"JSON parsing error: {error}")
             return
-        for name, value in found:
-            if not self.add_argument(name, value):
-                return
+        self._add_arguments(found)
 
     def _read_xml(self, body: bytes) -> None:
         document = XmlText(body, max_depth=self.limits.depth)
@@ -233,14 +249,13 @@ class Transaction:
             self._body_error(f"Multipart parsing error: {read.error}")
             return
         combined = 0
+        fields: Pairs = []  # parts that are no files
         for part in read.parts:
             heads = self.collections.setdefault("MULTIPART_PART_HEADERS", [])
             heads += [(part.name, line) for line in part.lines]
             self.collections.setdefault("MULTIPART_NAME", []).append((part.name, part.name))
             if not part.filename:
-                if self.add_argument(part.name, part.value):
-                    self.collections.setdefault("ARGS_POST", []).append((part.name, part.value))
-                    self.collections.setdefault("ARGS_POST_NAMES", []).append((part.name, part.name))
+                fields.append((part.name, part.value))
                 continue
             combined += len(part.value)
             for variable, value in (
@@ -251,6 +266,7 @@ class Transaction:
                 ("FILES_TMP_CONTENT", part.value),
             ):
                 self.collections.setdefault(variable, []).append((part.name, value))
+        self._add_arguments(fields, "ARGS_POST", "ARGS_POST_NAMES")
         self.scalars["FILES_COMBINED_SIZE"] = b"%d" % combined
 
     def _multipart_flags(self, read: Multipart) -> None:

@@ -1,6 +1,6 @@
 cimport cython
 
-cdef const unsigned char[:] _TRAITS
+cdef const unsigned long long[:] _KINDS
 
-@cython.locals(found=cython.int, code=cython.uchar)
-cpdef int traits(bytes value)
+@cython.locals(found=cython.int, bit=cython.int)
+cpdef int traits(unsigned long long held)

@@ -1,8 +1,13 @@
 """What a value must hold for a transformation to change it: most transformations need not be run at all.
 
-A value's traits are found once, cheaply; a transformation none of whose triggers is among them returns the
-value as it is. Knows the transformations by name only.
+A value's traits follow from the kinds of bytes it holds; a transformation none of whose triggers is among
+them returns the value as it is. Knows the transformations by name only.
 """
+
+from array import array
+
+from worker.security.waf import kinds
+from worker.security.waf.kinds import Kinds, kinds_of
 
 PERCENT, AMPERSAND, BACKSLASH, HIGH, NUL, SPACE, UPPER, SHELL, COMMENT, PATH = (1 << bit for bit in range(10))
 ALWAYS = -1  # changes anything, or nobody has thought about when it does not
@@ -32,33 +37,30 @@ _TRIGGERS = {
 }
 
 
-def _trait(code: int) -> int:
-    """Of a single byte."""
-    held = {
-        PERCENT: code in b"%+",
-        AMPERSAND: code == 0x26,
-        BACKSLASH: code == 0x5C,
-        HIGH: code > 0x7F,
-        NUL: code == 0,
-        SPACE: code in b"\t\n\v\f\r ",
-        UPPER: 0x41 <= code <= 0x5A,
-        SHELL: code in b"\"'^,;/(",
-    }
-    return sum(trait for trait, is_held in held.items() if is_held)
+# By the bit of a trait: which kinds of bytes are it.
+_KINDS = array(
+    "Q",
+    [
+        kinds_of(*b"%+"),
+        kinds_of(0x26),
+        kinds_of(0x5C),
+        kinds.HIGH,
+        kinds_of(0),
+        kinds_of(*b"\t\n\v\f\r "),
+        kinds.UPPER,
+        kinds_of(*b"\"'^,;"),
+        kinds.COMMENT,
+        kinds.PATH,
+    ],
+)
 
 
-_TRAITS = bytes(map(_trait, range(256)))
-
-
-def traits(value: bytes) -> int:
-    """What of the triggers a value holds."""
+def traits(held: Kinds) -> int:
+    """What of the triggers a value holds that has these kinds of bytes."""
     found = 0
-    for code in value:
-        found |= _TRAITS[code]
-    if b"/*" in value:
-        found |= COMMENT
-    if b"." in value or b"//" in value:
-        found |= PATH
+    for bit in range(10):
+        if held & _KINDS[bit]:
+            found |= 1 << bit
     return found
 
 

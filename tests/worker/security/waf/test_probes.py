@@ -9,6 +9,7 @@ from tests.security.requests import Generator
 from tests.support.modsecurity import BODY_RULES, is_installed, libinjection
 from worker.security.waf import seclang
 from worker.security.waf.engine import Engine
+from worker.security.waf.kinds import kinds
 from worker.security.waf.operators import use_detectors
 from worker.security.waf.ruleset import build, load
 from worker.security.waf.state import CLEAN
@@ -111,11 +112,11 @@ def test_transformations_that_cannot_change_a_value_are_left_out() -> None:
             full = short = value
             for name in chain:
                 full = TRANSFORMATIONS[name](full)
-            for name in effective(chain, traits(value)):
+            for name in effective(chain, traits(kinds(value))):
                 short = TRANSFORMATIONS[name](short)
             assert short == full, (chain, value)
-    assert effective(chains[0], traits(b"plain")) == ()
-    assert effective(chains[0], traits(b"Upper")) == ("lowercase",)
+    assert effective(chains[0], traits(kinds(b"plain"))) == ()
+    assert effective(chains[0], traits(kinds(b"Upper"))) == ("lowercase",)
 
 
 def test_compiled_patterns_are_kept_and_used_again(tmp_path: Path) -> None:

@@ -1,14 +1,14 @@
-"""All patterns of a rule set in one hyperscan database: one look at a value tells which of them may match.
+"""Many patterns in one hyperscan database: one look at a value tells which of them may match.
 
-May, not do: who asks confirms with the exact operator. A pattern that hyperscan cannot hold exactly is there
-in a wider form; one it cannot hold at all counts as one that may always match. Compiling takes seconds, so
-the result can be kept as bytes.
+May, not do: who asks confirms with what decides. A pattern that hyperscan cannot hold exactly is there in a
+wider form; one it cannot hold at all counts as one that may always match. Compiling takes seconds, so the
+result can be kept in a folder. Knows nothing of what the patterns mean.
 """
 
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +19,7 @@ import msgpack
 
 log = logging.getLogger("edgecluster.waf")
 
-_FORMAT = 1
+_FORMAT = 2
 # Without case, so that a value need not be brought to lower case to be looked at.
 _EXACT = (
     hs.HS_FLAG_DOTALL
@@ -38,56 +38,58 @@ class Pattern:
 
     expression: bytes = b""
     phrases: tuple[bytes, ...] = ()
+    wide: bool = False  # may be reported where it does not match, and is compiled in a moment
+
+
+Numbered = tuple[int, Pattern]  # several patterns may have one number
 
 
 class Prefilter:
-    """Looks for numbered patterns; number n is the bit 1 << n of what `candidates` gives."""
+    """Looks for numbered patterns."""
 
     def __init__(self, blob: bytes, refused: Sequence[int]) -> None:
         self.blob = blob
         self.refused = tuple(refused)  # the patterns hyperscan does not take
-        self._always = sum(1 << number for number in refused)
         self._scan: Any = None
         if blob:
             database = hs.loadb(blob, hs.HS_MODE_BLOCK)
             database.scratch = hs.Scratch(database)
             self._scan = database.scan
 
-    def candidates(self, value: bytes) -> int:
-        """The patterns that may match."""
-        found: list[int] = []
+    def candidates(self, value: bytes) -> list[int]:
+        """The numbers of the patterns that may match, each once."""
+        found = [*self.refused]
         if self._scan is not None:
             self._scan(value, _collect, 0, found)
-        bits = self._always
-        for number in found:
-            bits |= 1 << number
-        return bits
+        return found
 
 
 def _collect(number: int, start: int, end: int, flags: int, found: Any) -> None:
-    found.append(number)
+    if number not in found:
+        found.append(number)
 
 
-def compiled(patterns: dict[Pattern, int], cache: Path | None = None) -> Prefilter:
+def compiled(patterns: Iterable[Numbered], cache: Path | None = None) -> Prefilter:
     """The prefilter for these patterns, from `cache` (a folder) if it was compiled there before.
 
     A folder that cannot be read or written costs time, and nothing else.
     """
+    listed = list(patterns)
     if cache is None:
-        return _compile(patterns)
-    path = cache / f"waf-{_digest(patterns)}.hs"
+        return _compile(listed)
+    path = cache / f"patterns-{_digest(listed)}.hs"
     kept = _load(path)
     if kept is None:
-        kept = _compile(patterns)
+        kept = _compile(listed)
         _store(path, kept)
     return kept
 
 
-def _digest(patterns: dict[Pattern, int]) -> str:
+def _digest(patterns: Iterable[Numbered]) -> str:
     """Names the patterns and the library that compiled them."""
     digest = hashlib.blake2b(f"{_FORMAT} {version('hyperscan')}".encode(), digest_size=16)
-    for pattern, number in patterns.items():
-        digest.update(msgpack.packb((number, pattern.expression, pattern.phrases)))
+    for number, pattern in patterns:
+        digest.update(msgpack.packb((number, pattern.expression, pattern.phrases, pattern.wide)))
     return digest.hexdigest()
 
 
@@ -109,18 +111,18 @@ def _store(path: Path, kept: Prefilter) -> None:
         log.warning("compiled WAF patterns cannot be kept in %s: %s", path.parent, error.strerror)
 
 
-def _compile(patterns: dict[Pattern, int]) -> Prefilter:
+def _compile(patterns: Iterable[Numbered]) -> Prefilter:
     expressions: list[bytes] = []
     numbers: list[int] = []
     flags: list[int] = []
     refused: list[int] = []
-    for pattern, number in patterns.items():
+    for number, pattern in patterns:
         if pattern.phrases:
             expressions += [_literal(phrase) for phrase in pattern.phrases]
             numbers += [number] * len(pattern.phrases)
             flags += [_PHRASE] * len(pattern.phrases)
             continue
-        accepted = next((flag for flag in (_EXACT, _WIDER) if _is_accepted(pattern.expression, flag)), None)
+        accepted = _WIDER if pattern.wide else _accepted(pattern.expression)
         if accepted is None:
             refused.append(number)
             continue
@@ -136,6 +138,11 @@ def _compile(patterns: dict[Pattern, int]) -> Prefilter:
 
 def _literal(phrase: bytes) -> bytes:
     return b"".join(b"\\x%02x" % code for code in phrase)
+
+
+def _accepted(expression: bytes) -> int | None:
+    """The flags with which hyperscan takes it; None if it does not."""
+    return next((flags for flags in (_EXACT, _WIDER) if _is_accepted(expression, flags)), None)
 
 
 def _is_accepted(expression: bytes, flags: int) -> bool:

@@ -1,6 +1,6 @@
 cdef class Prefilter:
     cdef public bytes blob
     cdef public tuple refused
-    cdef object _always, _scan
+    cdef object _scan
 
-    cpdef object candidates(self, bytes value)
+    cpdef list candidates(self, bytes value)
