@@ -303,7 +303,7 @@ class H1Protocol(Answering):
         rest: bytes | None = None
         try:
             host = server.authorities.get(fields.get(b"host"))
-            if host is None or path[0] != 47:  # not "/"
+            if host is None or not path or path[0] != 47:  # not "/"
                 path, query, host = self._read_target(method, target, path, query, minor, fields)
             mask = fields.mask
             if mask & _FRAMING or not minor or method not in METHODS:

@@ -94,6 +94,7 @@ CASES = [
     Case("CONNECT", get(line=b"CONNECT a:443 HTTP/1.1"), (501,)),
     Case("authority form", get(line=b"GET a:443 HTTP/1.1"), (400,)),
     Case("asterisk with GET", get(line=b"GET * HTTP/1.1"), (400,)),
+    Case("query without a path", get(line=b"GET ?a HTTP/1.1"), (400,)),
     Case("absolute form, other Host", get(line=b"GET http://b/ HTTP/1.1"), (400,)),
     Case("absolute form with user", get(line=b"GET http://u@a/ HTTP/1.1"), (400,)),
     Case("absolute form, other scheme", get(line=b"GET https://a/ HTTP/1.1"), (421,)),
