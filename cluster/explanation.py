@@ -66,7 +66,7 @@ class Step:
 
     stage: str
     status: int | None  # of its answer; None: the request passes
-    reason: str = ""  # a word of `worker.reasons`
+    reason: str = ""  # a word of `worker.reasons`; of the client address, whose it is
     fields: Fields | None = None  # of its answer
 
 
@@ -89,6 +89,7 @@ class Explanation:
 
     site: SiteSettings | None = None
     route: RouteSettings | None = None
+    client: str = ""  # address of who asks, behind proxies that are trusted
     steps: list[Step] = field(default_factory=list)
     judgement: Judgement | None = None  # the WAF's
     key: bytes = b""
@@ -147,6 +148,7 @@ async def _ask(
     )  # fmt: skip
     try:
         client = _client(settings, request, address)
+        told.client = client.address
         refusal = composed.door.keeps_out(client)
         if refusal is not None:
             told.steps.append(Step("connection", 0, refusal))
@@ -175,7 +177,7 @@ def _passes(
 ) -> bool:
     """Ask the gates in their order, until one answers; False if one does."""
     for gate in pipeline.gates:
-        stage = STAGES[type(gate)]
+        stage = STAGES.get(type(gate), type(gate).__name__)
         try:
             said = _said_by_waf(told, ctx, gate, judges, body) if isinstance(gate, WafGate) else gate(ctx)
         except EdgeError as error:
@@ -184,7 +186,8 @@ def _passes(
         if said is not None and said is not LATER:
             told.steps.append(Step(stage, said.status, str(ctx.block or ""), said.fields))
             return False
-        told.steps.append(Step(stage, None))
+        told.client = ctx.client.address
+        told.steps.append(Step(stage, None, told.client if isinstance(gate, ClientAddressGate) else ""))
     return True
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cluster.errors import BootError
 from cluster.settings import ClusterSettings
@@ -56,11 +57,12 @@ def compile_judges(settings: ClusterSettings) -> None:
 
 def judge_of(settings: JudgeSettings, state_dir: Path | None) -> Judge:
     """One judge, for whoever tries requests; it uses what an edge has compiled there. Raises BootError."""
-    cache = None if state_dir is None else state_dir / "waf"
-    try:
-        return make_judges([settings], cache if cache is not None and cache.is_dir() else None)[settings].loop
-    except RulesError as error:
-        raise BootError(f"cannot use the WAF's rules: {error}") from None
+    with TemporaryDirectory() as nowhere:  # without any the same is compiled twice, for loop and thread
+        cache = Path(nowhere) if state_dir is None else state_dir / "waf"
+        try:
+            return make_judges([settings], cache if cache.is_dir() else Path(nowhere))[settings].loop
+        except RulesError as error:
+            raise BootError(f"cannot use the WAF's rules: {error}") from None
 
 
 def held_against(judge: Judge, settings: WafSettings, ctx: Context, body: bytes | None) -> Judgement:

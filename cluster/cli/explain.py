@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -91,8 +92,12 @@ def explain_verb(
     except ValueError as error:
         raise UsageError(f"--from {address}: {error}") from None
     stored = _stored_now(settings.state_dir, request, told)
-    facts = _facts(request, address, answer_status, told, stored)
-    answer(as_json, "\n".join(_lines(request, address, answer_status, told, stored)), facts)
+    ban = _ban_now(settings.state_dir, told.client)
+    facts = _facts(request, address, answer_status, told, stored) | {"banned_now": ban}
+    first, *others = _lines(request, address, answer_status, told, stored)
+    if ban is not None:
+        first += f"\n{_line('banned now', f'{ban}: refused before all else')}"
+    answer(as_json, "\n".join((first, *others)), facts)
 
 
 def _settings(config_path: Path | None, flags: dict[str, Any]) -> ClusterSettings:
@@ -134,6 +139,17 @@ def _stored_now(state_dir: Path, request: Request, told: "Explanation") -> dict[
     return None
 
 
+def _ban_now(state_dir: Path, address: str) -> str | None:
+    """The network in which a running edge has banned that address; None: it has not, or cannot be asked."""
+    if not address:
+        return None
+    with suppress(BootError):
+        for ban in ask_admin(state_dir, "GET", "/bans")["bans"]:
+            if ip_address(address) in ip_network(ban["network"]):
+                return str(ban["network"])
+    return None
+
+
 # For programs
 
 
@@ -165,9 +181,9 @@ def _facts(
 
 
 def _step_facts(step: "Step", limit: RateLimitSettings | None) -> dict[str, Any]:
-    facts: dict[str, Any] = {"stage": step.stage, "passes": step.status is None}
+    facts: dict[str, Any] = {"stage": step.stage, "passes": step.status is None, "reason": step.reason}
     if step.status is not None:
-        facts |= {"status": step.status, "reason": step.reason, "fields": _told_fields(step)}
+        facts |= {"status": step.status, "fields": _told_fields(step)}
     return facts if limit is None else facts | {"limit": asdict(limit) | _texts_of(limit)}
 
 

@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from cluster.cli import main
+from cluster.cli.admin import ask_admin
 from tests.support.client import ask
 from tests.support.cluster import Cluster, settings
 from tests.support.scripted_origin import ScriptedOrigin, answer
 
 CONFIG = """
-state_dir: state
+state_dir: {state}
 limits: { header_count: 100 }
 waf: block
 sites:
@@ -36,10 +37,18 @@ sites:
 """
 
 
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where an edge has compiled the WAF's patterns."""
+    folder = tmp_path_factory.mktemp("state")
+    (folder / "waf").mkdir()
+    return folder
+
+
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
+def config(tmp_path: Path, state: Path) -> Path:
     file = tmp_path / "edge.yaml"
-    file.write_text(CONFIG)
+    file.write_text(CONFIG.replace("{state}", str(state)))
     return file
 
 
@@ -169,13 +178,27 @@ def test_what_a_running_edge_has_stored_is_told(capsys: pytest.CaptureFixture[st
     lines = ["Cache-Control: max-age=600", "Cache-Tag: a, b"]
     with ScriptedOrigin(lambda request: answer(b"page", "200 OK", lines)) as origin:
         with Cluster(settings(tmp_path / "state", origin=origin.url)) as edge:
-            given = ("--to", origin.url, "--state-dir", str(tmp_path / "state"))
+            given = ("--to", origin.url, "--waf", "off", "--state-dir", str(tmp_path / "state"))
             assert run(capsys, "http://edge.test/a", *given)["cache"]["stored_now"]["responses"] == []
             asyncio.run(ask(urlsplit(edge.url).port or 0, "/a"))
             asked = len(origin.requests)
             [stored] = run(capsys, "http://edge.test/a", *given)["cache"]["stored_now"]["responses"]
             assert (stored["status"], stored["verdict"], stored["tags"]) == (200, "fresh", 2)
             assert 0 < stored["ttl_s"] <= 600
+            ask_admin(tmp_path / "state", "POST", "/ban", {"networks": ["192.0.2.0/24"]})
+            asked_from = [
+                run(capsys, "http://edge.test/a", *given, "--from", f"{one}.0.2.1") for one in (192, 193)
+            ]
+            assert [said["banned_now"] for said in asked_from] == ["192.0.2.0/24", None]
             assert len(origin.requests) == asked
             alone = run(capsys, "http://edge.test/a", "--state-dir", str(tmp_path / "state"), code=2)
             assert "started by flags alone" in alone["error"]
+
+
+def test_who_a_trusted_proxy_speaks_for_is_the_client(
+    capsys: pytest.CaptureFixture[str], config: Path
+) -> None:
+    config.write_text(f"trusted_proxies: [127.0.0.0/8]\n{config.read_text()}")
+    said = run(capsys, "http://a.example/", "-c", str(config), "-H", "X-Forwarded-For: 203.0.113.7")
+    assert (said["steps"][0]["stage"], said["steps"][0]["reason"]) == ("client address", "203.0.113.7")
+    assert last(said) == ("access list", False, 403)
