@@ -26,6 +26,7 @@ from tests.support.interrupted import (
 from tests.support.segments import NOW_NS, cache_segment, get, picture, sealed
 
 OTHER = 2
+SHARES = 8  # of some 2,000 fault points, so that each test has but a few hundred children
 
 REPAIRED = ["put small", "replace large", "evict", "crawl", "purge by sweep", "share and follow"]
 
@@ -50,8 +51,9 @@ def test_death_inside_repair(faulty: ModuleType, name: str) -> None:
     assert repairs > 10
 
 
-def test_death_while_reaping(faulty: ModuleType) -> None:
-    """The reaper dies at every point; the next one finishes its work."""
+@pytest.mark.parametrize("first", range(1, SHARES + 1))
+def test_death_while_reaping(faulty: ModuleType, first: int) -> None:
+    """The reaper dies at every point, a share of which is this test's; the next one finishes its work."""
 
     def leave_everything(segment: Any) -> None:
         hit = segment.cache.get(b"large", NOW_NS)
@@ -72,9 +74,8 @@ def test_death_while_reaping(faulty: ModuleType) -> None:
     told = mmap.mmap(-1, 8)
     left = picture(die, SIZE, module=faulty, stripes=1, entries=512)
     ticket = struct.unpack("<Q", told[:])[0]
-    point, died = 0, True
+    point, died = first, True
     while died:
-        point += 1
         with cache_segment(SIZE, module=faulty, content=left) as segment:
             following = segment.cache.follow(b"shared", ticket, NOW_NS)
             died = die_at(segment, faulty, OTHER, point, lambda it: it.reap(VICTIM))
@@ -86,4 +87,5 @@ def test_death_while_reaping(faulty: ModuleType) -> None:
             assert b"".join(following.views()) == sealed(3, LARGE), f"fault point {point}"
             following.release()
             assert segment.audit() == [], f"fault point {point}"
+        point += SHARES
     assert point > 1000
