@@ -9,7 +9,7 @@ import re
 
 from worker.security.detect.linear import first, linear
 from worker.security.detect.talk import is_set_off, is_spoken, is_talk
-from worker.security.detect.whole import is_code, is_command_line, is_document, is_logged
+from worker.security.detect.whole import is_code, is_command_line, is_document, is_record
 
 LONGEST_BYTES = 4096  # whose disguise is taken away
 
@@ -147,10 +147,8 @@ _FETCHES = linear(
 
 def is_shown(value: bytes) -> bool:
     """Is it a command line or a script as one shows it, and no piece added to one?"""
-    if _FETCHES.search(value):
-        return is_talk(value)
-    shown = (is_command_line, is_document, is_spoken, is_code, is_logged, is_set_off)
-    return any(is_one(value) for is_one in shown)
+    forms = (is_command_line, is_document, is_spoken, is_code, is_record, is_set_off)
+    return any(is_one(value) for is_one in forms) and (_FETCHES.search(value) is None or is_talk(value))
 
 
 def _behind(value: bytes) -> bytes | None:

@@ -14,24 +14,33 @@ _DATA = re.compile(
     rb"mathjax)[\w-]*))\b",
     re.IGNORECASE,
 )
-# A frame as pages have it to show a film or a map of somebody else's: of some size, by HTTPS.
+# A frame as pages have it to show a film or a map of somebody else's: of some size, all values in quotes.
 _FRAMES = {b"iframe", b"object"}
 _FRAME = re.compile(
-    rb"(?=[^<>]*\s(?:width|height)=\"?\d{2,})(?=[^<>]*\s(?:src|data)=\"https://)(?![^<>]*\b(?:srcdoc|on\w+|"
-    rb"name)\s*=)"
-    rb"(?:\s+[\w-]+(?:=\"(?:(?!javascript|data:)[^\"<>])*\"|=[\w%]+)?)+\s*/?",
+    rb"(?=[^<>]*\s(?:width|height)=[\"']?\d{2,})(?=[^<>]*\s(?:src|data)=[\"'](?:https:)?//)"
+    rb"(?![^<>]*\b(?:srcdoc|on\w+|name)\s*=)"
+    rb"(?:\s+[\w-]+(?:=\"(?:(?!javascript|data:)[^\"<>])*\"|='(?:(?!javascript|data:)[^'<>])*'|=[\w%]+)?)+\s*/?",
     re.IGNORECASE,
 )
 # A handler as React has it: a function or its name, which HTML would name and not call.
 _REACT_HANDLER = re.compile(rb"\bon[A-Z]\w*=\{(?:[\w.]+\}(?=[\s/>]|$)|\(?[\w, {}]*\)? ?=(?:>|$)|async )")
-# Handlers that call nothing, or nothing but what belongs to their own element.
+# Functions that every page has; others are the page's own.
+_GIVEN = (
+    rb"(?!(?:alert|confirm|prompt|eval|fetch|import|importscripts|open|stop|set(?:timeout|interval)|atob|function|"
+    rb"execscript|postmessage|find|throw|void|delete|new)\b)"
+)
+# What a handler may do: nothing, what its own element has, or what the page has for it, told plain words.
+_ACT = (
+    rb"(?:true|false|confirm\((?!\1)[\"'][\w\s?!.,]*[\"']\)|history\.back\(\)|window\.print\(\)|"
+    rb"window\.open\(this\.href(?:,\s*'\w*')?\)|this\.(?:form\.)?\w+\(\)|this\.classList\.\w+\('[\w-]+'\)|"
+    rb"this\.(?:style\.\w+|src|onerror|value|disabled|alt)\s*=\s*(?:'[\w./#%: -]*'|null|true|false)|"
+    + _GIVEN
+    + rb"[a-z_$][\w$]*\((?:\s*+(?:(?!\1)[\"'][\w\s.:#-]*[\"']|\d+|this(?:\.\w+)?|event)\s*+,?)*+\))"
+)
 _IDLE_HANDLER = re.compile(
-    rb"\bon[a-z]+\s*=\s*(?:\"[^\"'(`=\[&\\]*\"|'[^\"'(`=\[&\\]*'|([\"'])(?:\s*+(?:return\s++)?(?:true|false|"
-    rb"confirm\((?!\1)[\"'][\w\s?!.,]*[\"']\)|"
-    rb"history\.back\(\)|(?:window\.)?print\(\)|window\.open\(this\.href(?:,\s*'\w*')?\)|"
-    rb"this\.(?:form\.)?(?:submit|select|focus|blur)\(\)|this\.classList\.\w+\('[\w-]+'\)|"
-    rb"this\.(?:style\.\w+|src|onerror|value|disabled|alt)\s*=\s*(?:'[\w./#%: -]*'|null|true|"
-    rb"false))\s*+;?)+\s*+\1)",
+    rb"\bon[a-z]+\s*=\s*(?:\"[^\"'(`=\[&\\]*\"|'[^\"'(`=\[&\\]*'|([\"'])(?:\s*+(?:return\s++)?"
+    + _ACT
+    + rb"\s*+;?)+\s*+\1)",
     re.IGNORECASE,
 )
 # Markup to be read.

@@ -19,11 +19,11 @@ PROTOTYPE = linear(
     rb"\bObject\.prototype(?:\.\w+\s*(?:=[^=]|$)|\s*\[|$)|\[\s*['\"]?constructor['\"]?\s*\]\s*\[",
 )
 LOOKUP = linear(
-    rb"\$\{\s*jndi\s*:[^\n]{0,40}[:/]{1,3}[^\s.\x80-\xff/]|"
+    rb"\$\{\s*jndi\s*:[^\n]{0,40}[:/]{1,3}[^\s.}\x80-\xff/]|"
     rb"\$\{\s*(?:env|sys|java|lower|upper|date|ctx|main|docker|k8s|spring|bundle|script|dns|url|"
-    rb"xml|base64decoder|:|\$\{)\s*[:}]?[^\n]{0,200}|"
+    rb"xml|base64decoder|\$\{|)\s*:[^\n]{0,200}|"
     rb"\$\{[^}]{0,40}\$\{[^}]{0,60}:-|\bjndi\s*:\s*(?:ldaps?|rmi|dns|iiop|corba|nis|nds|"
-    rb"https?):/{0,4}[^\s./]|"
+    rb"https?):/{0,4}[^\s./}]|"
     rb"j\}?\$?\{[^}]{0,20}ndi\s*:[\w$]",
 )
 FRAMEWORK = linear(

@@ -5,6 +5,8 @@ Knows nothing of where the value came from.
 """
 
 from worker.security.detect.linear import first, linear
+from worker.security.detect.talk import is_search, is_worded
+from worker.security.detect.whole import is_assignment
 
 _OPERATORS = (
     rb"(?:ne|gt|gte|lt|lte|eq|in|nin|regex|where|exists|or|and|not|nor|expr|type|mod|text|all|size|"
@@ -66,3 +68,8 @@ def find_directory(value: bytes) -> bytes | None:
 def find_xpath(value: bytes) -> bytes | None:
     """The piece of an expression of XPath; None if there is none."""
     return first(XPATH, value)
+
+
+def is_shown(value: bytes) -> bool:
+    """Is it talk of a query, a search for one, or a program that has one?"""
+    return is_worded(value) or is_search(value) or is_assignment(value)

@@ -51,7 +51,7 @@ _ABOUT = re.compile(rb"https?://[\w.:]{1,100}/?(?:\s+[a-z][a-z'-]*)+\??\s*", re.
 # Where a program on the user's own machine waits to be told who has logged in (RFC 8252).
 _RETURN = re.compile(
     rb"http://(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{2,5})?/(?:[\w-]+/){0,5}"
-    rb"(?:\w*callback\w*|redirect|signin-oidc|logged-?in|oauth2?)(?:/\w*)?",
+    rb"(?:\w*callback\w*|redirect|signin-oidc|logged-?in|oauth2?)(?:/\w*)?(?:\?[\w=&.%-]*)?",
     re.IGNORECASE,
 )
 _UNLIKELY = re.compile(rb"(?:0x[0-9a-f]+|0[0-7]+|\d+)(?:\.(?:0x[0-9a-f]+|0[0-7]*|\d+)){0,3}", re.IGNORECASE)

@@ -9,8 +9,8 @@ or 1=1` is, `O'Brien or Smith` is not. Knows nothing of where the value came fro
 import re
 
 from worker.security.detect.linear import linear
-from worker.security.detect.talk import is_spoken
-from worker.security.detect.whole import is_code, is_logged, is_statement
+from worker.security.detect.talk import has_words, is_spoken
+from worker.security.detect.whole import is_code, is_document, is_record, is_statement
 
 _BACKTICK = 0x60
 TOKENS = 40  # looked at: an injection has to fit the grammar from its first token on
@@ -22,7 +22,7 @@ _SUSPECT = (
     linear(rb"^\W*(?:/\*.*\*/\W*)?(?:[\d@]|or\b|and\b|\|\||&&)"),
     linear(
         rb"\bunion\b|;[\s(]*(?:select|insert|update|delete|drop|create|alter|truncate|exec|declare|"
-        rb"shutdown|waitfor|grant|merge|"
+        rb"shutdown|waitfor|grant|revoke|merge|values|attach|bulk|"
         rb"replace|load|copy|begin|set|rename|call)|/\*!"
     ),
 )
@@ -62,7 +62,7 @@ _WORDS = {
         "U": b"union intersect except minus",
         "E": b"select values",
         "T": b"insert update delete drop create alter truncate exec execute declare shutdown waitfor grant "
-        b"revoke bulk merge replace load copy attach call begin set use rename",
+        b"revoke bulk merge replace load copy attach call begin set rename",
         "F": b"from where into join table database procedure schema",
         "B": b"having limit offset order group",
         "K": b"case when then",
@@ -93,12 +93,15 @@ _STATEMENT = linear(rb"^\s*(?:select|insert|update|delete|create|alter|with|expl
 _SQL_BESIDE = re.compile(
     rb"\b(?:select|union|and|or|where|rlike|from|if|case|having|exec|declare)\b|['\";|]", re.IGNORECASE
 )
-# A quote that opens: behind a space or a bracket, a word follows, and another closes it.
-_OPENS = re.compile(rb"[\s(\[{=:,>][\"'`][\w<$\x80-\xff][^\"'`]*[\"'`]")
-LONGEST_BEFORE = 200  # bytes before a quote that tell what it is
-_QUOTED_SEARCH = re.compile(rb"([\"'])[^\"'`]*\1(?:\s+[a-z]{2,})*\s+[a-z]{3,}\s*", re.IGNORECASE)
+# A quotation, from the quote that opens it: a word follows, and another quote closes it.
+_QUOTATION = re.compile(rb"[\"'`][\w<$\x80-\xff][^\"'`]*[\"'`]")
+_BEFORE_QUOTATION = b" \t\r\n([{=:,>"
+LONGEST_BEFORE = 100  # bytes before a quote that tell what it is
+_WORDS_BEFORE = re.compile(
+    rb"(?<![a-z\x80-\xff])[a-z\x80-\xff]{2,}[^\"'`\d]*\s[\"'`(\[{=:,>]*$", re.IGNORECASE
+)
 _OF_A_TAG = re.compile(rb"<[a-z][\w-]*\s(?:[^<>\"']|\"[^\"]*\")*=$", re.IGNORECASE)
-_WORDS_BEFORE = re.compile(rb"[a-z\x80-\xff]{2,}[^\"'`\d]*\s[\"'`(\[{=:,>]*$", re.IGNORECASE)
+_QUOTED_SEARCH = re.compile(rb"([\"'])[^\"'`]*\1(?:\s+[a-z]{2,})*\s+[a-z]{3,}\s*", re.IGNORECASE)
 
 # Shapes. A string that was closed, or a number, then ...
 _CONSTANT = "[snvf]"
@@ -151,7 +154,9 @@ def find(value: bytes) -> bytes | None:
 
 def is_shown(value: bytes) -> bool:
     """Is it a whole statement, program or log, or talk of one?"""
-    return any(is_one(value) for is_one in (is_statement, is_spoken, is_code, is_logged))
+    if any(is_one(value) for is_one in (is_statement, is_code, is_record, is_spoken)):
+        return True
+    return has_words(value, enough=1) and is_document(value)  # lines alone are spaces in disguise
 
 
 def is_sqli(value: bytes) -> str | None:
@@ -198,9 +203,11 @@ def _opens(value: bytes, quote: int) -> bool:
     """Does the quote begin a quotation within words, rather than end what somebody has written before it?"""
     if quote == 0:
         return _QUOTED_SEARCH.fullmatch(value) is not None
+    if value[quote - 1] not in _BEFORE_QUOTATION:
+        return False
     before = value[max(0, quote - LONGEST_BEFORE) : quote]
     return _OF_A_TAG.search(before) is not None or (
-        _OPENS.match(value, quote - 1) is not None and _WORDS_BEFORE.search(before) is not None
+        _QUOTATION.match(value, quote) is not None and _WORDS_BEFORE.search(before) is not None
     )
 
 

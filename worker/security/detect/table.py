@@ -64,16 +64,16 @@ DETECTORS = (
     Detector("command", commands.find, commands.HINTS, shown=commands.is_shown),
     Detector("template", templates.find, templates.HINTS, shown=templates.is_shown),
     Detector("ssrf", servers.find, servers.HINTS, shown=talk.is_worded),
-    Detector("nosql", queries.find_document, (queries.DOCUMENT,)),
-    Detector("ldap", queries.find_directory, (queries.DIRECTORY,), shown=talk.is_worded),
-    Detector("xpath", queries.find_xpath, (queries.XPATH,), shown=talk.is_worded),
+    Detector("nosql", queries.find_document, (queries.DOCUMENT,), shown=queries.is_shown),
+    Detector("ldap", queries.find_directory, (queries.DIRECTORY,), shown=queries.is_shown),
+    Detector("xpath", queries.find_xpath, (queries.XPATH,), shown=queries.is_shown),
     Detector("header", lines.find_http, lines.HTTP_HINTS),
     Detector("mail", lines.find_mail, lines.MAIL_HINTS, shown=lines.speaks_of_mail),
     Detector("xml", objects.find_xml, (objects.XML,), shown=objects.speaks_of_xml),
     Detector("prototype", objects.find_prototype, (objects.PROTOTYPE,), shown=objects.shows_prototype),
     Detector("lookup", objects.find_lookup, (objects.LOOKUP,), shown=nowhere),
-    Detector("framework", objects.find_framework, (objects.FRAMEWORK,)),
-    Detector("serialised", objects.find_serialised, (objects.SERIALISED,)),
+    Detector("framework", objects.find_framework, (objects.FRAMEWORK,), shown=talk.is_worded),
+    Detector("serialised", objects.find_serialised, (objects.SERIALISED,), shown=talk.is_worded),
 )
 PROBE = Detector("probe", probes.find, probes.PROBED)  # of a request's path alone
 AGENT = Detector("agent", agents.find, (agents.SCANNERS,))  # of the field User-Agent alone

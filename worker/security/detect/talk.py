@@ -7,7 +7,7 @@ Knows nothing of attacks and nothing of where the value came from.
 import re
 from itertools import islice
 
-from worker.security.detect.whole import is_logged
+from worker.security.detect.whole import is_record
 
 LONGEST_BYTES = 2048  # looked at: whoever talks, does so from the beginning
 
@@ -31,6 +31,8 @@ _BOUND = re.compile(
 BINDING_WORDS = 2  # make a sentence
 _ALSO_NAMES = {b"a", b"i", b"if", b"is", b"in", b"on", b"at", b"by", b"use", b"when"}  # and words of SQL
 
+# Letters of Chinese, Japanese, Korean and Thai, which have no spaces between their words.
+_UNSPACED = re.compile(rb"(?:[\xe3-\xed][\x80-\xbf]{2}|\xe0[\xb8\xb9][\x80-\xbf]){6}")
 # Words as any text has them: letters between spaces, but for what a sentence has for punctuation.
 _PLAIN_WORD = re.compile(
     rb"(?<![^\s(\"'`,.:;])[a-z\x80-\xff]{2,}(?:['-][a-z\x80-\xff]+)*(?=[\s,.:;!?)\"'`]|$)", re.IGNORECASE
@@ -39,12 +41,14 @@ _WORDS = re.compile(
     rb"(?:^|[\s\"'`(])[a-z\x80-\xff][a-z\x80-\xff'-]*[,:;.]?\s(?:\d+\s)?[\"'`(]?[a-z\x80-\xff]{2,}",
     re.IGNORECASE,
 )  # two
+_FIRST_WORD = re.compile(rb"([a-z]{3,}) \S", re.IGNORECASE)
 _SET_OFF = re.compile(
     rb"(?<![a-z\x80-\xff])[a-z\x80-\xff]{2,}[,:;]?\s\(?`[^`\n]+`(?:[.,:;!?)]*\s+[a-z`(=>/+\x80-\xff-]|"
     rb"[.,:;!?)]+$)",
     re.IGNORECASE,
 )
 _THREE_WORDS = re.compile(rb"(?:^|\s)[a-z]{2,}[,.]?\s[a-z]{2,}[,.]?\s[a-z]{2,}", re.IGNORECASE)
+_PAIR = re.compile(rb"[a-z\x80-\xff]{2}[,:;.]? [a-z\x80-\xff]{2}", re.IGNORECASE)  # in every value with words
 _BETWEEN_WORDS = {b" ", b", ", b": ", b"; ", b". "}
 PAIRS = 2  # of plain words, one behind the other: statements and commands have one at most
 # What stands beside names in statements, commands and programs.
@@ -55,7 +59,7 @@ _SAID_BY_MACHINES = frozenset(
     b"delay time begin cast convert rlike regexp div mod char concat user version sleep benchmark substring "
     b"procedure analyse column row rows only fetch first top percent "
     b"identified with immediate advanced options reconfigure to grant public get stop start "
-    b"process list do "
+    b"process list do for while "
     b"cat ls echo find grep wget curl ping whoami uname sh bash nc rm mv cp chmod net type dir cmd "
     b"powershell copy del sort head tail kill date docker kubectl systemctl wmic run "
     b"return function var let const true false this new import require print eval static public void int "
@@ -76,6 +80,8 @@ _NOTE = re.compile(
 
 def is_talk(value: bytes) -> bool:
     """Are there sentences in it?"""
+    if not value.isascii() and _UNSPACED.search(value[:LONGEST_BYTES]) is not None:
+        return True
     words = [found[0].lower() for found in islice(_BOUND.finditer(value[:LONGEST_BYTES]), 20)]
     return len(words) >= BINDING_WORDS and not _ALSO_NAMES.issuperset(words)
 
@@ -88,7 +94,13 @@ def is_spoken(value: bytes) -> bool:
 def is_worded(value: bytes) -> bool:
     """Is it spoken, a log, or has it three words in a row, be they of SQL or of a shell?"""
     value = value[:LONGEST_BYTES]
-    return is_spoken(value) or is_logged(value) or _THREE_WORDS.search(value) is not None
+    return is_spoken(value) or is_record(value) or _THREE_WORDS.search(value) is not None
+
+
+def is_search(value: bytes) -> bool:
+    """Does it begin with a word of its own, which names what is looked for?"""
+    found = _FIRST_WORD.match(value)
+    return found is not None and found[1].lower() not in _SAID_BY_MACHINES
 
 
 def is_note(value: bytes) -> bool:
@@ -98,6 +110,8 @@ def is_note(value: bytes) -> bool:
 
 def has_words(value: bytes, enough: int = PAIRS) -> bool:
     """Are there enough words in a row that neither a statement nor a command nor a program has?"""
+    if _PAIR.search(value[:LONGEST_BYTES]) is None:
+        return False
     pairs, last = 0, -1
     for found in islice(_PLAIN_WORD.finditer(value[:LONGEST_BYTES]), 100):
         if found[0].lower() in _SAID_BY_MACHINES:

@@ -8,7 +8,7 @@ import re
 
 from worker.security.detect.linear import first, linear
 from worker.security.detect.talk import is_worded
-from worker.security.detect.whole import is_document
+from worker.security.detect.whole import is_assignment, is_document
 
 _CALCULATION = linear(
     rb"(?:\{\{-?|[$#%*@]\{|@\(|<%[=#-]?|"
@@ -73,6 +73,7 @@ _PHP = linear(
     rb"\bunserialize\s*\(|\bgetenv\s*\(\s*[\"']|\bprint\s*\(\s*`",
 )
 # A variable of a template in PHP, as "{{ name }}" is of others.
+_DOES = re.compile(rb"[;$(=`'\"]")
 _PRINTS = re.compile(rb"\s*<\?=\s*\$(?!_)\w+(?:->\w+|\['\w+'\])*\s*;?\s*\?>\s*")
 _SERVER_SIDE = linear(
     rb"<!--\s*#\s*(?:exec|include|echo|config|printenv|set|flastmod)\b|<esi:(?:include|remove|vars|inline|"
@@ -92,11 +93,16 @@ def find(value: bytes) -> bytes | None:
     """The part that would run; None if there is none."""
     for pattern in (_CALCULATION, _INTERPRETER, _DUNDER, _PHP, _SERVER_SIDE):
         found = first(pattern, value)
-        if found is not None and not _PRINTS.fullmatch(value):
+        if found is not None and not _is_idle(value, found):
             return found
     return None
 
 
+def _is_idle(value: bytes, found: bytes) -> bool:
+    """Is it PHP that does nothing, or shows a variable?"""
+    return found.startswith(b"<?") and (_PRINTS.fullmatch(value) is not None or _DOES.search(value) is None)
+
+
 def is_shown(value: bytes) -> bool:
     """Is it a program or a template of several lines, or talk of one?"""
-    return is_document(value) or is_worded(value)
+    return is_document(value) or is_worded(value) or is_assignment(value)

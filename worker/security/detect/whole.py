@@ -9,7 +9,8 @@ import re
 LONGEST_BYTES = 2048  # looked at: what a value is shows at its beginning
 
 _PROMPT = (
-    rb"^[ \t]*(?:```\w*\s+|[$#%>]\s+|\d+\.\s+`?|[-*]\s+`|[\w.-]+@[\w.-]+[:~\w/.-]*[$#]\s|[\w-]+=?[#>]\s)?"
+    rb"^[ \t]*(?:```\w*\s+|[$#%>]\s+|\d+\.\s+`?|[-*]\s+`|[\w.-]+@[\w.-]+[:~\w/.-]*[$#]\s|[\w-]+=?[#>]\s|"
+    rb"(?:-\s+)?(?:RUN|CMD|run:|script:|command:)\s+)?"
 )
 _COMMAND_LINE = re.compile(
     _PROMPT
@@ -22,7 +23,7 @@ _COMMAND_LINE = re.compile(
     rb"source|alias|unset|screen|tmux|netstat|lsof|useradd|usermod|mount|umount|dd|unzip|gzip|gunzip|ln|wc|"
     rb"cut|xargs|"
     rb"tee|uniq|diff|patch|gcc|javac|java|dotnet|composer|bundle|rails|flask|pytest|mvn|gradle|"
-    rb"\[)\s+\S)",
+    rb"\[\[?)\s+\S|(?:get|set|new|start|stop|remove|import|test|add|invoke-(?:webrequest|restmethod))(?:-\w+)?\s+-\w+\s+\S)",
     re.IGNORECASE,
 )
 _STATEMENT = re.compile(
@@ -33,7 +34,7 @@ _STATEMENT = re.compile(
     rb"(?:create|alter|drop|truncate)\s+(?:or\s+replace\s+|temp(?:orary)?\s+|unique\s+|global\s+)*"
     rb"(?:table|view|index|database|schema|function|procedure|trigger|user|role|sequence|type|extension)\s|"
     rb"with\s+(?:recursive\s+)?\w+\s*(?:\([^)]*\)\s*)?as\s*\(|explain\s|grant\s+\w|revoke\s+\w|begin\b|"
-    rb"declare\s|if\s+(?:not\s+)?exists\s*\(|proc\s+sql\b|do\s+\$\$|use\s+\w+;|set\s+\w+\s*=|show\s+\w)",
+    rb"declare\s|if\s+(?:not\s+)?exists\s*\(|proc\s+sql\b|do\s+\$\$|use\s+\w+;|where\s+\w|(?:left|right|inner|outer|cross)\s+join\s|set\s+\w+\s*=|show\s+\w)",
     re.IGNORECASE,
 )
 # What a program says first, where an injection would go on behind a value.
@@ -43,16 +44,21 @@ _CODE_LINE = re.compile(
     rb"class|import|from|package|using|namespace|module|return|string|int|char|bool|float|double|"
     rb"void)\s+[\w.$@%<*]|"
     rb"[$@%]?[a-z_][\w.]*(?:\[[^\]]{1,40}\])?\s*(?::=|[+.]?=)\s+[\"'`\w$({\[]|"
-    rb"[$\w]+(?:\.|->|::)\w+\(|(?:if|for|while|foreach|switch|elsif|unless)\s+\(|"
+    rb"[$\w]+(?:\.|->|::)\w+\(|(?:if|for|while|foreach|switch|elsif|unless)\s+\(|new\s+\w+\(\{|"
     rb"#\s*include\b|#!/|@\w+\(|//\s|/\*\*?\s|std::|"
     rb"(?:query|mutation|subscription)\b[^'\"]{0,40}\{|\{\s*\w+\s*[({]|s/[^/]{1,80}/[^/]{0,80}/[gimsx]*\s*$|"
-    rb"=[A-Z]{2,}\(|=\$?[A-Z]{1,2}\$?\d|diff --git|(?:---|\+\+\+) \S|@@ -)",
+    rb"=[A-Z]{2,}\(|=\$?[A-Z]{1,2}\$?\d|```\w*\n|\^?(?:\(\?[:!=<]|\[\^|\\[bsdw])|\^[(\[\\a-z])",
     re.IGNORECASE,
 )
-_LOG_LINE = re.compile(
+_ASSIGNMENT = re.compile(
+    rb"\s*(?:(?:const|let|var|val|my|local|string|int)\s+)?[$@%]?[a-z_]\w*(?:\[[^\]]{1,40}\])?\s+(?::=|[+.]?=)\s+\S|"
+    rb"\s*(?:if|for|while|foreach|switch|elsif|unless)\s+\(",
+    re.IGNORECASE,
+)
+_RECORD = re.compile(
     rb"\s*(?:[0-9a-f.:]{7,39} \S+ \S+ \[|\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d|\[\d\d/\w{3}/\d{4}[: ]|"
     rb"[A-Z][a-z]{2} [ \d]?\d \d\d:\d\d:\d\d \S|"
-    rb"\[\w{3} \w{3} \d)"
+    rb"\[\w{3} \w{3} \d|diff --git |--- \S[^\n]*\n\+\+\+ \S|@@ -\d)"
 )
 _LINES = 3  # make a document
 _FIRST_LINE = 12  # bytes, with a space among them, make one of two
@@ -73,9 +79,14 @@ def is_code(value: bytes) -> bool:
     return _CODE_LINE.match(value[:LONGEST_BYTES]) is not None
 
 
-def is_logged(value: bytes) -> bool:
-    """Does it begin as an entry of a log?"""
-    return _LOG_LINE.match(value) is not None
+def is_assignment(value: bytes) -> bool:
+    """Does it begin as a program that gives a name to something, or decides?"""
+    return _ASSIGNMENT.match(value[:LONGEST_BYTES]) is not None
+
+
+def is_record(value: bytes) -> bool:
+    """Does it begin as an entry of a log, or as a diff?"""
+    return _RECORD.match(value) is not None
 
 
 def is_document(value: bytes) -> bool:

