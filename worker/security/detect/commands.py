@@ -8,7 +8,8 @@ the value came from.
 import re
 
 from worker.security.detect.linear import first, linear
-from worker.security.detect.talk import is_command_line, is_document, is_talk
+from worker.security.detect.talk import is_set_off, is_spoken, is_talk
+from worker.security.detect.whole import is_code, is_command_line, is_document, is_record
 
 LONGEST_BYTES = 4096  # whose disguise is taken away
 
@@ -18,10 +19,8 @@ _CLEAR = (
     rb"nslookup|tcpdump|traceroute|tracert|telnet|ftp|sftp|tftp|ss|ip|arp|iwconfig|nmap|"
     rb"chmod|chown|chgrp|chattr|sudo|su|passwd|useradd|adduser|usermod|userdel|crontab|systemctl|"
     rb"iptables|lsof|netstat|ps|pstree|ls|ll|dir|id|pwd|env|printenv|"
-    rb"rm|mv|cp|ln|dd|mkdir|rmdir|scp|rsync|ssh|ssh-[\w-]+|openssl|gpg|python[23]?(?:\.\d+)?|perl|ruby|"
-    rb"lua|php\d?|"
-    rb"node|nodejs|java|javac|gcc|cc|cargo|gdb|strace|"
-    rb"awk|gawk|mawk|sed|xxd|hexdump|base64|base32|md5sum|sha\d+sum|cmp|cksum|wc|"
+    rb"rm|mv|cp|ln|dd|mkdir|rmdir|scp|rsync|ssh|ssh-[\w-]+|openssl|gpg|python[23]?(?:\.\d+)?|strace|"
+    rb"awk|gawk|mawk|sed|xxd|hexdump|md5sum|sha\d+sum|cmp|cksum|wc|"
     rb"powershell|pwsh|cmd|certutil|bitsadmin|mshta|rundll32|regsvr32|wmic|reg|netsh|systeminfo|"
     rb"schtasks|cscript|wscript|icacls|attrib|vssadmin|bcdedit|nltest|qwinsta|ver|hostname|"
     rb"tasklist|taskkill|findstr|nbtstat|whois|"
@@ -39,11 +38,11 @@ _ENGLISH = (
     rb"mail|net|start|copy|move|del|erase|print|printf|wait|cd|grep|egrep|fgrep|zcat|zgrep|diff|make|man|"
     rb"which|"
     rb"while|for|if|forfiles|call|xcopy|ren|fish|at|top|go|sc|vol|tree|query|set|host|init|yes|route|history|"
-    rb"timeout|stat|service)"
+    rb"timeout|stat|service|perl|ruby|lua|php\d?|node|nodejs|java|javac|gcc|cc|cargo|gdb|base64|base32)"
 )
 _ARGUMENT = (
     rb"(?:\s+|\$\{?IFS\}?(?:\$\d)?|<|\{)"
-    rb"(?:[-/.~$\"'`<>\\|*%{\[]|\d+(?:\s|$)|\w+[/\\.]\w|[a-z]:[/\\]|\w+\s*[|;&>]|https?:|"
+    rb"(?:[-/.~$\"'`<>\\|*%{\[]|[\w-]+[/\\.]\w|[a-z]:[/\\]|\w+\s*[|;&>]|https?:|"
     rb"\S+\s+(?:/|\.\.?/|>|\|))"
 )
 _END = (
@@ -71,7 +70,13 @@ _BEHIND_SEPARATOR = linear(
     + _CLEAR
     + _EXE
     + rb"\s+\S|^\s*[;|&]{1,2}\s*(?:set|history|last|who|export|date|time|top|w|ver|tree|host|net|"
-    rb"alias)\s*;?\s*$",
+    rb"alias)\s*;?\s*$|"
+    rb"[;|&]\s*(?:timeout|kill|init|wait)\s+-?\d|"
+    # Of what begins with a separator, any word may be a command.
+    rb"^(?:;|\|\|?|&&)[a-z]{2}[\w-]*(?:\s+[\w/.:@-]+){0,8}\s*;?$|^;\.\s+/|"
+    rb"^\s*&\s*(?:net\s+(?:users?|view|share|localgroup|use|start|stop)|sc\s+(?:query|stop|config)|"
+    rb"query\s+user|"
+    rb"echo\s+\^)",
 )
 # The words that a second line of text begins with, as a rule, are not commands.
 _ON_NEXT_LINE = linear(
@@ -102,9 +107,9 @@ _TELLING = linear(
     rb"/\?\?\?/|[;|&]\s*(?:(?:/\w+)*/\w+[?*]\w*(?:\s|$)|\$\w+\$\w|\w+=\S+;\S*\$|\$\d?<<<|net\s+user\b|"
     rb"tee\s+/)|"
     rb"\bbase64\s+-d\b.{0,20}\||\b\w+=[\"']?\w*[\"']?;\s*\w+=[\"']?\w*[\"']?;\s*\$|"
-    rb"\bos\.(?:system|popen|execv?p?e?)\(|\bchild_process\b.{0,20}\bexec|"
     rb"^--?(?:oproxycommand=|use-askpass=|checkpoint-action=|use-compress-program=|(?:upload|receive)-pack=|"
     rb"rsh=|to-command=|post-file=|output-document=|config=/)|--checkpoint-action=exec|"
+    rb"\$\{run\{|\$\{path%%|[;|&`]\s*\$'\\|[;|&`]\s*\$\(\s*tr\s|^-\w\s+proxycommand=|^--exec=|\s-tt?\s+'|"
     rb"[?&](?:cmd|exec|command|execute|shell|c)=(?:id|ls|dir|whoami|cat|uname|pwd|wget|curl|ping)\b",
 )
 
@@ -133,9 +138,17 @@ def find(value: bytes) -> bytes | None:
     return found
 
 
+# What is fetched from an address without a name is meant for no reader.
+_FETCHES = linear(
+    rb"\b(?:wget|curl|tftp|ftpget|fetch)\b[^;|&]{0,200}[\s/@]\d{1,3}(?:\.\d{1,3}){3}\b.{0,200}\b(?:sh|chmod|"
+    rb"bash)\b"
+)
+
+
 def is_shown(value: bytes) -> bool:
     """Is it a command line or a script as one shows it, and no piece added to one?"""
-    return is_command_line(value) or is_document(value) or is_talk(value)
+    forms = (is_command_line, is_document, is_spoken, is_code, is_record, is_set_off)
+    return any(is_one(value) for is_one in forms) and (_FETCHES.search(value) is None or is_talk(value))
 
 
 def _behind(value: bytes) -> bytes | None:

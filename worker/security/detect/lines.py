@@ -8,6 +8,7 @@ no sentence. Knows nothing of where the value came from.
 import re
 
 from worker.security.detect.linear import first, linear
+from worker.security.detect.talk import is_talk
 
 LONGEST_LINE = 200  # before the break: a text of many lines has longer ones, and more of them
 
@@ -31,7 +32,8 @@ HTTP = linear(
     + _BREAK
     + rb"+\s*(?:"
     + _FIELD
-    + rb"\s*[: ]|[a-z]{1,20}(?:-[a-z]{1,20}){1,4}\s*:)|(?:\r\n?|\n){2,}\s*(?:<(?:html|script|svg|body|h1|"
+    + rb"\s*:|http/[0-9.]+ \d|[a-z]{1,20}(?:-[a-z]{1,20}){1,4}\s*:)|^[^\r\n\s]{0,200}(?:\r\n?|"
+    rb"\n){2,}\s*(?:<(?:html|script|svg|body|h1|"
     rb"img)|HTTP/1)|"
     + _FIRST
     + rb"(?:\r\n?|\n)+\s*"
@@ -42,7 +44,8 @@ HTTP = linear(
 _NEIGHBOUR = linear(
     rb"^\S{0,%d}(?:\r\n?|\n)+\s*(?:(?:slaveof|replicaof)\s+\S+\s+\S+|config\s+set\s|flushall\b|flushdb\b|"
     rb"(?:set|add|replace)\s+\S+\s+\d+\s+\d+\s+\d+|stats\b|quit\b|eval\s+[\"']|module\s+load\s|save\b\s*$|"
-    rb"[*$]\d+\r?\n|user\s+\w+\r?\n|retr\s|stor\s|dele\s|port\s+\d+,|gopher\b)" % LONGEST_LINE
+    rb"[*$]\d+\r?\n|user\s+\w+\r?\n|delete\s+\S+\s*$|retr\s|stor\s|dele\s|port\s+\d+,|gopher\b)"
+    % LONGEST_LINE
 )
 # An entry of a log that nobody made.
 _LOGGED = linear(
@@ -52,12 +55,14 @@ _LOGGED = linear(
     rb"\d{1,3}(?:\.\d{1,3}){3} - |\w{3} +\d+ \d\d:\d\d:\d\d )"
 )
 MAIL = linear(
-    rb"^[^\r\n]{0,%d}(?:\r\n?|\n)+(?:(?:to|cc|bcc|reply-to|from|subject|date|content-[\w-]+|mime-version|"
+    rb"^[^\r\n]{0,%d}(?:\r\n?|\n)+[ \t,]{0,8}(?:(?:to|cc|bcc|reply-to|from|subject|date|content-[\w-]+|"
+    rb"mime-version|"
     rb"in-reply-to|references|message-id|x-[\w-]+|sender|return-path|resent-[\w-]+|"
     rb"disposition-notification-to|importance|priority|received)\s*:|"
     rb"(?:rcpt to|mail from)\s*:|\.(?:\r\n?|\n)|(?:data|rset|quit|noop|starttls)\s*(?:\r?\n|$)|"
-    rb"(?:helo|ehlo|vrfy|expn)\s|[a-z]{1,2}\d+\s+(?:capability|"
+    rb"(?:helo|ehlo|vrfy|expn)\s|top\s+\d+\s+\d|[a-z]{1,2}\d+\s+(?:capability|"
     rb"login|fetch|select|create|delete|store|logout|list|search|copy|noop)\b)|^\d+ fetch \d|"
+    rb"=\?[\w-]{1,20}\?q\?[^?]{0,100}=0[ad]|"
     rb"^[\"<]?[\w.+-]{1,64}@[\w.-]{1,100}[\">,]*(?:\r\n|\r|\n){2,}\s*\w[^@]*$" % LONGEST_LINE,
 )
 # Options that sendmail takes from an address.
@@ -70,9 +75,10 @@ _LETTER = re.compile(
     rb"^-{2,}|^(?:from|date|received|return-path|subject|to|delivered-to)\s?:?\s[^\r\n]*|[.!?]\s|"
     rb"\w+\s+\w+\s+\w+\s+\w+\s+\w+"
 )
+_ADDRESS_LINE = re.compile(rb"[\"'<]?[\w.+-]{1,64}@[\w.-]{1,100}[\"'>,]*[\r\n]")
 # What is no value before a break: a field or a key of its own, a rule, a request as people paste one.
 _HEAD = re.compile(
-    rb"^\s*(?:[\w.-]+\s*:(?:\s|$)|[-#=*+|>{<\[]|"
+    rb"^\s*(?:[$#%>]\s|[\w.-]+\s*:(?:\s|$)|[\w.()-]+(?: [\w.()-]+){1,5}\s*:\s*$|[-#=*+|>{<\[].|"
     + _METHODS
     + rb" \S+ HTTP/|HTTP/\d|curl\s|version\b|\w+\s*=\s)",
     re.IGNORECASE,
@@ -90,9 +96,14 @@ def find_http(value: bytes) -> bytes | None:
     return first(HTTP, value) or first(_NEIGHBOUR, value) or first(_LOGGED, value)
 
 
+def speaks_of_mail(value: bytes) -> bool:
+    """Is it talk? An address with a line break behind it is none, whatever the letter says."""
+    return _ADDRESS_LINE.match(value) is None and is_talk(value)
+
+
 def find_mail(value: bytes) -> bytes | None:
     """The line that would be a field or a command of mail; None if there is none."""
-    options = first(_SENDMAIL, value) if b"@" in value else None
+    options = first(_SENDMAIL, value) if b"@" in value or value.startswith(b"-") else None
     if options is not None:
         return options
     found = first(MAIL, value)

@@ -24,14 +24,14 @@ _LEFTOVER = linear(
     rb"swp|txt|tmp|copy|dist|sample|zip|gz)|"
     rb"(?:(?:[\w-]+[._-])?(?:backups?|dump|database|db|sql|www|wwwroot|public_html|htdocs|web|html|sites?|"
     rb"website|root|home|old|"
-    rb"bak|src|users|full|mysql|localhost)(?:[._-]?[\d-]+)?|[\w-]+\.(?:com|org|net|example))"
+    rb"bak|src|source|users|full|mysql|localhost)(?:[._-]?[\d-]+)?|[\w-]+\.(?:com|org|net|example))"
     + _ARCHIVE
     + rb")$"
 )
 _PRIVATE = linear(
     _ANYWHERE
     + rb"(?:id_(?:rsa|dsa|ecdsa|ed25519)(?:\.\w+)?$|authorized_keys|known_hosts|etc/(?:passwd|shadow)|"
-    rb"web\.config|"
+    rb"web(?:\.\w+)?\.config|passw(?:or)?ds?\.\w+$|php_error_?log|nbproject/private|stub_status$|"
     rb"(?:wp-config|configuration|config|settings|local_?settings|database|db|parameters|secrets?|"
     rb"credentials|"
     rb"local|config\.inc)[\w-]*\.(?:txt|ya?ml|inc|ini|conf|cfg|toml|properties|py|rb)$|"
@@ -87,7 +87,8 @@ _PLANTED = linear(
     _ANYWHERE
     + rb"(?:[\w-]*shell\w*|cmd\d?|c99\w*|c100|r57\w*|wso\w*|b374k\w*|alfa\w*|upl|up|upfile|webadmin|"
     rb"marijuana|indoxploit|leafmailer\w*|priv8?|0x\w*|wp_filemng|fox\w*|gel4y|shx|xx+|xl\d+|zz+|1337|ws\d\d|"
-    rb"hack\w*|owned|pwn\w*|evil|backdoor\w*|lock360|exec|eval|spy\w*|dtool|symlink|antsword|caidao|godzilla|"
+    rb"hack\w*|owned|pwn\w*|evil|backdoor\w*|lock360|exec|eval|spy\w*|dtool|symlink|antsword|caidao|tunnel|"
+    rb"godzilla|"
     rb"behinder|r00t|mailer|adminfuns|_?phpinfo\d*|php_?info|php_?version|infophp|pi|i|_?info\d?|test\d?|"
     rb"phptest)"
     + _SCRIPT

@@ -5,11 +5,13 @@ Knows nothing of where the value came from.
 """
 
 from worker.security.detect.linear import first, linear
+from worker.security.detect.talk import is_search, is_worded
+from worker.security.detect.whole import is_assignment
 
 _OPERATORS = (
     rb"(?:ne|gt|gte|lt|lte|eq|in|nin|regex|where|exists|or|and|not|nor|expr|type|mod|text|all|size|"
     rb"elemMatch|jsonSchema|function|"
-    rb"accumulator|lookup|merge|out|set|unset|inc|push|options)"
+    rb"accumulator|lookup|merge|out|set|unset|inc|push|rename|options)"
 )
 DOCUMENT = linear(
     rb"\[\s*['\"]?\$"
@@ -22,9 +24,12 @@ DOCUMENT = linear(
     rb"\bdo\s*\{.*\}\s*while\s*\(|"
     rb"['\"]\s*[;|&]{1,2}\s*(?:return\b|this\.|sleep\s*\(|while\s*\(|var\s|db\.|it\b|1\s*==|'\w*'\s*==|"
     rb"true\b)|"
-    rb"\bthis\.\w+\s*(?:==|!=|\.match|\[|>|<)|\bdb\.\w+\.(?:find|drop|insert|remove|update|aggregate|"
-    rb"count)\s*\(|"
-    rb"\bdb\.(?:getCollection\w*|version|stats|adminCommand|dropDatabase)\s*\(|"
+    rb"\bthis\.\w+\s*(?:==|!=|\.match|\[|>|<)|\bdb\.\w+\.(?:drop|insert|remove|update|(?:find|aggregate|"
+    rb"count)\s*\(\s*(?:\)|\{\s*(?:\}|[\"']?\$)|[^{\[\s]))"
+    rb"|"
+    rb"\bfunction\s*\(\s*\)\s*\{\s*return\s+this\b|['\"}]\s*\)\s*(?:match\s*\(|return\s+\w+\s+(?:union|//)|"
+    rb"detach\s)|"
+    rb"\bdb\.(?:get[A-Z]\w*|version|stats|adminCommand|dropDatabase)\s*\(|"
     rb"['\"]\s*\|\|\s*['\"]?\w+['\"]?\s*={2,3}\s*['\"]?\w+",
 )
 DIRECTORY = linear(
@@ -44,7 +49,9 @@ XPATH = linear(
     rb"\b" + _FUNCTIONS + rb"\s*\(\s*(?:/[/\w*]|\.\s*[,)]|//)|"
     rb"\b(?:child|parent|ancestor|descendant|following|preceding|self|attribute)(?:-or-self|-sibling)?::"
     rb"(?:\*|node\(|text\(|\w+\s*[\[/=])|"
-    rb"(?:^|[^:])//[\w*]+\[|/\*\[\d|^/(?:[\w*]+/)+[\w*]+\[[^\]]*[=(]|^/\*/\*"
+    rb"(?:^|[^:])//[\w*]+\[|/\*\[\d|^\(?//\w+(?:/\w+)*/text\(\)|\bin\s+//\w+\s+return\b|\b(?:doc|document|"
+    rb"unparsed-text)\s*\(\s*['\"](?:/|https?:|file:|ftp:)|"
+    rb"^/(?:[\w*]+/)+[\w*]+\[[^\]]*[=(]|^/\*/\*"
 )
 
 
@@ -61,3 +68,8 @@ def find_directory(value: bytes) -> bytes | None:
 def find_xpath(value: bytes) -> bytes | None:
     """The piece of an expression of XPath; None if there is none."""
     return first(XPATH, value)
+
+
+def is_shown(value: bytes) -> bool:
+    """Is it talk of a query, a search for one, or a program that has one?"""
+    return is_worded(value) or is_search(value) or is_assignment(value)

@@ -9,7 +9,8 @@ or 1=1` is, `O'Brien or Smith` is not. Knows nothing of where the value came fro
 import re
 
 from worker.security.detect.linear import linear
-from worker.security.detect.talk import is_statement, is_talk
+from worker.security.detect.talk import has_words, is_spoken
+from worker.security.detect.whole import is_code, is_document, is_record, is_statement
 
 _BACKTICK = 0x60
 TOKENS = 40  # looked at: an injection has to fit the grammar from its first token on
@@ -21,7 +22,7 @@ _SUSPECT = (
     linear(rb"^\W*(?:/\*.*\*/\W*)?(?:[\d@]|or\b|and\b|\|\||&&)"),
     linear(
         rb"\bunion\b|;[\s(]*(?:select|insert|update|delete|drop|create|alter|truncate|exec|declare|"
-        rb"shutdown|waitfor|grant|merge|"
+        rb"shutdown|waitfor|grant|revoke|merge|values|attach|bulk|"
         rb"replace|load|copy|begin|set|rename|call)|/\*!"
     ),
 )
@@ -61,7 +62,7 @@ _WORDS = {
         "U": b"union intersect except minus",
         "E": b"select values",
         "T": b"insert update delete drop create alter truncate exec execute declare shutdown waitfor grant "
-        b"revoke bulk merge replace load copy attach call begin set use rename",
+        b"revoke bulk merge replace load copy attach call begin set rename",
         "F": b"from where into join table database procedure schema",
         "B": b"having limit offset order group",
         "K": b"case when then",
@@ -90,8 +91,17 @@ _SUBQUERY = linear(
 )
 _STATEMENT = linear(rb"^\s*(?:select|insert|update|delete|create|alter|with|explain|merge|replace)\s")
 _SQL_BESIDE = re.compile(
-    rb"\b(?:select|union|and|or|where|rlike|from|if|case|having|exec|declare)\b|['\";|(]", re.IGNORECASE
+    rb"\b(?:select|union|and|or|where|rlike|from|if|case|having|exec|declare)\b|['\";|]", re.IGNORECASE
 )
+# A quotation, from the quote that opens it: a word follows, and another quote closes it.
+_QUOTATION = re.compile(rb"[\"'`][\w<$\x80-\xff][^\"'`]*[\"'`]")
+_BEFORE_QUOTATION = b" \t\r\n([{=:,>"
+LONGEST_BEFORE = 100  # bytes before a quote that tell what it is
+_WORDS_BEFORE = re.compile(
+    rb"(?<![a-z\x80-\xff])[a-z\x80-\xff]{2,}[^\"'`\d]*\s[\"'`(\[{=:,>]*$", re.IGNORECASE
+)
+_OF_A_TAG = re.compile(rb"<[a-z][\w-]*\s(?:[^<>\"']|\"[^\"]*\")*=$", re.IGNORECASE)
+_QUOTED_SEARCH = re.compile(rb"([\"'])[^\"'`]*\1(?:\s+[a-z]{2,})*\s+[a-z]{3,}\s*", re.IGNORECASE)
 
 # Shapes. A string that was closed, or a number, then ...
 _CONSTANT = "[snvf]"
@@ -128,6 +138,7 @@ _IN_THE_OPEN = re.compile(
     """,
     re.VERBOSE,
 )
+_TAG = re.compile(rb"\s*<[a-z!]", re.IGNORECASE)
 _UNION = re.compile(r"Ua?[(]*Ea?(?:[nsvfo]|w[,Fc])|(?:^|[nsvc;])Ua?Ea?w$|UX|XU|XE|XT")
 _SAME = re.compile(rb"(\d+)\W{0,3}(?:\bor\b|\|\|)\W{0,3}\1\W{0,3}", re.IGNORECASE)  # 1 or 1
 _STACKED = re.compile(r";(?:TF|TwF|Tv|Tf|Eo|En,|Ef|Ev)")
@@ -142,8 +153,10 @@ def find(value: bytes) -> bytes | None:
 
 
 def is_shown(value: bytes) -> bool:
-    """Is it a whole statement, or talk of one? An injection is a piece, and goes on behind a value."""
-    return is_statement(value) or is_talk(value)
+    """Is it a whole statement, program or log, or talk of one?"""
+    if any(is_one(value) for is_one in (is_statement, is_code, is_record, is_spoken)):
+        return True
+    return has_words(value, enough=1) and is_document(value)  # lines alone are spaces in disguise
 
 
 def is_sqli(value: bytes) -> str | None:
@@ -155,7 +168,7 @@ def is_sqli(value: bytes) -> str | None:
 def _injection(value: bytes) -> tuple[str, int] | None:
     """Shape and place."""
     telling = _TELLING.search(value)
-    if telling is not None and _SQL_BESIDE.search(value[: telling.start()] + b" " + value[telling.end() :]):
+    if telling is not None and _is_in_sql(value, telling.start(), telling.end()):
         return "telling", telling.start()
     subquery = _SUBQUERY.search(value)
     if subquery is not None and not _STATEMENT.search(value):
@@ -165,15 +178,37 @@ def _injection(value: bytes) -> tuple[str, int] | None:
             continue  # none, or code set off in a sentence: nothing is left open
         # An escape before the quote may itself be escaped by the time it is read.
         for end in dict.fromkeys((_closing(value, quote), value.find(quote))):
-            if end < 0:
+            if end < 0 or _opens(value, end):
                 continue
             shape = "s" + _shape(value[end + 1 :])
             if (_BEHIND_QUOTE.match(shape) and not _is_prose(shape, value, end)) or _injects(shape):
                 return chr(quote) + shape, end
     shape = _shape(value)
-    if _SAME.fullmatch(value) or _IN_THE_OPEN.match(shape) or _injects(shape):
+    if _SAME.fullmatch(value) or (_IN_THE_OPEN.match(shape) and not _TAG.match(value)) or _injects(shape):
         return "-" + shape, 0
     return None
+
+
+def _is_in_sql(value: bytes, start: int, end: int) -> bool:
+    """Is a function among words of SQL, or the argument or the operand of something?"""
+    before = value[:start].rstrip()
+    return (
+        before.endswith((b"(", b"-", b"+", b"*", b"/", b"^", b"&", b",", b"="))
+        or _SQL_BESIDE.search(before + b" " + value[end:]) is not None
+        or b"(" in value[end : end + 40]
+    )
+
+
+def _opens(value: bytes, quote: int) -> bool:
+    """Does the quote begin a quotation within words, rather than end what somebody has written before it?"""
+    if quote == 0:
+        return _QUOTED_SEARCH.fullmatch(value) is not None
+    if value[quote - 1] not in _BEFORE_QUOTATION:
+        return False
+    before = value[max(0, quote - LONGEST_BEFORE) : quote]
+    return _OF_A_TAG.search(before) is not None or (
+        _QUOTATION.match(value, quote) is not None and _WORDS_BEFORE.search(before) is not None
+    )
 
 
 def _injects(shape: str) -> bool:

@@ -12,6 +12,7 @@ from worker.security.detect import (
     paths,
     probes,
     queries,
+    script_talk,
     servers,
     sqli,
     talk,
@@ -43,7 +44,7 @@ class Detector:
     find: Find
     hints: tuple[Pattern, ...]  # one of them matches wherever `find` finds something
     score: int = CRITICAL
-    shown: Shown = talk.is_talk  # is the value one that shows such things to people? Then it is a warning
+    shown: Shown = talk.is_talk  # does the value only show such things to people? Then it is a warning
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +59,21 @@ class Finding:
 
 DETECTORS = (
     Detector("sqli", sqli.find, sqli.HINTS, shown=sqli.is_shown),
-    Detector("xss", xss.find, xss.HINTS, shown=nowhere),
-    Detector("traversal", paths.find, paths.HINTS, shown=talk.is_spoken),
+    Detector("xss", xss.find, xss.HINTS, shown=script_talk.is_shown),
+    Detector("traversal", paths.find, paths.HINTS, shown=talk.is_worded),
     Detector("command", commands.find, commands.HINTS, shown=commands.is_shown),
     Detector("template", templates.find, templates.HINTS, shown=templates.is_shown),
-    Detector("ssrf", servers.find, servers.HINTS, shown=talk.is_spoken),
-    Detector("nosql", queries.find_document, (queries.DOCUMENT,)),
-    Detector("ldap", queries.find_directory, (queries.DIRECTORY,), shown=talk.is_spoken),
-    Detector("xpath", queries.find_xpath, (queries.XPATH,), shown=talk.is_spoken),
+    Detector("ssrf", servers.find, servers.HINTS, shown=talk.is_worded),
+    Detector("nosql", queries.find_document, (queries.DOCUMENT,), shown=queries.is_shown),
+    Detector("ldap", queries.find_directory, (queries.DIRECTORY,), shown=queries.is_shown),
+    Detector("xpath", queries.find_xpath, (queries.XPATH,), shown=queries.is_shown),
     Detector("header", lines.find_http, lines.HTTP_HINTS),
-    Detector("mail", lines.find_mail, lines.MAIL_HINTS),
-    Detector("xml", objects.find_xml, (objects.XML,), shown=nowhere),
-    Detector("prototype", objects.find_prototype, (objects.PROTOTYPE,), shown=talk.is_spoken),
+    Detector("mail", lines.find_mail, lines.MAIL_HINTS, shown=lines.speaks_of_mail),
+    Detector("xml", objects.find_xml, (objects.XML,), shown=objects.speaks_of_xml),
+    Detector("prototype", objects.find_prototype, (objects.PROTOTYPE,), shown=objects.shows_prototype),
     Detector("lookup", objects.find_lookup, (objects.LOOKUP,), shown=nowhere),
-    Detector("framework", objects.find_framework, (objects.FRAMEWORK,)),
-    Detector("serialised", objects.find_serialised, (objects.SERIALISED,)),
+    Detector("framework", objects.find_framework, (objects.FRAMEWORK,), shown=talk.is_worded),
+    Detector("serialised", objects.find_serialised, (objects.SERIALISED,), shown=talk.is_worded),
 )
 PROBE = Detector("probe", probes.find, probes.PROBED)  # of a request's path alone
 AGENT = Detector("agent", agents.find, (agents.SCANNERS,))  # of the field User-Agent alone
@@ -91,13 +92,17 @@ class Detectors:
         return self._prefilter.candidates(value)
 
     def findings(self, value: bytes) -> list[Finding]:
-        """What is found in any view of the value, by each detector once."""
+        """What is found in any view of the value, by each detector once. A value that shows attacks is one
+        warning, of however many it speaks: the others count nothing."""
         found: dict[str, Finding] = {}
+        warned = False
         for number, view in enumerate(views(value)):
             for candidate in self._prefilter.candidates(view):
                 detector = DETECTORS[candidate]
                 if detector.id not in found and (matched := detector.find(view)) is not None:
-                    score = WARNING if detector.shown(view) else detector.score
+                    score = detector.score
+                    if detector.shown(view):
+                        score, warned = 0 if warned else WARNING, True
                     found[detector.id] = Finding(detector.id, matched, score, number > 0)
         return list(found.values())
 

@@ -20,6 +20,9 @@ _PERCENT_U = re.compile(rb"%u([0-9A-Fa-f]{4})", re.IGNORECASE)
 # Spaces of a form that nobody has decoded.
 _PLUS = re.compile(rb"\+(?:or|and|union|select|having|order|like|from)\b", re.IGNORECASE)
 _ENTITY = re.compile(rb"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});?")
+_MARKUP = re.compile(
+    rb"</(?:p|pre|code|div|li|td|span|h[1-6]|blockquote)>", re.IGNORECASE
+)  # has entities for text
 _ESCAPE = re.compile(rb"\\(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([rn]))")
 _BREAKS = {b"r": b"\r", b"n": b"\n"}
 _SLASHES = {0x2044: 0x2F, 0x2215: 0x2F, 0x2216: 0x5C, 0x29F5: 0x5C}  # what looks like one, and is read as one
@@ -59,7 +62,7 @@ def _decodings(value: bytes) -> list[bytes]:
             found.append(_PERCENT_U.sub(_narrow, value))
     if b"+" in value and b" " not in value and _PLUS.search(value):
         found.append(value.replace(b"+", b" "))
-    if b"&" in value and _ENTITY.search(value):
+    if b"&" in value and _ENTITY.search(value) and not _MARKUP.search(value):
         found.append(_ENTITY.sub(_entity, value))
     if b"\\" in value and _ESCAPE.search(value):
         found.append(_ESCAPE.sub(_escape, value))

@@ -9,8 +9,9 @@ import html
 import re
 from itertools import chain, islice
 
+from worker.security.detect.idle import is_idle, without_idle
 from worker.security.detect.linear import first, linear
-from worker.security.detect.talk import is_spoken
+from worker.security.detect.talk import is_worded
 
 LONGEST_BYTES = 16384  # looked at
 TAGS = 500
@@ -45,6 +46,7 @@ _RUNS = {
     b"script", b"iframe", b"frame", b"frameset", b"object", b"embed", b"applet", b"base", b"bgsound", b"xml",
     b"xss", b"isindex", b"layer", b"ilayer", b"portal", b"fencedframe",
 }  # fmt: skip
+_RUNS_AS_WELL = re.compile(rb"!\[cdata|!entity(?!>)|\?xml-stylesheet|script(?![\[\\])")  # not of a regex
 _CODE = b"(`=["  # one of them is in every script that does something
 _EVENT_ATTRIBUTE = linear(rb"(?:^|[\s/\"'`\x00;])(" + _EVENTS + rb")[\s\x00\x0b/]*=")
 _ATTRIBUTE = re.compile(
@@ -82,6 +84,7 @@ _CALLS = linear(
     rb"constructor\s*\.\s*constructor\s*\(|\[\s*[\"'](?:constructor|alert|eval)[\"']\s*\]|"
     rb"^\W{0,4}(?:alert|confirm|prompt)\s*[(`]\s*(?:\d+|document|[\"'`][^\"'`]*[\"'`]|/)|"
     rb"\b(?:window|self|top|parent|frames|globalthis)\s*\[[^\]]*[\"'][^\]]*\]\s*\(|"
+    rb"\]\(\s*javascript:[^)\s]*[(`]|\b(?:x-init|hx-on[:\w-]*|x-on:\w+)\s*=\s*[\"']?[\w.$]+[(`]|"
     rb"\bon(?:error|load)\s*=\s*(?:alert|eval|confirm|prompt)\b"
 )
 _CODE_URL = re.compile(
@@ -89,6 +92,9 @@ _CODE_URL = re.compile(
     rb"|text/xml|application/xhtml\+xml|[\w/]*(?:javascript|ecmascript))[;,]|view-source:|mhtml:)",
     re.IGNORECASE,
 )
+_INERT = re.compile(rb"javascript:(?:void\(?0\)?|;|\{\})?;?[\"']?[a-z0-9?]*", re.IGNORECASE)
+_SPOKEN_URL = re.compile(rb"javascript:\s", re.IGNORECASE)
+_SPOKEN_CALL = re.compile(rb"\W{0,4}\w+\([^()]*\)\s+[a-z:][\w :)!?.-]*", re.IGNORECASE)
 _IGNORED_IN_URLS = re.compile(rb"[\x00-\x20\xad]+|\xe2\x80[\x8b-\x8f]")
 _STYLE = linear(
     rb"expression\s*\(|behaviou?r\s*:|-moz-binding|@import|javascript\s*:|url\s*\(\s*['\"]?\s*javascript"
@@ -108,10 +114,10 @@ def find(value: bytes) -> bytes | None:
     value = value[:LONGEST_BYTES]
     return (
         (_in_markup(value) if b"<" in value else None)
-        or first(_BREAKS_OUT, value)
-        or _code_url(value)
+        or _breaks_out(value)
+        or (None if _SPOKEN_URL.match(value) and is_worded(value) else _code_url(value))
         or first(_IN_SCRIPT, value)
-        or (None if is_spoken(value) else first(_CALLS, value))
+        or (None if is_worded(value) or _SPOKEN_CALL.fullmatch(value) else first(_CALLS, value))
     )
 
 
@@ -120,27 +126,36 @@ def is_xss(value: bytes) -> bool:
     return find(value) is not None
 
 
+def _breaks_out(value: bytes) -> bytes | None:
+    return None if first(_BREAKS_OUT, value) is None else first(_BREAKS_OUT, without_idle(value))
+
+
 def _in_markup(value: bytes) -> bytes | None:
     last_code = max(value.rfind(byte) for byte in _CODE)
     for tag in chain(islice(_TAG.finditer(value), TAGS), islice(_TAG_AT_ALL.finditer(value), TAGS)):
         name = tag[1].lower().partition(b":")[2] or tag[1].lower()
-        if name == b"script" and not tag[2] and tag.end() > last_code:
-            continue  # the name of the tag, in a sentence
-        if name.strip(b"\x00") in _RUNS or name.startswith(
-            (b"![cdata", b"!entity", b"?xml-stylesheet", b"script")
-        ):
+        if (name == b"script" and not tag[2] and tag.end() > last_code) or is_idle(name, tag[2]):
+            continue  # the name of the tag, in a sentence, or one that runs nothing
+        if name.strip(b"\x00") in _RUNS or _RUNS_AS_WELL.match(name):
             return tag[0][:100]
         if name == b"style" and _STYLE.search(value[tag.end() :]):
             return tag[0][:100]
-        if _EVENT_ATTRIBUTE.search(tag[2]) or _runs_by_attribute(name, tag[2]):
+        if _has_handler(tag[2]) or _runs_by_attribute(name, tag[2]):
             return tag[0][:100]
     return None
+
+
+def _has_handler(attributes: bytes) -> bool:
+    return (
+        _EVENT_ATTRIBUTE.search(attributes) is not None
+        and _EVENT_ATTRIBUTE.search(without_idle(attributes)) is not None
+    )
 
 
 def _runs_by_attribute(name: bytes, attributes: bytes) -> bool:
     for key, *given in _ATTRIBUTE.findall(attributes):
         key, content = key.lower(), next(filter(None, given), b"")
-        if key in _URL_ATTRIBUTES and _code_url(content) is not None:
+        if (key in _URL_ATTRIBUTES or name == b"param") and _code_url(content) is not None:
             return True
         if name == b"use" and content.lower().startswith(b"data:"):
             return True
@@ -163,5 +178,6 @@ def _code_url(value: bytes) -> bytes | None:
         return None
     text = html.unescape(value[:2048].decode("latin-1")).encode("latin-1", "replace")
     stripped = _IGNORED_IN_URLS.sub(b"", text[:400])
-    found = _CODE_URL.match(stripped.lstrip(b"\"'`"))
+    stripped = stripped.lstrip(b"\"'`")
+    found = None if _INERT.fullmatch(stripped) else _CODE_URL.match(stripped)
     return None if found is None else found[0][:100]

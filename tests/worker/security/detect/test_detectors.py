@@ -423,7 +423,14 @@ TALK = [
 
 # Spellings that a reader of addresses might stumble over, and attacks behind what SQL passes over.
 ODD = ["http://08.1.1.1/", "http://099.1.1.1/", f"http://{'9' * 5000}/", f"http://1.{'0' * 300}1/"]
-HIDDEN = ["\0 \0 1 or 1=1", "\0" * 20 + "1--1--", ") 1 or 1=1", "/* x */ 1 or 1=1"]
+HIDDEN = [
+    "x; attach f()",
+    "x; use f()",
+    "\0 \0 1 or 1=1",
+    "\0" * 20 + "1--1--",
+    ") 1 or 1=1",
+    "/* x */ 1 or 1=1",
+]
 
 
 @pytest.fixture(scope="module")
