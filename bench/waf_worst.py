@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.security.handwritten import BROWSER, FORM, JSON
 from tests.security.oracle import rules_text
 from tests.support.modsecurity import libinjection
+from worker.run import COLLECT
 from worker.security.waf import seclang
 from worker.security.waf.engine import Engine
 from worker.security.waf.operators import use_detectors
@@ -134,7 +135,8 @@ def main() -> None:
     engines = [Engine(build(seclang.parse(rules)), cache=cache) for _ in range(2)]
     for engine in engines:
         engine.prepare()
-    gc.freeze()  # as before a worker is forked
+    gc.freeze()  # as before a worker is forked; going through all rules for garbage would take 80 ms
+    gc.set_threshold(*COLLECT)
     chance = random.Random(arguments.seed)
     best: list[tuple[float, int, Shape]] = []
     refused = 0

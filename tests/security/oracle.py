@@ -15,6 +15,7 @@ from itertools import islice
 from tests.security import handwritten
 from tests.security.requests import Generator
 from tests.support.modsecurity import BODY_RULES, CRS, ModSecurity, libinjection
+from worker.run import COLLECT
 from worker.security.waf import seclang
 from worker.security.waf.engine import Engine
 from worker.security.waf.operators import use_detectors
@@ -67,7 +68,8 @@ def compare(level: int, count: int, seed: int, *, every_rule: bool = False) -> A
     use_detectors(*libinjection())
     engine = Engine(build(seclang.parse(rules_text(level))))
     engine.prepare()
-    gc.freeze()  # as before a worker is forked: going through all rules for garbage takes too long
+    gc.freeze()  # as before a worker is forked; going through all rules for garbage would take 80 ms
+    gc.set_threshold(*COLLECT)
     judge = ModSecurity(rules_text(level))
     found = Agreement()
     for request in requests(count, seed):

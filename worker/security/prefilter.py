@@ -19,7 +19,7 @@ import msgpack
 
 log = logging.getLogger("edgecluster.waf")
 
-_FORMAT = 2
+_FORMAT = 3
 # Without case, so that a value need not be brought to lower case to be looked at.
 _EXACT = (
     hs.HS_FLAG_DOTALL
@@ -29,6 +29,7 @@ _EXACT = (
     | hs.HS_FLAG_CASELESS
 )
 _WIDER = _EXACT | hs.HS_FLAG_PREFILTER
+_WIDE = _WIDER & ~hs.HS_FLAG_MULTILINE  # anchors of lines take many times as long to compile
 _PHRASE = hs.HS_FLAG_CASELESS | hs.HS_FLAG_SINGLEMATCH
 
 
@@ -38,7 +39,7 @@ class Pattern:
 
     expression: bytes = b""
     phrases: tuple[bytes, ...] = ()
-    wide: bool = False  # may be reported where it does not match, and is compiled in a moment
+    wide: bool = False  # may be reported where it does not match; "^" is the beginning of the value alone
 
 
 Numbered = tuple[int, Pattern]  # several patterns may have one number
@@ -122,7 +123,7 @@ def _compile(patterns: Iterable[Numbered]) -> Prefilter:
             numbers += [number] * len(pattern.phrases)
             flags += [_PHRASE] * len(pattern.phrases)
             continue
-        accepted = _WIDER if pattern.wide else _accepted(pattern.expression)
+        accepted = _WIDE if pattern.wide else _accepted(pattern.expression)
         if accepted is None:
             refused.append(number)
             continue

@@ -29,7 +29,7 @@ cdef class Plan:
     cdef Prefilter _search
     cdef Finding _spare
     cdef bint _needs_origin
-    cdef dict _memory, _groups
+    cdef dict _memory, _groups, _made
     cdef list _asked
 
     cpdef Finding find(self, str variable, bytes name, bytes value)

@@ -120,6 +120,7 @@ class Plan:
         self._memory: dict[object, Finding] = {}
         self._spare = Finding()  # most values have none
         self._groups: dict[int, list[Group]] = {}  # by a value's traits
+        self._made: dict[tuple[tuple[str, ...], tuple[int, ...]], Group] = {}
         self._asked: list[tuple[tuple[str, ...], Question, int | None]] = []
         searches = len(questions) > FEW
         for question in questions:
@@ -191,18 +192,25 @@ class Plan:
 
         With multiMatch one is asked after each transformation, of which only those count that do something.
         """
-        groups: dict[tuple[str, ...], Group] = {}
+        chosen: dict[tuple[str, ...], list[int]] = {}
         seen: set[tuple[tuple[str, ...], int]] = set()
-        for names, question, number in self._asked:
+        for place, (names, question, _) in enumerate(self._asked):
             left = effective(names, held)
-            if (left, question.bit) in seen:
-                continue
-            seen.add((left, question.bit))
-            group = groups.get(left)
-            if group is None:
-                group = groups[left] = Group(left)
-            group.add(question, number)
-        return list(groups.values())
+            if (left, question.bit) not in seen:
+                seen.add((left, question.bit))
+                chosen.setdefault(left, []).append(place)
+        return [self._group(left, tuple(places)) for left, places in chosen.items()]
+
+    def _group(self, left: tuple[str, ...], places: tuple[int, ...]) -> Group:
+        """Made once: values of many traits are asked the same."""
+        key = (left, places)
+        group = self._made.get(key)
+        if group is None:
+            group = self._made[key] = Group(left)
+            for place in places:
+                _, question, number = self._asked[place]
+                group.add(question, number)
+        return group
 
 
 def pattern_of(link: Link) -> Pattern | None:
