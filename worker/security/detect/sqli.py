@@ -16,9 +16,9 @@ _BACKTICK = 0x60
 TOKENS = 40  # looked at: an injection has to fit the grammar from its first token on
 LONGEST_BYTES = 8192  # of a value, from each place where it is read
 
-# What must be there at all. Most values have none of it.
-_SUSPECT = (
-    linear(rb"['\"`]"),
+# What must be there at all: a quote, or what goes on with a statement without one. Most values have neither.
+_QUOTE = linear(rb"['\"`]")
+_GOES_ON = (
     linear(rb"^\W*(?:/\*.*\*/\W*)?(?:[\d@]|or\b|and\b|\|\||&&)"),
     linear(
         rb"\bunion\b|;[\s(]*(?:select|insert|update|delete|drop|create|alter|truncate|exec|declare|"
@@ -143,7 +143,7 @@ _UNION = re.compile(r"Ua?[(]*Ea?(?:[nsvfo]|w[,Fc])|(?:^|[nsvc;])Ua?Ea?w$|UX|XU|X
 _SAME = re.compile(rb"(\d+)\W{0,3}(?:\bor\b|\|\|)\W{0,3}\1\W{0,3}", re.IGNORECASE)  # 1 or 1
 _STACKED = re.compile(r";(?:TF|TwF|Tv|Tf|Eo|En,|Ef|Ev)")
 
-HINTS = (*_SUSPECT, _TELLING, _SUBQUERY)  # one of them matches wherever something is found
+HINTS = (_QUOTE, *_GOES_ON, _TELLING, _SUBQUERY)  # one of them matches wherever something is found
 
 
 def find(value: bytes) -> bytes | None:
@@ -183,6 +183,8 @@ def _injection(value: bytes) -> tuple[str, int] | None:
             shape = "s" + _shape(value[end + 1 :])
             if (_BEHIND_QUOTE.match(shape) and not _is_prose(shape, value, end)) or _injects(shape):
                 return chr(quote) + shape, end
+    if not any(pattern.search(value) for pattern in _GOES_ON):
+        return None
     shape = _shape(value)
     if _SAME.fullmatch(value) or (_IN_THE_OPEN.match(shape) and not _TAG.match(value)) or _injects(shape):
         return "-" + shape, 0

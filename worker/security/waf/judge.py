@@ -161,9 +161,9 @@ class Judge:
 
     def _remembered(self, request: Request, block: bytes) -> tuple[Found, ...] | None:
         """What was found in the same head, path and query; None if one of them is new."""
-        found = self._heads.get(block)
-        of_path = self._paths.get(request.path)
-        of_query = self._queries.get(request.query) if request.query else ()
+        found: tuple[Found, ...] | None = self._heads.get(block)
+        of_path: tuple[Found, ...] | None = self._paths.get(request.path)
+        of_query: tuple[Found, ...] | None = self._queries.get(request.query) if request.query else ()
         if found is None or of_path is None or of_query is None:
             return None
         return found + of_path + of_query if of_path or of_query else found
