@@ -91,15 +91,17 @@ class Detectors:
         """The detectors, by their place in the table, that may find something in the value as it is."""
         return self._prefilter.candidates(value)
 
-    def findings(self, value: bytes) -> list[Finding]:
-        """What is found in any view of the value, by each detector once. A value that shows attacks is one
-        warning, of however many it speaks: the others count nothing."""
+    def findings(self, value: bytes, but: str = "") -> list[Finding]:
+        """What is found in any view of the value, by each detector once, `but` not by the one of that id. A
+        value that shows attacks is one warning, of however many it speaks: the others count nothing."""
         found: dict[str, Finding] = {}
         warned = False
         for number, view in enumerate(views(value)):
             for candidate in self._prefilter.candidates(view):
                 detector = DETECTORS[candidate]
-                if detector.id not in found and (matched := detector.find(view)) is not None:
+                if detector.id == but or detector.id in found:
+                    continue
+                if (matched := detector.find(view)) is not None:
                     score = detector.score
                     if detector.shown(view):
                         score, warned = 0 if warned else WARNING, True
@@ -111,6 +113,10 @@ class Detectors:
         matched = AGENT.find(value)
         named = [] if matched is None else [Finding(AGENT.id, matched, AGENT.score, False)]
         return self.findings(value) + named
+
+    def findings_in_own_url(self, value: bytes) -> list[Finding]:
+        """What is wrong with a field that says where the client is or was: no address is strange there."""
+        return self.findings(value, but="ssrf")
 
     def findings_in_path(self, path: bytes) -> list[Finding]:
         """What is wrong with a request's path: all of `findings`, and what only scanners ask for."""

@@ -54,7 +54,7 @@ WORDS = {
 }
 
 # Fields whose value is the address that is asked, or where the client has come from.
-_OWN_URLS = frozenset((b"referer", b"origin", b"host"))
+_OWN_URLS = (b"referer", b"origin", b"host")
 
 
 class Judge:
@@ -65,7 +65,9 @@ class Judge:
 
     def __init__(self, settings: JudgeSettings, detectors: Detectors, engine: Engine | None = None) -> None:
         self._findings = detectors.findings
-        self._findings_in_agent = detectors.findings_in_agent
+        self._findings_in_field = {b"user-agent": detectors.findings_in_agent} | dict.fromkeys(
+            _OWN_URLS, detectors.findings_in_own_url
+        )
         self._findings_in_path = detectors.findings_in_path
         self._engine = engine
         self._threshold = settings.threshold
@@ -181,14 +183,12 @@ class Judge:
                     self._look("REQUEST_COOKIES_NAMES", cookie, decoded(cookie), found)
                     self._look("REQUEST_COOKIES", cookie, decoded(content), found)
                 continue
-            place = len(found)
-            if lower == b"user-agent":
-                for finding in self._findings_in_agent(value):
-                    self._add(finding.id, "REQUEST_HEADERS", name, finding.matched, finding.score, found)
+            findings = self._findings_in_field.get(lower)
+            if findings is None:
+                self._look("REQUEST_HEADERS", name, value, found)
                 continue
-            self._look("REQUEST_HEADERS", name, value, found)
-            if lower in _OWN_URLS:
-                found[place:] = [one for one in found[place:] if one.rule != "ssrf"]
+            for finding in findings(value):
+                self._add(finding.id, "REQUEST_HEADERS", name, finding.matched, finding.score, found)
         return tuple(found)
 
     def _of_path(self, path: bytes) -> tuple[Found, ...]:
