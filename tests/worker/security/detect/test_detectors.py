@@ -427,6 +427,8 @@ HIDDEN = [
     "x; attach f()",
     "x; use f()",
     "%SELECT<scr2%720or\0%2",
+    "javascrip\tt:alert(1)",
+    "javascrip\1\0\0\0\0\0\0\1t:7%%u0%`7",
     "\0 \0 1 or 1=1",
     "\0" * 20 + "1--1--",
     ") 1 or 1=1",
