@@ -95,19 +95,23 @@ _CODE_URL = re.compile(
 _INERT = re.compile(rb"javascript:(?:void\(?0\)?|;|\{\})?;?[\"']?[a-z0-9?]*", re.IGNORECASE)
 _SPOKEN_URL = re.compile(rb"javascript:\s", re.IGNORECASE)
 _SPOKEN_CALL = re.compile(rb"\W{0,4}\w+\([^()]*\)\s+[a-z:][\w :)!?.-]*", re.IGNORECASE)
-_IGNORED = rb"(?:[\x00-\x20\xad]|\xe2\x80[\x8b-\x8f])*"  # in the name of a URL's scheme
-_IGNORED_IN_URLS = re.compile(_IGNORED)
+_IGNORED = rb"(?:[\x00-\x20\xad]|\xe2\x80[\x8b-\x8f])"  # in the name of a URL's scheme
+_IGNORED_IN_URLS = re.compile(_IGNORED + b"+")
 _SCHEMES = (b"script", b"data", b"view-source", b"mhtml")  # or ends of them
 _STYLE = linear(
     rb"expression\s*\(|behaviou?r\s*:|-moz-binding|@import|javascript\s*:|url\s*\(\s*['\"]?\s*javascript"
 )
 
+
+def _spread(name: bytes) -> bytes:
+    """As a pattern, with whatever is ignored between its letters and behind them."""
+    return b"".join(b"%c%b*" % (one, _IGNORED) for one in name)
+
+
 HINTS = (
     linear(rb"<\s?/?\s?[a-z!?%]"),
     _BREAKS_OUT,
-    linear(
-        b"(?:%b)[:&]|&#" % b"|".join(b"".join(b"%c%b" % (one, _IGNORED) for one in name) for name in _SCHEMES)
-    ),
+    linear(b"(?:%b)[:&]|&#" % b"|".join(map(_spread, _SCHEMES))),
     _IN_SCRIPT,
     _CALLS,
 )  # one of them matches wherever something is found
