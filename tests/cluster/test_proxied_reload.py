@@ -8,12 +8,13 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_network
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.cluster import Cluster, settings, with_worker
+from tests.support.cluster import Cluster, settings, wait_until, with_worker
 from tests.support.scripted_origin import ScriptedOrigin, answer
 
 PATIENCE_S = 30.0
@@ -64,6 +65,18 @@ def ask(url: str, head: bytes, name: bytes) -> int:
     return status(client)
 
 
+def tried(url: str, head: bytes, name: str, *statuses: int) -> str:
+    """The name under which a request was answered so: for a moment after a reload the generation before,
+    which expects other things, takes connections as well."""
+    names = map(f"{name}-{{}}".format, count())
+
+    def one_try() -> str | None:
+        name = next(names)
+        return name if ask(url, head, name.encode()) in statuses else None
+
+    return str(wait_until(one_try))
+
+
 def asked_by(origin: ScriptedOrigin, name: str) -> str:
     """Whom the edge took for the client of that request."""
     (request,) = [one for one in origin.requests if one.target == f"/{name}"]
@@ -78,6 +91,7 @@ def test_listeners_learn_and_forget_to_expect_it_while_requests_are_under_way(
     proxied = with_worker(
         first, listeners=tuple(replace(one, proxy_protocol=True) for one in first.worker.listeners)
     )
+    refused: list[str] = []
     with Cluster(first) as edge:
         urls = edge.urls
         before = edge.status["http3"]
@@ -89,12 +103,12 @@ def test_listeners_learn_and_forget_to_expect_it_while_requests_are_under_way(
         assert (edge.urls, edge.status["http3"]) == (urls, [])
         for url, client in zip(urls, under_way, strict=True):
             scheme = urlsplit(url).scheme
-            assert ask(url, b"", b"refused") == 0
-            assert ask(url, HEAD, f"spoken-for-{scheme}".encode()) == 200
-            assert asked_by(origin, f"spoken-for-{scheme}") == "192.0.2.7"
+            refused.append(tried(url, b"", f"bare-{scheme}", 0))
+            assert asked_by(origin, tried(url, HEAD, f"spoken-for-{scheme}", 200)) == "192.0.2.7"
             client.sendall(b"llo")
             assert status(client) == 200
 
+        wait_until(lambda: all(worker["state"] == "ready" for worker in edge.workers))
         under_way = [connect(url, HEAD) for url in urls]
         for url, client in zip(urls, under_way, strict=True):
             client.sendall(POST % f"proxied-{urlsplit(url).scheme}".encode())
@@ -102,10 +116,9 @@ def test_listeners_learn_and_forget_to_expect_it_while_requests_are_under_way(
         assert (edge.urls, edge.status["http3"]) == (urls, before)
         for url, client in zip(urls, under_way, strict=True):
             scheme = urlsplit(url).scheme
-            assert ask(url, HEAD, b"refused") in (0, 400)
-            assert ask(url, b"", f"direct-{scheme}".encode()) == 200
-            assert asked_by(origin, f"direct-{scheme}") == "127.0.0.1"
+            refused.append(tried(url, HEAD, f"uncalled-for-{scheme}", 0, 400))
+            assert asked_by(origin, tried(url, b"", f"direct-{scheme}", 200)) == "127.0.0.1"
             client.sendall(b"llo")
             assert status(client) == 200
             assert asked_by(origin, f"proxied-{scheme}") == "192.0.2.7"
-        assert "/refused" not in {request.target for request in origin.requests}
+        assert not {f"/{name}" for name in refused} & {request.target for request in origin.requests}

@@ -281,7 +281,8 @@ def test_a_small_head_that_unpacks_to_a_large_one_is_not_unpacked(victim: Victim
     memory, cpu_ns = victim.resident_bytes, victim.cpu_ns
     for _ in range(20):
         asyncio.run(attack())
-    assert victim.cpu_ns - cpu_ns < 20 * 131 * victim.ordinary_ns["/hit"]  # each unpacked field a request
+    # 16,000 fields unpacked would cost more than as many requests as there are fields in 32 of them.
+    assert victim.cpu_ns - cpu_ns < 20 * 500 * victim.ordinary_ns["/hit"]
     assert victim.resident_bytes - memory < GROWTH_BYTES
 
 
