@@ -13,6 +13,7 @@ from cluster.cli.admin import ask_admin
 from cluster.config import Flags, load
 from cluster.settings import CertificateSettings, ClusterSettings
 from cluster.trusted import trusted_hosts
+from tests.support.acme_edge import acme_settings
 from tests.support.client import Answer, ask
 from tests.support.cluster import Cluster, wait_until
 from tests.support.pebble import pebble
@@ -43,20 +44,16 @@ def test_http_is_served_until_the_certificate_is_there_and_then_leads_to_https(
         ScriptedOrigin(lambda request: answer(request.target.encode(), "200 OK", [])) as origin,
         pebble(tmp_path, http_port) as authority,
     ):
-        flags = Flags(
+        wanted = acme_settings(
+            tmp_path,
+            authority,
             to=origin.url,
             domains=("a.test", "app.local"),
             listen=(f"http://127.0.0.1:{http_port}", "https://127.0.0.1:0"),
-            workers="2",
-            cache_memory="64MiB",
-            log="",
-            state_dir=os.fspath(tmp_path / "state"),
-            acme_directory=authority.directory,
-            acme_ca_file=os.fspath(authority.ca_file),
             no_https_redirect=switched_off,
         )
         authority.stop()
-        with Cluster(load(None, flags)) as edge:
+        with Cluster(wanted) as edge:
             https = port_of(edge.urls[1])
             wait_until(lambda: "no certificate for a.test" in edge.output)
             assert plain(edge, "/page?a=1", "a.test").body == b"/page?a=1"

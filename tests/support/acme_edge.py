@@ -13,7 +13,13 @@ from tests.support.pebble import Pebble
 
 
 def acme_settings(
-    folder: Path, authority: Pebble | Front, *, to: str, domains: tuple[str, ...], listen: tuple[str, ...]
+    folder: Path,
+    authority: Pebble | Front,
+    *,
+    to: str,
+    domains: tuple[str, ...],
+    listen: tuple[str, ...],
+    no_https_redirect: bool = False,
 ) -> ClusterSettings:
     """Two workers with a state directory in `folder`, set up by nothing but flags."""
     flags = Flags(
@@ -26,6 +32,7 @@ def acme_settings(
         state_dir=os.fspath(folder / "state"),
         acme_directory=authority.directory,
         acme_ca_file=os.fspath(authority.ca_file),
+        no_https_redirect=no_https_redirect,
     )
     return load(None, flags)
 

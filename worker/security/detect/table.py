@@ -110,9 +110,7 @@ class Detectors:
 
     def findings_in_agent(self, value: bytes) -> list[Finding]:
         """What is wrong with the value of the field User-Agent: all of `findings`, and names of scanners."""
-        matched = AGENT.find(value)
-        named = [] if matched is None else [Finding(AGENT.id, matched, AGENT.score, False)]
-        return self.findings(value) + named
+        return self.findings(value) + _found_by(AGENT, value)
 
     def findings_in_own_url(self, value: bytes) -> list[Finding]:
         """What is wrong with a field that says where the client is or was: no address is strange there."""
@@ -120,6 +118,11 @@ class Detectors:
 
     def findings_in_path(self, path: bytes) -> list[Finding]:
         """What is wrong with a request's path: all of `findings`, and what only scanners ask for."""
-        matched = PROBE.find(path) if self._probes.candidates(path) else None
-        probed = [] if matched is None else [Finding(PROBE.id, matched, PROBE.score, False)]
+        probed = _found_by(PROBE, path) if self._probes.candidates(path) else []
         return self.findings(path) + probed
+
+
+def _found_by(detector: Detector, value: bytes) -> list[Finding]:
+    """What one of them finds in the value as it is."""
+    matched = detector.find(value)
+    return [] if matched is None else [Finding(detector.id, matched, detector.score, False)]

@@ -93,11 +93,9 @@ class Judge:
             key = (block, request.path, request.query, request.method, request.version, ctx.client.address)
             if key in self._clean:
                 return CLEAN
-        found = self._remembered(request, block)
-        if found is None:
-            if most is not None and self._is_heavy(request, block, most):
-                return None
-            found = self._of_head(request, block)
+        if most is not None and self._is_heavy(request, block, most):
+            return None
+        found = self._of_head(request, block)
         if engine is None or _is_excessive(found):
             return CLEAN if not found else self._judgement(found)
         verdict = engine.judge(http_request(ctx))
@@ -160,15 +158,6 @@ class Judge:
             if of_query:
                 found += of_query
         return found
-
-    def _remembered(self, request: Request, block: bytes) -> tuple[Found, ...] | None:
-        """What was found in the same head, path and query; None if one of them is new."""
-        found: tuple[Found, ...] | None = self._heads.get(block)
-        of_path: tuple[Found, ...] | None = self._paths.get(request.path)
-        of_query: tuple[Found, ...] | None = self._queries.get(request.query) if request.query else ()
-        if found is None or of_path is None or of_query is None:
-            return None
-        return found + of_path + of_query if of_path or of_query else found
 
     def _of_fields(self, fields: Fields) -> tuple[Found, ...]:
         found: list[Found] = []

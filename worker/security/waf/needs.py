@@ -5,8 +5,8 @@ Derived from the operator's argument when rules are read. A value without them n
 
 from collections.abc import Iterable
 from pathlib import Path
-from re import _constants as sre_constants  # type: ignore[attr-defined]
-from re import _parser as sre_parser  # type: ignore[attr-defined]
+from re import _constants as sre_constants  # type: ignore[attr-defined]  # has no stubs
+from re import _parser as sre_parser  # type: ignore[attr-defined]  # has no stubs
 from typing import Any
 
 from worker.security.waf import kinds, pcre

@@ -10,8 +10,8 @@ no match is lost.
 
 import re
 from collections.abc import Callable, Iterable
-from re import _constants as sre_constants  # type: ignore[attr-defined]
-from re import _parser as sre_parser  # type: ignore[attr-defined]
+from re import _constants as sre_constants  # type: ignore[attr-defined]  # has no stubs
+from re import _parser as sre_parser  # type: ignore[attr-defined]  # has no stubs
 from time import thread_time_ns
 from typing import Any
 
